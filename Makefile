@@ -1,0 +1,50 @@
+# Every target sets up .venv by itself; nothing is installed outside of this directory.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check fmt bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo    a three-node cluster on this machine, until Ctrl-C"
+	@echo "make test    all tests"
+	@echo "make check   lint, types, architecture"
+	@echo "make fmt     format the code"
+	@echo "make bench   measure puts and gets against a demo cluster"
+	@echo "make clean   remove what these targets made"
+.PHONY: help
+
+$(STAMP): pyproject.toml packaging/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "raftd needs Python 3.11 or newer; name one with: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+		|| { echo "Python's venv module is missing; on Debian: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c packaging/constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/raftd demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m "not e2e"
+	$(BIN)/python -m pytest -m e2e
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage raftd-demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

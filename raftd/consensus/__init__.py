@@ -1,0 +1,1 @@
+"""Raft, pure: no I/O, no clock, no entropy, no logging."""

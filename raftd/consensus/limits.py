@@ -1,0 +1,27 @@
+"""Every bound of consensus, with its unit."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds and timeouts of one node's consensus. Ticks are the driver's; the bounds are in bytes or counts."""
+
+    election_timeout_ticks: int = 10
+    """A follower that hears nothing campaigns after a random time in [this, 2 * this) ticks, drawn anew each time."""
+    heartbeat_ticks: int = 2
+    """A leader sends a heartbeat round this often."""
+    append_bytes_max: int = 1 << 20
+    """One AppendEntries carries entries up to this size, but always at least one."""
+    append_entries_max: int = 4096
+    """One AppendEntries carries at most this many entries."""
+    in_flight_appends_max: int = 64
+    """Unanswered AppendEntries to one peer."""
+    in_flight_bytes_max: int = 16 << 20
+    """Unanswered bytes of entries to one peer; one message may exceed it alone."""
+    committed_bytes_max: int = 4 << 20
+    """One Ready hands out committed entries up to this size, but always at least one."""
+    committed_entries_max: int = 1024
+    """One Ready hands out at most this many committed entries: applying them must not stall the loop."""
+    pending_reads_max: int = 1024
+    """Batches of reads that wait for confirmation."""

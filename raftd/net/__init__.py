@@ -1,0 +1,1 @@
+"""Asyncio networking: TLS contexts, peer links, client listener."""

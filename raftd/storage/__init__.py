@@ -1,0 +1,1 @@
+"""Synchronous storage: write-ahead log and data directory behind one small file-system seam."""

@@ -1,0 +1,1 @@
+"""The protocol, pure: frames, handshake, peer codec, client codec."""
