@@ -13,10 +13,10 @@ A Ready with nothing to store but with `messages_after_stored` still waits for t
 speak of what those store.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from raftd.consensus.messages import Message
-from raftd.consensus.types import Entry, HardState, LogIndex, NodeId, ReadId, Term
+from raftd.consensus.types import NO_INDEX, NO_TERM, Entry, HardState, LogIndex, NodeId, ReadId, Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Ready:
     """To be stored with or before `entries`; None where it has not changed."""
     entries: tuple[Entry, ...] = ()
     """To be stored: consecutive. What the log holds from entries[0]'s index on is replaced (`truncate`)."""
-    stored_term: Term = Term(0)
+    stored_term: Term = NO_TERM
     """To be handed back to `Raft.stored`: current_term when this Ready was made."""
-    stored_index: LogIndex = LogIndex(0)
+    stored_index: LogIndex = NO_INDEX
     """To be handed back to `Raft.stored`: the log's last index when this Ready was made."""
     messages: tuple[tuple[NodeId, Message], ...] = ()
     """(destination, message): may leave at once."""
@@ -39,7 +39,7 @@ class Ready:
     """To be applied, in order, each exactly once."""
     confirmed_reads: tuple[tuple[ReadId, LogIndex], ...] = ()
     """(read, read index): these reads are linearizable in any state applied up to the index."""
-    refused_reads: tuple[ReadId, ...] = field(default=())
+    refused_reads: tuple[ReadId, ...] = ()
     """These reads can no longer be confirmed here (the term or the leader changed): their askers must ask again."""
 
     @property
