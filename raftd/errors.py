@@ -53,6 +53,14 @@ class RemoteProtocolError(RaftdError):
     """The other side sent something that the protocol does not allow; its connection ends."""
 
 
+class DecodeError(RaftdError):
+    """Bytes do not follow their format.
+
+    Pure decoders know not whose bytes they are; the gateway that called them does, and raises `RemoteProtocolError` or
+    `CorruptionError` from it.
+    """
+
+
 class StorageError(RaftdError):
     """The disk refused or failed; what was asked of it is not known to be stored."""
 
@@ -70,9 +78,16 @@ class DataDirectoryError(StorageError):
 
 
 class SettingsError(RaftdError):
-    """The configuration cannot be used."""
+    """The configuration cannot be used; carries every problem found, each of them a text for the user."""
 
     exit_code = ExitCode.CONFIGURATION
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
 
 
 class TlsError(RaftdError):

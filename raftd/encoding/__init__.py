@@ -1,1 +1,1 @@
-"""Bounds-checked reading and writing of fixed binary layouts."""
+"""Reading and writing of little-endian bytes, pure and bounds-checked."""

@@ -1,1 +1,1 @@
-"""The protocol, pure: frames, handshake, peer codec, client codec."""
+"""The protocol, pure: frames, handshake, and what entries, peers and clients look like in bytes (docs/protocol.md)."""
