@@ -1,0 +1,160 @@
+"""The settings as the rest of raftd sees them: the whole file, one node's view of it, and `raftctl`'s."""
+
+import hashlib
+import json
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+
+from raftd.errors import SettingsError
+from raftd.settings.kinds import PLACEHOLDER, Address
+from raftd.settings.schema import (
+    ClientDocument,
+    Cluster,
+    Document,
+    Grant,
+    Limits,
+    Log,
+    Node,
+    Shutdown,
+    Timing,
+    TlsFiles,
+    TlsTemplate,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """What one node needs to know: its own addresses and files, and everybody's."""
+
+    node_id: int
+    cluster: Cluster
+    nodes: tuple[Node, ...]
+    """All nodes that the file names, this one too, in the file's order."""
+    client_address: Address
+    """Where clients are told to reach this node; likewise the two below."""
+    peer_address: Address
+    http_address: Address
+    client_listen: Address
+    """Where to bind; likewise the two below."""
+    peer_listen: Address
+    http_listen: Address
+    data_directory: Path
+    peer_tls: TlsFiles
+    client_tls: TlsFiles
+    access: tuple[Grant, ...]
+    timing: Timing
+    log: Log
+    limits: Limits
+    shutdown: Shutdown
+    fingerprint: str
+    """`Settings.fingerprint`."""
+
+    @property
+    def peers(self) -> tuple[Node, ...]:
+        """All nodes but this one."""
+        return tuple(node for node in self.nodes if node.id != self.node_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A `raftd.yaml` without mistakes."""
+
+    path: Path
+    """The file, absolute; relative paths in it are relative to its directory."""
+    document: Document
+    """What it says, key by key; paths as written."""
+    warnings: tuple[str, ...] = ()
+    """What is allowed and yet probably not meant; each a text for the user."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """Which cluster this is."""
+        return self.document.cluster
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The voters that the cluster starts with."""
+        return self.document.nodes
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that are equal on two nodes if and only if their settings mean the same.
+
+        Comments, order of keys, spelling (`1000ms`, `1s`) and defaults written out make no difference.
+        """
+        text = json.dumps(_plain(self.document), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def node(self, node_id: int) -> NodeSettings:
+        """The view of one node.
+
+        Raises:
+            SettingsError: the file names no such node.
+        """
+        document = self.document
+        node = next((node for node in document.nodes if node.id == node_id), None)
+        if node is None:
+            known = ", ".join(str(node.id) for node in document.nodes)
+            raise SettingsError(f"{self.path}: there is no node {node_id}; the file names {known}")
+        return NodeSettings(
+            node_id=node.id,
+            cluster=document.cluster,
+            nodes=document.nodes,
+            client_address=node.client_address,
+            peer_address=node.peer_address,
+            http_address=node.http_address,
+            client_listen=document.listen.client or node.client_address,
+            peer_listen=document.listen.peer or node.peer_address,
+            http_listen=document.listen.http or node.http_address,
+            data_directory=self._path(document.data_directory, node_id),
+            peer_tls=self._tls_files(document.tls.peer, node_id),
+            client_tls=self._tls_files(document.tls.client, node_id),
+            access=document.access,
+            timing=document.timing,
+            log=document.log,
+            limits=document.limits,
+            shutdown=document.shutdown,
+            fingerprint=self.fingerprint,
+        )
+
+    def _tls_files(self, template: TlsTemplate, node_id: int) -> TlsFiles:
+        return TlsFiles(
+            self._path(template.authority, node_id),
+            self._path(template.certificate, node_id),
+            self._path(template.key, node_id),
+        )
+
+    def _path(self, template: str, node_id: int) -> Path:
+        return self.path.parent / template.replace(PLACEHOLDER, str(node_id))
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """A `raftctl.yaml` without mistakes; what it does not give is None or empty, for flags and environment to fill."""
+
+    endpoints: tuple[Address, ...] = ()
+    cacert: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    timeout_seconds: float = 5.0
+    cluster: str | None = None
+
+    @classmethod
+    def of(cls, document: ClientDocument, directory: Path) -> "ClientSettings":
+        """The settings that `document`, found in `directory`, stands for."""
+        return cls(
+            endpoints=document.endpoints,
+            cacert=directory / document.cacert if document.cacert else None,
+            cert=directory / document.cert if document.cert else None,
+            key=directory / document.key if document.key else None,
+            timeout_seconds=document.timeout_seconds,
+            cluster=document.cluster,
+        )
+
+
+def _plain(value: object) -> object:
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float) else str(value)
