@@ -1,0 +1,263 @@
+"""What clients and nodes say to each other, as frames; docs/protocol.md explains it to a client's author.
+
+Many requests may be under way on one connection, and responses come in any order: the request id, which the client
+chooses, names them. Both directions, as payload of a frame:
+
+    offset  size  field
+         0     1  kind        `RequestKind` or `ResponseKind`
+         1     8  request_id
+         9     n  body
+
+The body of a write is a command and that of an answer is what the state machine made of it: neither is looked into
+here, so that the client's very bytes reach the log, and the state machine's the client (`raftd.kv`).
+
+A payload whose header is wrong says that the other side speaks something else, and ends the connection
+(`RemoteProtocolError`). A request whose body is wrong is answered: its decoder raises `DecodeError`, which a server
+turns into a refusal, `RefusalCode.BAD_REQUEST`.
+"""
+
+import enum
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from raftd.consensus.types import NodeId
+from raftd.encoding.reader import Reader
+from raftd.encoding.writer import Writer
+from raftd.errors import DecodeError, RemoteProtocolError
+from raftd.wire.limits import CLIENT_HEADER_BYTES, REFUSAL_ADDRESS_BYTES_MAX, REFUSAL_MESSAGE_BYTES_MAX
+
+_FRAME = struct.Struct("<IBQ")
+_HEADER = struct.Struct("<BQ")
+_LAST = struct.Struct("<I")
+
+BODY_OFFSET: Final = CLIENT_HEADER_BYTES
+"""Where the body starts in a payload."""
+
+
+class RequestKind(enum.IntEnum):
+    """What a client asks for. The numbers are on the wire: never renumber."""
+
+    WRITE = 1
+    """Body: a command. Response: ANSWER."""
+    READ = 2
+    """Body: consistency u8, query. Response: ANSWER."""
+    STATUS = 3
+    """No body. Response: DOCUMENT, about the node that was asked."""
+    LOG = 4
+    """Body: last u32, how many entries. Response: DOCUMENT, newest entry first, of the node that was asked."""
+    PING = 5
+    """No body. Response: PONG, from the connection alone: it proves neither a leader nor a quorum."""
+
+
+class ResponseKind(enum.IntEnum):
+    """What came of a request. The numbers are on the wire: never renumber."""
+
+    ANSWER = 1
+    """Body: what the state machine answered."""
+    REFUSED = 2
+    """Body: `Refusal`."""
+    DOCUMENT = 3
+    """Body: JSON, in UTF-8."""
+    PONG = 4
+    """No body."""
+
+
+class Consistency(enum.IntEnum):
+    """How fresh a read must be. The numbers are on the wire: never renumber."""
+
+    LINEARIZABLE = 0
+    """Sees every write that was answered before the read was sent."""
+    STALE = 1
+    """Whatever the node that is asked has applied, which may be arbitrarily old."""
+
+
+class RefusalCode(enum.IntEnum):
+    """Why a request was not answered. The numbers are on the wire: never renumber.
+
+    Only OUTCOME_UNKNOWN leaves open whether a write happened; with every other code it did not happen by this request
+    (an earlier sending of the same bytes may still have).
+    """
+
+    NOT_LEADER = 1
+    """Another node leads: repeat there (`leader_address`). Nothing was proposed."""
+    NO_LEADER = 2
+    """No leader is known at the moment: try again here or elsewhere after a pause. Nothing was proposed."""
+    OVERLOADED = 3
+    """Too much is under way: try again after a pause. Nothing was proposed."""
+    STOPPING = 4
+    """This node is going down: go to another one. Nothing was proposed."""
+    OUTCOME_UNKNOWN = 5
+    """Leadership was lost while the write was under way: it may or may not happen. Repeat the same bytes."""
+    DENIED = 6
+    """This user may not do this: repeating does not help. Nothing was proposed."""
+    BAD_REQUEST = 7
+    """The body does not follow its format: a bug of the client's. Nothing was proposed."""
+    TOO_LARGE = 8
+    """A key, a value or the whole is longer than allowed: repeating does not help. Nothing was proposed."""
+    UNAVAILABLE = 9
+    """A read could not be confirmed by a quorum in time: try again. Reads change nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The body of a REFUSED response."""
+
+    code: RefusalCode
+    message: str = ""
+    """For people; at most `REFUSAL_MESSAGE_BYTES_MAX` in UTF-8, and cut there."""
+    leader_id: NodeId | None = None
+    leader_address: str = ""
+    """Where the leader listens for clients, `host:port`; empty if unknown."""
+
+
+_REQUEST_KINDS: Final = {kind.value: kind for kind in RequestKind}
+_RESPONSE_KINDS: Final = {kind.value: kind for kind in ResponseKind}
+_REFUSAL_CODES: Final = {code.value: code for code in RefusalCode}
+_CONSISTENCIES: Final = {consistency.value: consistency for consistency in Consistency}
+
+
+def encode_request(kind: RequestKind, request_id: int, body: bytes = b"") -> bytes:
+    """Make a request's whole frame, length included."""
+    return _FRAME.pack(CLIENT_HEADER_BYTES + len(body), kind, request_id) + body
+
+
+def encode_read_body(consistency: Consistency, query: bytes) -> bytes:
+    """Make the body of a READ."""
+    return bytes((consistency,)) + query
+
+
+def encode_log_body(last: int) -> bytes:
+    """Make the body of a LOG that asks for the `last` entries."""
+    return _LAST.pack(last)
+
+
+def parse_request(payload: bytes) -> tuple[RequestKind, int]:
+    """Return a request's kind and id; its body starts at `BODY_OFFSET`.
+
+    Raises:
+        RemoteProtocolError: The header is cut, or the kind unknown.
+    """
+    if len(payload) < CLIENT_HEADER_BYTES:
+        raise RemoteProtocolError(f"a request of {len(payload)} bytes came, and its header alone has 9")
+    number, request_id = _HEADER.unpack_from(payload)
+    kind = _REQUEST_KINDS.get(number)
+    if kind is None:
+        raise RemoteProtocolError(f"a request of unknown kind {number} came")
+    return kind, request_id
+
+
+def decode_read(payload: bytes) -> tuple[Consistency, bytes]:
+    """Return a READ's consistency and its query, which the state machine understands.
+
+    Raises:
+        DecodeError: The body is cut, or the consistency unknown.
+    """
+    if len(payload) == BODY_OFFSET:
+        raise DecodeError("a read without a body")
+    consistency = _CONSISTENCIES.get(payload[BODY_OFFSET])
+    if consistency is None:
+        raise DecodeError(f"a read of unknown consistency {payload[BODY_OFFSET]}")
+    return consistency, payload[BODY_OFFSET + 1 :]
+
+
+def decode_log(payload: bytes) -> int:
+    """Return how many entries a LOG asks for; the server gives fewer if that is too many.
+
+    Raises:
+        DecodeError: The body is not four bytes long.
+    """
+    if len(payload) != BODY_OFFSET + _LAST.size:
+        raise DecodeError(f"a log request with a body of {len(payload) - BODY_OFFSET} bytes, and it has 4")
+    last: int = _LAST.unpack_from(payload, BODY_OFFSET)[0]
+    return last
+
+
+def check_no_body(payload: bytes) -> None:
+    """Check a STATUS or PING.
+
+    Raises:
+        DecodeError: There is a body.
+    """
+    if len(payload) != BODY_OFFSET:
+        raise DecodeError(f"a request with a body of {len(payload) - BODY_OFFSET} bytes, and it has none")
+
+
+def encode_answer(request_id: int, answer: bytes) -> bytes:
+    """Make the whole frame of an ANSWER, length included."""
+    return _FRAME.pack(CLIENT_HEADER_BYTES + len(answer), ResponseKind.ANSWER, request_id) + answer
+
+
+def encode_document(request_id: int, text: str) -> bytes:
+    """Make the whole frame of a DOCUMENT, length included."""
+    body = text.encode()
+    return _FRAME.pack(CLIENT_HEADER_BYTES + len(body), ResponseKind.DOCUMENT, request_id) + body
+
+
+def encode_pong(request_id: int) -> bytes:
+    """Make the whole frame of a PONG, length included."""
+    return _FRAME.pack(CLIENT_HEADER_BYTES, ResponseKind.PONG, request_id)
+
+
+def encode_refusal(request_id: int, refusal: Refusal) -> bytes:
+    """Make the whole frame of a REFUSED, length included."""
+    writer = Writer()
+    writer.u8(refusal.code)
+    writer.u64(refusal.leader_id or 0)
+    writer.text_u16(refusal.leader_address)
+    writer.text_u16(cut_text(refusal.message, REFUSAL_MESSAGE_BYTES_MAX))
+    body = writer.finish()
+    return _FRAME.pack(CLIENT_HEADER_BYTES + len(body), ResponseKind.REFUSED, request_id) + body
+
+
+def parse_response(payload: bytes) -> tuple[ResponseKind, int]:
+    """Return a response's kind and request id; an ANSWER's body starts at `BODY_OFFSET`.
+
+    Raises:
+        RemoteProtocolError: The header is cut, or the kind unknown.
+    """
+    if len(payload) < CLIENT_HEADER_BYTES:
+        raise RemoteProtocolError(f"a response of {len(payload)} bytes came, and its header alone has 9")
+    number, request_id = _HEADER.unpack_from(payload)
+    kind = _RESPONSE_KINDS.get(number)
+    if kind is None:
+        raise RemoteProtocolError(f"a response of unknown kind {number} came")
+    return kind, request_id
+
+
+def decode_document(payload: bytes) -> str:
+    """Return the JSON text of a DOCUMENT.
+
+    Raises:
+        RemoteProtocolError: It is not UTF-8.
+    """
+    try:
+        return payload[BODY_OFFSET:].decode()
+    except UnicodeDecodeError as error:
+        raise RemoteProtocolError(f"a document is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def decode_refusal(payload: bytes) -> Refusal:
+    """Return the body of a REFUSED.
+
+    Raises:
+        RemoteProtocolError: The body does not follow its format, or the code is unknown.
+    """
+    reader = Reader(payload, BODY_OFFSET)
+    try:
+        number = reader.u8("refusal code")
+        leader_id = reader.u64("leader id")
+        leader_address = reader.text_u16("leader address", REFUSAL_ADDRESS_BYTES_MAX)
+        message = reader.text_u16("message", REFUSAL_MESSAGE_BYTES_MAX)
+        reader.finish()
+    except DecodeError as error:
+        raise RemoteProtocolError(f"a refusal cannot be read: {error}") from error
+    code = _REFUSAL_CODES.get(number)
+    if code is None:
+        raise RemoteProtocolError(f"a refusal with unknown code {number} came")
+    return Refusal(code, message, NodeId(leader_id) if leader_id else None, leader_address)
+
+
+def cut_text(text: str, length_max: int) -> str:
+    """Cut a text for people to so many bytes of UTF-8, between two characters."""
+    return text.encode()[:length_max].decode(errors="ignore")
