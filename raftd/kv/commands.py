@@ -39,7 +39,7 @@ import enum
 import struct
 from typing import Final, NamedTuple, NewType, TypeAlias
 
-from raftd.errors import RaftdError
+from raftd.errors import DecodeError
 from raftd.kv.limits import ADDRESS_BYTES_MAX, KEY_BYTES_MAX, USER_BYTES_MAX, VALUE_BYTES_MAX
 
 SessionId = NewType("SessionId", int)
@@ -52,7 +52,7 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 """Bytes as they come from a connection."""
 
 
-class InvalidCommand(RaftdError):  # noqa: N818 - it names the command, which is at fault
+class InvalidCommand(DecodeError):  # noqa: N818 - it names the command, which is at fault
     """Bytes are not a valid command; the message says why, for the client who sent them."""
 
 

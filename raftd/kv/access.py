@@ -1,0 +1,104 @@
+"""Who may do what: the one place that decides it, and it denies by default.
+
+A grant gives a user, or all users whose names start alike, reading or writing of all keys under one prefix. Grants only
+add; there is no rule that takes away, so their order means nothing. What reads a value without naming its key outright
+(a range, a watch, a previous value) needs the right to read, and must lie under one granted prefix as a whole.
+
+Administration (status of the nodes, the log, membership) is a right of its own: it gives no key, and no grant gives it.
+The log shows keys, but never values, to administrators.
+"""
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+_WILDCARD: Final = "*"
+
+
+class Operation(enum.Enum):
+    """What one does with a key."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one user, or several, may do under one prefix."""
+
+    user: str
+    """A name; or its beginning and `*`, for all users whose names begin so; `*` alone: everyone with a certificate."""
+    prefix: bytes
+    """Of keys; empty: all keys."""
+    read: bool = False
+    write: bool = False
+
+
+class Permissions:
+    """What one user may do; to be looked up once a connection, and asked once a request."""
+
+    __slots__ = ("_readable", "_writable", "administers")
+
+    def __init__(self, readable: Iterable[bytes], writable: Iterable[bytes], *, administers: bool) -> None:
+        self._readable = _minimal(readable)
+        self._writable = _minimal(writable)
+        self.administers = administers
+        """May see the nodes' status and log, and change the cluster."""
+
+    def allows(self, operation: Operation, key: bytes) -> bool:
+        """Whether the user may do `operation` with `key`."""
+        match operation:
+            case Operation.READ:
+                return key.startswith(self._readable)
+            case Operation.WRITE:
+                return key.startswith(self._writable)
+            case _:
+                assert_never(operation)
+
+
+class AccessRules:
+    """All grants of a cluster; pure data, so that new rules replace old ones in one assignment.
+
+    Args:
+        grants: what is allowed; everything else is not.
+        administrators: names or patterns, as in `Grant.user`.
+    """
+
+    __slots__ = ("_administrators", "_grants")
+
+    def __init__(self, grants: Iterable[Grant] = (), administrators: Iterable[str] = ()) -> None:
+        self._grants = tuple(grants)
+        self._administrators = tuple(administrators)
+
+    def of(self, user: str) -> Permissions:
+        """What `user` may do; the empty name, which no certificate has, may do nothing."""
+        grants = [grant for grant in self._grants if _names(grant.user, user)]
+        return Permissions(
+            (grant.prefix for grant in grants if grant.read),
+            (grant.prefix for grant in grants if grant.write),
+            administers=any(_names(pattern, user) for pattern in self._administrators),
+        )
+
+    def allows(self, user: str, operation: Operation, key: bytes) -> bool:
+        """Whether `user` may do `operation` with `key`."""
+        return self.of(user).allows(operation, key)
+
+
+def _names(pattern: str, user: str) -> bool:
+    """Whether a name or pattern means `user`."""
+    if not user:
+        return False
+    if pattern.endswith(_WILDCARD):
+        return user.startswith(pattern.removesuffix(_WILDCARD))
+    return user == pattern
+
+
+def _minimal(prefixes: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The prefixes without those that another one covers, in byte order."""
+    kept: list[bytes] = []
+    for prefix in sorted(prefixes):
+        # In byte order, a prefix comes right before what it covers.
+        if not kept or not prefix.startswith(kept[-1]):
+            kept.append(prefix)
+    return tuple(kept)

@@ -1,0 +1,160 @@
+"""The session table: who may write, and which answers must be given again (thesis §6.3).
+
+A session remembers its answers from its first unanswered sequence on. What the table does with a sequence of a session:
+
+    below first_unanswered                      SEQUENCE_ANSWERED: the client has said that it needs no answer
+    remembered                                  the remembered answer, byte for byte
+    first_unanswered + in_flight_max or above   TOO_MANY_IN_FLIGHT, not remembered
+    any other                                   applied, and its answer remembered
+
+`first_unanswered` never goes back, so a delayed duplicate cannot bring a forgotten sequence to life: each sequence is
+applied at most once, however its copies are reordered.
+
+The clock is the cluster's, in milliseconds. It moves by logged entries only, and sessions expire only then: nodes
+agree. Deadlines are kept in a heap that is mended lazily: one item a session, with a deadline that may be too early by
+now, since commands make sessions live longer all the time. An item that comes up too early goes back with the true
+deadline. So a command costs nothing here, and a session is looked at once per time to live. No result depends on the
+heap's inner order.
+"""
+
+import heapq
+from collections.abc import Iterator
+from typing import Final
+
+from raftd.kv.answers import Outcome
+from raftd.kv.commands import SessionId
+from raftd.kv.limits import Limits
+
+CLOCK_MS_MAX: Final = (1 << 64) - 1
+"""The clock stops here, so that it always fits its field."""
+
+_HEAP_SLACK: Final = 64
+
+
+class Session:
+    """One client's session. Fields are the table's to change.
+
+    Invariant: every remembered sequence is in [first_unanswered, first_unanswered + in_flight_max).
+    """
+
+    __slots__ = ("answers", "first_unanswered", "last_active_ms", "ttl_ms", "user")
+
+    def __init__(self, user: bytes, ttl_ms: int, last_active_ms: int) -> None:
+        self.user = user
+        self.ttl_ms = ttl_ms
+        self.last_active_ms = last_active_ms
+        self.first_unanswered = 1
+        self.answers: dict[int, bytes] = {}
+
+    @property
+    def deadline_ms(self) -> int:
+        """The session is over as soon as the cluster's clock shows this."""
+        return self.last_active_ms + self.ttl_ms
+
+
+class SessionTable:
+    """All open sessions, and the cluster's clock."""
+
+    __slots__ = ("_deadlines", "_limits", "_sessions", "answer_bytes", "clock_ms", "expired_total")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._sessions: dict[SessionId, Session] = {}
+        self._deadlines: list[tuple[int, SessionId]] = []
+        self.clock_ms = 0
+        self.answer_bytes = 0
+        """Of all remembered answers, without what Python needs to keep them."""
+        self.expired_total = 0
+        """Sessions that expired since the log began; closed ones are not counted."""
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[tuple[SessionId, Session]]:
+        """All sessions by id; sorts, so it is not for a request's path."""
+        return iter(sorted(self._sessions.items()))
+
+    def open(self, session_id: SessionId, user: bytes, ttl_ms: int) -> Session | None:
+        """Open a session that lives `ttl_ms` (0: the default), brought into bounds; None if there are too many."""
+        limits = self._limits
+        if len(self._sessions) >= limits.sessions_max:
+            return None
+        granted_ms = max(limits.ttl_ms_min, min(ttl_ms or limits.ttl_ms_default, limits.ttl_ms_max))
+        session = self._sessions[session_id] = Session(user, granted_ms, self.clock_ms)
+        heapq.heappush(self._deadlines, (session.deadline_ms, session_id))
+        return session
+
+    def touch(self, session_id: SessionId, user: bytes, first_unanswered: int) -> Session | None:
+        """Note that the owner is active, and from which sequence on it still waits.
+
+        Returns:
+            The session; None if there is none or it is another user's, which nobody can tell apart.
+        """
+        session = self._sessions.get(session_id)
+        if session is None or session.user != user:
+            return None
+        session.last_active_ms = self.clock_ms
+        if first_unanswered > session.first_unanswered:
+            self._forget_below(session, first_unanswered)
+        return session
+
+    def refusal(self, session: Session, sequence: int) -> Outcome | None:
+        """Why a sequence that is not remembered may not be applied; None if it may."""
+        if sequence < session.first_unanswered:
+            return Outcome.SEQUENCE_ANSWERED
+        if sequence - session.first_unanswered >= self._limits.in_flight_max:
+            return Outcome.TOO_MANY_IN_FLIGHT
+        # One answer is always allowed: otherwise a session could be shut out by what others have the table remember.
+        if self.answer_bytes >= self._limits.answer_bytes_max and session.answers:
+            return Outcome.TOO_MANY_IN_FLIGHT
+        return None
+
+    def remember(self, session: Session, sequence: int, answer: bytes) -> None:
+        """Keep the answer to a sequence for which `refusal` gave None."""
+        session.answers[sequence] = answer
+        self.answer_bytes += len(answer)
+
+    def close(self, session_id: SessionId, user: bytes) -> bool:
+        """Forget a session and its answers.
+
+        Returns:
+            Whether there was such a session of this user.
+        """
+        session = self._sessions.get(session_id)
+        if session is None or session.user != user:
+            return False
+        self._remove(session_id, session)
+        # A closed session's item stays in the heap until it comes up, and a client may open and close all day long.
+        if len(self._deadlines) > 2 * len(self._sessions) + _HEAP_SLACK:
+            self._deadlines = [(left.deadline_ms, left_id) for left_id, left in self._sessions.items()]
+            heapq.heapify(self._deadlines)
+        return True
+
+    def advance_clock(self, elapsed_ms: int) -> None:
+        """Move the clock, and forget every session whose deadline has come."""
+        clock_ms = self.clock_ms = min(self.clock_ms + elapsed_ms, CLOCK_MS_MAX)
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][0] <= clock_ms:
+            session_id = deadlines[0][1]
+            session = self._sessions.get(session_id)
+            if session is not None and session.deadline_ms > clock_ms:
+                heapq.heapreplace(deadlines, (session.deadline_ms, session_id))
+                continue
+            heapq.heappop(deadlines)
+            if session is not None:
+                self._remove(session_id, session)
+                self.expired_total += 1
+
+    def _forget_below(self, session: Session, first_unanswered: int) -> None:
+        answers = session.answers
+        # A client may skip any number of sequences: go over the sequences or over the answers, whichever are fewer.
+        skipped = range(session.first_unanswered, first_unanswered)
+        over = skipped if first_unanswered - session.first_unanswered <= len(answers) else sorted(answers)
+        for sequence in over:
+            if sequence in answers and sequence < first_unanswered:
+                self.answer_bytes -= len(answers.pop(sequence))
+        session.first_unanswered = first_unanswered
+
+    def _remove(self, session_id: SessionId, session: Session) -> None:
+        del self._sessions[session_id]
+        self.answer_bytes -= sum(map(len, session.answers.values()))
