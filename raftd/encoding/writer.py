@@ -50,9 +50,15 @@ class Writer:
         """Bytes behind their length in four bytes."""
         self._parts += (_U32.pack(len(data)), data)
 
-    def text_u16(self, text: str) -> None:
-        """UTF-8 behind its length, counted in bytes, in two bytes."""
-        self.bytes_u16(text.encode())
+    def text_u16(self, text: str, length_max: int) -> None:
+        """UTF-8 behind its length, counted in bytes, in two bytes.
+
+        Text is for people: what is too long is cut between two characters, and what UTF-8 has no bytes for becomes "?".
+        """
+        encoded = text.encode(errors="replace")
+        if len(encoded) > length_max:
+            encoded = encoded[:length_max].decode(errors="ignore").encode()
+        self.bytes_u16(encoded)
 
     def finish(self) -> bytes:
         """Everything that was written."""

@@ -25,6 +25,7 @@ from raftd.consensus.types import NodeId
 from raftd.encoding.reader import Reader
 from raftd.encoding.writer import Writer
 from raftd.errors import DecodeError, RemoteProtocolError
+from raftd.kv.limits import KEY_BYTES_MAX
 from raftd.wire.limits import CLIENT_HEADER_BYTES, REFUSAL_ADDRESS_BYTES_MAX, REFUSAL_MESSAGE_BYTES_MAX
 
 _FRAME = struct.Struct("<IBQ")
@@ -34,6 +35,8 @@ _LAST = struct.Struct("<I")
 BODY_OFFSET: Final = CLIENT_HEADER_BYTES
 """Where the body starts in a payload."""
 
+_QUERY_OFFSET: Final = BODY_OFFSET + 2
+
 
 class RequestKind(enum.IntEnum):
     """What a client asks for. The numbers are on the wire: never renumber."""
@@ -41,7 +44,7 @@ class RequestKind(enum.IntEnum):
     WRITE = 1
     """Body: a command. Response: ANSWER."""
     READ = 2
-    """Body: consistency u8, query. Response: ANSWER."""
+    """Body: consistency u8, query opcode u8, query. Response: ANSWER."""
     STATUS = 3
     """No body. Response: DOCUMENT, about the node that was asked."""
     LOG = 4
@@ -70,6 +73,13 @@ class Consistency(enum.IntEnum):
     """Sees every write that was answered before the read was sent."""
     STALE = 1
     """Whatever the node that is asked has applied, which may be arbitrarily old."""
+
+
+class QueryOpcode(enum.IntEnum):
+    """What a read asks the state machine. The numbers are on the wire: never renumber."""
+
+    GET = 1
+    """Query: a key, to the end of the frame."""
 
 
 class RefusalCode(enum.IntEnum):
@@ -114,6 +124,7 @@ class Refusal:
 _REQUEST_KINDS: Final = {kind.value: kind for kind in RequestKind}
 _RESPONSE_KINDS: Final = {kind.value: kind for kind in ResponseKind}
 _REFUSAL_CODES: Final = {code.value: code for code in RefusalCode}
+_QUERY_OPCODES: Final = {opcode.value: opcode for opcode in QueryOpcode}
 _CONSISTENCIES: Final = {consistency.value: consistency for consistency in Consistency}
 
 
@@ -122,9 +133,9 @@ def encode_request(kind: RequestKind, request_id: int, body: bytes = b"") -> byt
     return _FRAME.pack(CLIENT_HEADER_BYTES + len(body), kind, request_id) + body
 
 
-def encode_read_body(consistency: Consistency, query: bytes) -> bytes:
+def encode_read_body(consistency: Consistency, opcode: QueryOpcode, query: bytes) -> bytes:
     """Make the body of a READ."""
-    return bytes((consistency,)) + query
+    return bytes((consistency, opcode)) + query
 
 
 def encode_log_body(last: int) -> bytes:
@@ -147,18 +158,24 @@ def parse_request(payload: bytes) -> tuple[RequestKind, int]:
     return kind, request_id
 
 
-def decode_read(payload: bytes) -> tuple[Consistency, bytes]:
-    """Return a READ's consistency and its query, which the state machine understands.
+def decode_read(payload: bytes) -> tuple[Consistency, QueryOpcode, bytes]:
+    """Return a READ's consistency, and what it asks of the state machine.
 
     Raises:
-        DecodeError: The body is cut, or the consistency unknown.
+        DecodeError: The body is cut, the consistency or opcode unknown, or the key's length out of bounds.
     """
-    if len(payload) == BODY_OFFSET:
-        raise DecodeError("a read without a body")
+    if len(payload) < _QUERY_OFFSET:
+        raise DecodeError("a read without a query")
     consistency = _CONSISTENCIES.get(payload[BODY_OFFSET])
     if consistency is None:
         raise DecodeError(f"a read of unknown consistency {payload[BODY_OFFSET]}")
-    return consistency, payload[BODY_OFFSET + 1 :]
+    opcode = _QUERY_OPCODES.get(payload[BODY_OFFSET + 1])
+    if opcode is None:
+        raise DecodeError(f"a read with unknown opcode {payload[BODY_OFFSET + 1]}")
+    key_bytes = len(payload) - _QUERY_OFFSET
+    if not 1 <= key_bytes <= KEY_BYTES_MAX:
+        raise DecodeError(f"a key has 1 to {KEY_BYTES_MAX} bytes, not {key_bytes}")
+    return consistency, opcode, payload[_QUERY_OFFSET:]
 
 
 def decode_log(payload: bytes) -> int:
@@ -204,8 +221,8 @@ def encode_refusal(request_id: int, refusal: Refusal) -> bytes:
     writer = Writer()
     writer.u8(refusal.code)
     writer.u64(refusal.leader_id or 0)
-    writer.text_u16(refusal.leader_address)
-    writer.text_u16(cut_text(refusal.message, REFUSAL_MESSAGE_BYTES_MAX))
+    writer.text_u16(refusal.leader_address, REFUSAL_ADDRESS_BYTES_MAX)
+    writer.text_u16(refusal.message, REFUSAL_MESSAGE_BYTES_MAX)
     body = writer.finish()
     return _FRAME.pack(CLIENT_HEADER_BYTES + len(body), ResponseKind.REFUSED, request_id) + body
 
@@ -256,8 +273,3 @@ def decode_refusal(payload: bytes) -> Refusal:
     if code is None:
         raise RemoteProtocolError(f"a refusal with unknown code {number} came")
     return Refusal(code, message, NodeId(leader_id) if leader_id else None, leader_address)
-
-
-def cut_text(text: str, length_max: int) -> str:
-    """Cut a text for people to so many bytes of UTF-8, between two characters."""
-    return text.encode()[:length_max].decode(errors="ignore")

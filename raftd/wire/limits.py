@@ -6,6 +6,7 @@ A frame's length here is that of its payload, without the four bytes that say it
 from typing import Final
 
 from raftd.consensus.limits import Limits
+from raftd.kv.limits import ADDRESS_BYTES_MAX, COMMAND_BYTES_MAX, USER_BYTES_MAX
 from raftd.wire.entries import ENTRY_HEADER_BYTES
 
 HANDSHAKE_BYTES_MAX: Final = 4 << 10
@@ -14,23 +15,14 @@ HANDSHAKE_BYTES_MAX: Final = 4 << 10
 HANDSHAKE_MESSAGE_BYTES_MAX: Final = 1 << 10
 """The text of a refused handshake."""
 
-KEY_BYTES_MAX: Final = 4 << 10
-"""A key."""
-
-VALUE_BYTES_MAX: Final = 1 << 20
-"""A value."""
-
-CLIENT_FRAME_BYTES_MAX: Final = 2 << 20
-"""A request or a response. A largest key with a largest value fits; what is between is room for transactions."""
-
 CLIENT_HEADER_BYTES: Final = 9
 """What stands before the body of each request and response: kind and request id."""
 
-COMMAND_BYTES_MAX: Final = CLIENT_FRAME_BYTES_MAX - CLIENT_HEADER_BYTES
-"""A command, as a client may send it."""
+CLIENT_FRAME_BYTES_MAX: Final = CLIENT_HEADER_BYTES + COMMAND_BYTES_MAX
+"""A request or a response. A longest key with a longest value fits; what is above them is room for transactions."""
 
-STAMP_BYTES_MAX: Final = 2 + 8 + 1 + 255 + 1 + 255
-"""What a leader puts in front of a command (ARCHITECTURE.md, "An entry")."""
+STAMP_BYTES_MAX: Final = 2 + 8 + 1 + USER_BYTES_MAX + 1 + ADDRESS_BYTES_MAX
+"""What a leader puts in front of a command (`raftd.kv.commands`)."""
 
 ENTRY_BYTES_MAX: Final = ENTRY_HEADER_BYTES + STAMP_BYTES_MAX + COMMAND_BYTES_MAX
 """An encoded entry."""

@@ -1,0 +1,238 @@
+"""What nodes say to each other (`raftd.consensus.messages`), as payloads of frames.
+
+Little-endian; each begins with `type u8 | term u64`, and all but AppendEntries are of a fixed length:
+
+    type                   fields behind the term
+     1 RequestPreVote        candidate_id u64 | last_log_index u64 | last_log_term u64
+     2 RequestPreVoteReply   vote_granted u8
+     3 RequestVote           candidate_id u64 | last_log_index u64 | last_log_term u64 | leadership_transfer u8
+     4 RequestVoteReply      vote_granted u8
+     5 AppendEntries         leader_id u64 | prev_log_index u64 | prev_log_term u64 | leader_commit u64 | entries
+     6 AppendEntriesReply    success u8 | match_index u64 | conflict_index u64 | conflict_term u64
+     7 Heartbeat             leader_id u64 | leader_commit u64 | round u64
+     8 HeartbeatReply        round u64
+     9 ReadIndex             read_id u64
+    10 ReadIndexReply        read_id u64 | confirmed u8 | read_index u64 (0 if not confirmed)
+    11 TimeoutNow            leader_id u64
+
+`entries` is a batch as `raftd.wire.entries` describes it and fills the rest of the frame, so that bytes encoded once
+serve the log and every peer, and those received are stored as they came.
+
+Links are one-way: a reply travels on the link that its sender dialled.
+"""
+
+import enum
+import struct
+from typing import Any, Final, assert_never
+
+from raftd.consensus.messages import (
+    AppendEntries,
+    AppendEntriesReply,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    ReadIndex,
+    ReadIndexReply,
+    RequestPreVote,
+    RequestPreVoteReply,
+    RequestVote,
+    RequestVoteReply,
+    TimeoutNow,
+)
+from raftd.consensus.types import LogIndex, NodeId
+from raftd.errors import DecodeError, InvariantViolation, RemoteProtocolError
+from raftd.wire.entries import decode_entries, encode_entries
+from raftd.wire.limits import PEER_FRAME_BYTES_MAX
+
+
+class MessageType(enum.IntEnum):
+    """The first byte of a message. The numbers are on the wire: never renumber."""
+
+    REQUEST_PRE_VOTE = 1
+    REQUEST_PRE_VOTE_REPLY = 2
+    REQUEST_VOTE = 3
+    REQUEST_VOTE_REPLY = 4
+    APPEND_ENTRIES = 5
+    APPEND_ENTRIES_REPLY = 6
+    HEARTBEAT = 7
+    HEARTBEAT_REPLY = 8
+    READ_INDEX = 9
+    READ_INDEX_REPLY = 10
+    TIMEOUT_NOW = 11
+
+
+_LENGTH = struct.Struct("<I")
+_CANDIDATE = struct.Struct("<BQQQQ")
+_VOTE = struct.Struct("<BQQQQB")
+_FLAG = struct.Struct("<BQB")
+_APPEND = struct.Struct("<BQQQQQ")
+_APPEND_REPLY = struct.Struct("<BQBQQQ")
+_HEARTBEAT = struct.Struct("<BQQQQ")
+_NUMBER = struct.Struct("<BQQ")
+_READ_INDEX_REPLY = struct.Struct("<BQQBQ")
+
+_INDEX_MAX: Final = (1 << 64) - 1
+
+
+def encode_message(message: Message, entries: bytes | None = None) -> tuple[bytes, ...]:
+    """Make a message's frame, length included, in parts that are to be sent one after another.
+
+    Args:
+        message: What to send.
+        entries: Of an AppendEntries, its entries already encoded; they become a part as they are, without a copy.
+            None: they are encoded here.
+
+    Raises:
+        InvariantViolation: An AppendEntries longer than any node accepts: the sender's batches are not bounded as
+            `raftd.wire.limits.append_frame_bytes_max` demands.
+    """
+    match message:
+        case AppendEntries():
+            return _encode_append_entries(message, encode_entries(message.entries) if entries is None else entries)
+        case RequestPreVote(term, candidate_id, last_log_index, last_log_term):
+            payload = _CANDIDATE.pack(MessageType.REQUEST_PRE_VOTE, term, candidate_id, last_log_index, last_log_term)
+        case RequestPreVoteReply(term, vote_granted):
+            payload = _FLAG.pack(MessageType.REQUEST_PRE_VOTE_REPLY, term, vote_granted)
+        case RequestVote(term, candidate_id, last_log_index, last_log_term, leadership_transfer):
+            payload = _VOTE.pack(
+                MessageType.REQUEST_VOTE, term, candidate_id, last_log_index, last_log_term, leadership_transfer
+            )
+        case RequestVoteReply(term, vote_granted):
+            payload = _FLAG.pack(MessageType.REQUEST_VOTE_REPLY, term, vote_granted)
+        case AppendEntriesReply(term, success, match_index, conflict_index, conflict_term):
+            payload = _APPEND_REPLY.pack(
+                MessageType.APPEND_ENTRIES_REPLY, term, success, match_index, conflict_index, conflict_term
+            )
+        case Heartbeat(term, leader_id, leader_commit, round_number):
+            payload = _HEARTBEAT.pack(MessageType.HEARTBEAT, term, leader_id, leader_commit, round_number)
+        case HeartbeatReply(term, round_number):
+            payload = _NUMBER.pack(MessageType.HEARTBEAT_REPLY, term, round_number)
+        case ReadIndex(term, read_id):
+            payload = _NUMBER.pack(MessageType.READ_INDEX, term, read_id)
+        case ReadIndexReply(term, read_id, read_index):
+            confirmed = read_index is not None
+            payload = _READ_INDEX_REPLY.pack(MessageType.READ_INDEX_REPLY, term, read_id, confirmed, read_index or 0)
+        case TimeoutNow(term, leader_id):
+            payload = _NUMBER.pack(MessageType.TIMEOUT_NOW, term, leader_id)
+        case _:
+            assert_never(message)
+    return (_LENGTH.pack(len(payload)) + payload,)
+
+
+def decode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for each type
+    payload: bytes, sender: NodeId
+) -> tuple[Message, bytes | None]:
+    """Read a message that came by the link of `sender`.
+
+    Returns:
+        The message, and of an AppendEntries also the bytes of its entries, to be stored as they came; else None.
+
+    Raises:
+        RemoteProtocolError: The payload does not follow its format, contradicts itself, or names another leader or
+            candidate than its sender.
+    """
+    try:
+        message_type = MessageType(payload[0])
+    except (IndexError, ValueError):
+        raise RemoteProtocolError(f"a message of unknown type came: {payload[:1].hex()!r}") from None
+    message: Message
+    match message_type:
+        case MessageType.REQUEST_PRE_VOTE:
+            term, candidate_id, last_log_index, last_log_term = _unpack(_CANDIDATE, payload)
+            _check_sender(candidate_id, sender)
+            message = RequestPreVote(term, candidate_id, last_log_index, last_log_term)
+        case MessageType.REQUEST_PRE_VOTE_REPLY:
+            term, vote_granted = _unpack(_FLAG, payload)
+            message = RequestPreVoteReply(term, _boolean(vote_granted))
+        case MessageType.REQUEST_VOTE:
+            term, candidate_id, last_log_index, last_log_term, leadership_transfer = _unpack(_VOTE, payload)
+            _check_sender(candidate_id, sender)
+            message = RequestVote(term, candidate_id, last_log_index, last_log_term, _boolean(leadership_transfer))
+        case MessageType.REQUEST_VOTE_REPLY:
+            term, vote_granted = _unpack(_FLAG, payload)
+            message = RequestVoteReply(term, _boolean(vote_granted))
+        case MessageType.APPEND_ENTRIES:
+            return _decode_append_entries(payload, sender)
+        case MessageType.APPEND_ENTRIES_REPLY:
+            term, success, match_index, conflict_index, conflict_term = _unpack(_APPEND_REPLY, payload)
+            message = AppendEntriesReply(term, _boolean(success), match_index, conflict_index, conflict_term)
+        case MessageType.HEARTBEAT:
+            term, leader_id, leader_commit, round_number = _unpack(_HEARTBEAT, payload)
+            _check_sender(leader_id, sender)
+            message = Heartbeat(term, leader_id, leader_commit, round_number)
+        case MessageType.HEARTBEAT_REPLY:
+            term, round_number = _unpack(_NUMBER, payload)
+            message = HeartbeatReply(term, round_number)
+        case MessageType.READ_INDEX:
+            term, read_id = _unpack(_NUMBER, payload)
+            message = ReadIndex(term, read_id)
+        case MessageType.READ_INDEX_REPLY:
+            message = _decode_read_index_reply(payload)
+        case MessageType.TIMEOUT_NOW:
+            term, leader_id = _unpack(_NUMBER, payload)
+            _check_sender(leader_id, sender)
+            message = TimeoutNow(term, leader_id)
+        case _:
+            assert_never(message_type)
+    return message, None
+
+
+def _encode_append_entries(message: AppendEntries, entries: bytes) -> tuple[bytes, ...]:
+    length = _APPEND.size + len(entries)
+    if length > PEER_FRAME_BYTES_MAX:
+        raise InvariantViolation(f"an AppendEntries of {length} bytes, and peers accept {PEER_FRAME_BYTES_MAX}")
+    header = _LENGTH.pack(length) + _APPEND.pack(
+        MessageType.APPEND_ENTRIES,
+        message.term,
+        message.leader_id,
+        message.prev_log_index,
+        message.prev_log_term,
+        message.leader_commit,
+    )
+    return (header, entries) if entries else (header,)
+
+
+def _decode_append_entries(payload: bytes, sender: NodeId) -> tuple[AppendEntries, bytes]:
+    if len(payload) < _APPEND.size:
+        raise RemoteProtocolError(f"an AppendEntries of {len(payload)} bytes came, and its header has {_APPEND.size}")
+    _, term, leader_id, prev_log_index, prev_log_term, leader_commit = _APPEND.unpack_from(payload)
+    _check_sender(leader_id, sender)
+    if (prev_log_index == 0) != (prev_log_term == 0):
+        raise RemoteProtocolError(f"entry {prev_log_index} is said to have term {prev_log_term}")
+    batch = payload[_APPEND.size :]
+    try:
+        entries = decode_entries(batch, LogIndex(prev_log_index + 1), previous_term=prev_log_term)
+    except DecodeError as error:
+        raise RemoteProtocolError(f"an AppendEntries cannot be read: {error}") from error
+    last_index, last_term = entries[-1][:2] if entries else (prev_log_index, prev_log_term)
+    if last_term > term:
+        raise RemoteProtocolError(f"a leader of term {term} sent an entry of term {last_term}")
+    if last_index > _INDEX_MAX:
+        raise RemoteProtocolError(f"an entry with index {last_index} came")
+    return AppendEntries(term, leader_id, prev_log_index, prev_log_term, leader_commit, tuple(entries)), batch
+
+
+def _decode_read_index_reply(payload: bytes) -> ReadIndexReply:
+    term, read_id, confirmed, read_index = _unpack(_READ_INDEX_REPLY, payload)
+    if not _boolean(confirmed) and read_index:
+        raise RemoteProtocolError(f"a read index of {read_index} came, and was not confirmed")
+    return ReadIndexReply(term, read_id, read_index if confirmed else None)
+
+
+def _unpack(layout: struct.Struct, payload: bytes) -> tuple[Any, ...]:
+    """Return the fields behind the type."""
+    if len(payload) != layout.size:
+        raise RemoteProtocolError(f"a message of type {payload[0]} has {layout.size} bytes, and {len(payload)} came")
+    return layout.unpack(payload)[1:]
+
+
+def _boolean(number: int) -> bool:
+    if number > 1:
+        raise RemoteProtocolError(f"a flag is {number}, and may be 0 or 1")
+    return number == 1
+
+
+def _check_sender(named: int, sender: NodeId) -> None:
+    """Refuse a node that speaks in another's name: the link it came by was authenticated, the message was not."""
+    if named != sender:
+        raise RemoteProtocolError(f"node {sender} sent a message as node {named}")
