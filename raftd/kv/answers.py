@@ -30,8 +30,7 @@ All numbers are little-endian::
     get                    create_revision u64 | modify_revision u64 | version u64 | lease u64 |
                            value_length u32 | value
 
-`version` counts the puts of a key since it was created: 1 after the first. `lease` is 0: none. Outcomes from 128 on are
-never the state machine's; they are free for what a server says without asking it.
+`version` counts the puts of a key since it was created: 1 after the first. `lease` is 0: none.
 """
 
 import enum

@@ -37,7 +37,7 @@ A command is valid if and only if it has these fields within these bounds, and n
 
 import enum
 import struct
-from typing import Final, NamedTuple, NewType, TypeAlias
+from typing import Final, NamedTuple, NewType, NoReturn, TypeAlias
 
 from raftd.errors import DecodeError
 from raftd.kv.limits import ADDRESS_BYTES_MAX, KEY_BYTES_MAX, USER_BYTES_MAX, VALUE_BYTES_MAX
@@ -48,12 +48,13 @@ SessionId = NewType("SessionId", int)
 Revision = NewType("Revision", int)
 """Counts the commands that changed a key; 0 before the first."""
 
-Buffer: TypeAlias = bytes | bytearray | memoryview
-"""Bytes as they come from a connection."""
-
 
 class InvalidCommand(DecodeError):  # noqa: N818 - it names the command, which is at fault
     """Bytes are not a valid command; the message says why, for the client who sent them."""
+
+
+class CommandTooLarge(InvalidCommand):
+    """A key or a value is longer than it may be."""
 
 
 class Opcode(enum.IntEnum):
@@ -86,11 +87,21 @@ _VALUE_LENGTH: Final = struct.Struct("<I")
 _TTL: Final = struct.Struct("<I")
 _ELAPSED: Final = struct.Struct("<Q")
 _FLAG_EXPECTED_REVISION: Final = 1
+
+# A Struct computes its size anew each time; every command is measured with these.
+_HEADER_BYTES: Final = _HEADER.size
+_STAMP_BYTES: Final = _STAMP.size
+_WRITE_BYTES: Final = _WRITE.size
+_CONDITIONAL_WRITE_BYTES: Final = _CONDITIONAL_WRITE.size
+_VALUE_LENGTH_BYTES: Final = _VALUE_LENGTH.size
+
 _U64_MAX: Final = (1 << 64) - 1
 
 # An enum's member is looked up in a dict and through a descriptor; a global costs a tenth of that.
 _PUT: Final = Opcode.PUT
 _DELETE: Final = Opcode.DELETE
+_ADVANCE_CLOCK: Final = Opcode.ADVANCE_CLOCK
+_WRITES: Final = frozenset((int(_PUT), int(_DELETE)))
 
 
 class Stamp:
@@ -155,11 +166,12 @@ def put(
         expected_revision: write only if the key's modify revision is this; 0: only if the key is absent.
 
     Raises:
-        InvalidCommand: key or value is out of bounds.
+        CommandTooLarge: key or value is too long.
+        InvalidCommand: the key is empty.
     """
     check_key(key)
     if len(value) > VALUE_BYTES_MAX:
-        raise InvalidCommand(f"a value has at most {VALUE_BYTES_MAX} bytes, not {len(value)}")
+        _refuse_value(len(value))
     head = _write_head(_PUT, session, sequence, first_unanswered, key, expected_revision=expected_revision)
     return b"".join((head, key, _VALUE_LENGTH.pack(len(value)), value))
 
@@ -170,7 +182,8 @@ def delete(
     """Encode DELETE; arguments as for `put`.
 
     Raises:
-        InvalidCommand: the key is out of bounds.
+        CommandTooLarge: the key is too long.
+        InvalidCommand: the key is empty.
     """
     check_key(key)
     return _write_head(_DELETE, session, sequence, first_unanswered, key, expected_revision=expected_revision) + key
@@ -181,46 +194,52 @@ def advance_clock(elapsed_ms: int) -> bytes:
     return _HEADER.pack(Opcode.ADVANCE_CLOCK, 0, 0, 0) + _ELAPSED.pack(min(elapsed_ms, _U64_MAX))
 
 
-def check_key(key: Buffer) -> None:
+def check_key(key: bytes) -> None:
     """Check a key's length.
 
     Raises:
-        InvalidCommand: it is empty or longer than 4096 bytes.
+        CommandTooLarge: it is longer than 4096 bytes.
+        InvalidCommand: it is empty.
     """
     if not 1 <= len(key) <= KEY_BYTES_MAX:
-        raise InvalidCommand(f"a key has 1 to {KEY_BYTES_MAX} bytes, not {len(key)}")
+        _refuse_key(len(key))
 
 
-def validate_client_command(command: Buffer) -> bytes:
+def validate_client_command(data: bytes, start: int = 0) -> bytes:
     """Check what a client sent, before it is proposed: the gateway that the rest of the system trusts.
+
+    Args:
+        data: holds the command, from `start` to its end.
+        start: so that nobody need cut the command out of its frame first.
 
     Returns:
         The key that the command writes, for the access check; empty if it writes none.
 
     Raises:
+        CommandTooLarge: a key or a value is too long.
         InvalidCommand: it is not a valid command, or one that only servers may propose.
     """
-    opcode, _, _, _, _, key, _ = parse(command, 0)
-    if opcode is Opcode.ADVANCE_CLOCK:
+    opcode, _, _, _, _, key, _ = parse(data, start)
+    if opcode is _ADVANCE_CLOCK:
         raise InvalidCommand("only servers advance the clock")
     return key
 
 
-def parse(data: Buffer, start: int) -> Parsed:
+def parse(data: bytes, start: int) -> Parsed:
     """Parse the command that reaches from `start` to the end of `data`; this is the one place that knows the layout.
 
     Raises:
+        CommandTooLarge: a key or a value is too long.
         InvalidCommand: it is not a valid command.
     """
-    if len(data) - start < _HEADER.size:
+    if len(data) - start < _HEADER_BYTES:
         raise InvalidCommand("a command has at least 25 bytes")
-    opcode = data[start]
-    if opcode in (_PUT, _DELETE):
+    if data[start] in _WRITES:
         return _parse_write(data, start)
     return _parse_control(data, start)
 
 
-def parse_stamped(data: Buffer) -> tuple[bytes, Parsed]:
+def parse_stamped(data: bytes) -> tuple[bytes, Parsed]:
     """Parse a log entry's data into the stamp's user and the command.
 
     Raises:
@@ -229,7 +248,7 @@ def parse_stamped(data: Buffer) -> tuple[bytes, Parsed]:
     user, start = _parse_stamp(data)
     parsed = parse(data, start)
     # The gateway has refused it already; should it ever fail to, a client still cannot expire other clients' sessions.
-    if parsed[0] is Opcode.ADVANCE_CLOCK and user:
+    if parsed[0] is _ADVANCE_CLOCK and user:
         raise InvalidCommand("only servers advance the clock")
     return user, parsed
 
@@ -250,7 +269,7 @@ class Command(NamedTuple):
     value: bytes
 
 
-def decode(data: Buffer) -> Command:
+def decode(data: bytes) -> Command:
     """Decode a log entry's data in full.
 
     Raises:
@@ -259,7 +278,7 @@ def decode(data: Buffer) -> Command:
     user, parsed = parse_stamped(data)
     opcode, session, sequence, first_unanswered, argument, key, value_start = parsed
     stamp_length, wall_clock_ms, user_length = _STAMP.unpack_from(data)
-    address = bytes(data[_STAMP.size + user_length + 1 : _STAMP_LENGTH_BYTES + stamp_length])
+    address = data[_STAMP_BYTES + user_length + 1 : _STAMP_LENGTH_BYTES + stamp_length]
     return Command(
         wall_clock_ms,
         user.decode(errors="backslashreplace"),
@@ -270,8 +289,18 @@ def decode(data: Buffer) -> Command:
         first_unanswered,
         argument,
         key,
-        bytes(data[value_start:]),
+        data[value_start:],
     )
+
+
+def _refuse_key(length: int) -> NoReturn:
+    if length == 0:
+        raise InvalidCommand("a key has at least one byte")
+    raise CommandTooLarge(f"a key has at most {KEY_BYTES_MAX} bytes, not {length}")
+
+
+def _refuse_value(length: int) -> NoReturn:
+    raise CommandTooLarge(f"a value has at most {VALUE_BYTES_MAX} bytes, not {length}")
 
 
 def _write_head(
@@ -290,56 +319,56 @@ def _write_head(
     )
 
 
-def _parse_stamp(data: Buffer) -> tuple[bytes, int]:
+def _parse_stamp(data: bytes) -> tuple[bytes, int]:
     """The user, and where the command starts."""
-    if len(data) < _STAMP.size:
+    if len(data) < _STAMP_BYTES:
         raise InvalidCommand("the stamp is cut short")
     stamp_length, _, user_length = _STAMP.unpack_from(data)
-    user_end = _STAMP.size + user_length
+    user_end = _STAMP_BYTES + user_length
     start: int = _STAMP_LENGTH_BYTES + stamp_length
     if user_end >= len(data) or start > len(data) or user_end + 1 + data[user_end] != start:
         raise InvalidCommand("the stamp's lengths disagree")
-    return bytes(data[_STAMP.size : user_end]), start
+    return data[_STAMP_BYTES:user_end], start
 
 
-def _parse_write(data: Buffer, start: int) -> Parsed:
+def _parse_write(data: bytes, start: int) -> Parsed:
     end = len(data)
-    if end - start < _WRITE.size:
+    if end - start < _WRITE_BYTES:
         raise InvalidCommand("a write is cut short before its key")
     opcode, session, sequence, first_unanswered, flags, key_length = _WRITE.unpack_from(data, start)
-    key_start = start + _WRITE.size
+    key_start = start + _WRITE_BYTES
     expected_revision = None
     if flags:
         if flags != _FLAG_EXPECTED_REVISION:
             raise InvalidCommand(f"unknown flags {flags:#x}")
-        key_start = start + _CONDITIONAL_WRITE.size
+        key_start = start + _CONDITIONAL_WRITE_BYTES
         if key_start > end:
             raise InvalidCommand("a write is cut short before its key")
         *_, expected_revision, key_length = _CONDITIONAL_WRITE.unpack_from(data, start)
     if not (session and 1 <= first_unanswered <= sequence):
         raise InvalidCommand("a write needs a session, a sequence, and a first unanswered one that is not above it")
     if not 1 <= key_length <= KEY_BYTES_MAX:
-        raise InvalidCommand(f"a key has 1 to {KEY_BYTES_MAX} bytes, not {key_length}")
+        _refuse_key(key_length)
     key_end: int = key_start + key_length
     if opcode == _DELETE:
         if key_end != end:
             raise InvalidCommand("a DELETE does not end with its key")
-        return _DELETE, session, sequence, first_unanswered, expected_revision, bytes(data[key_start:key_end]), end
-    value_start = key_end + _VALUE_LENGTH.size
+        return _DELETE, session, sequence, first_unanswered, expected_revision, data[key_start:key_end], end
+    value_start = key_end + _VALUE_LENGTH_BYTES
     if value_start > end:
         raise InvalidCommand("a PUT is cut short before its value")
     (value_length,) = _VALUE_LENGTH.unpack_from(data, key_end)
     if value_length > VALUE_BYTES_MAX:
-        raise InvalidCommand(f"a value has at most {VALUE_BYTES_MAX} bytes, not {value_length}")
+        _refuse_value(value_length)
     if value_start + value_length != end:
         raise InvalidCommand("a PUT does not end with its value")
-    return _PUT, session, sequence, first_unanswered, expected_revision, bytes(data[key_start:key_end]), value_start
+    return _PUT, session, sequence, first_unanswered, expected_revision, data[key_start:key_end], value_start
 
 
-def _parse_control(data: Buffer, start: int) -> Parsed:
+def _parse_control(data: bytes, start: int) -> Parsed:
     """Parse a command about a session or the clock: the rare ones, all of a fixed length."""
     number, session, sequence, first_unanswered = _HEADER.unpack_from(data, start)
-    body = bytes(data[start + _HEADER.size :])
+    body = data[start + _HEADER_BYTES :]
     argument: int | None = None
     match number:
         case Opcode.OPEN_SESSION:

@@ -147,12 +147,10 @@ class SessionTable:
 
     def _forget_below(self, session: Session, first_unanswered: int) -> None:
         answers = session.answers
-        # A client may skip any number of sequences: go over the sequences or over the answers, whichever are fewer.
-        skipped = range(session.first_unanswered, first_unanswered)
-        over = skipped if first_unanswered - session.first_unanswered <= len(answers) else sorted(answers)
-        for sequence in over:
-            if sequence in answers and sequence < first_unanswered:
-                self.answer_bytes -= len(answers.pop(sequence))
+        # No answer is remembered from first_unanswered + in_flight_max on, however far the client says it has come.
+        end = min(first_unanswered, session.first_unanswered + self._limits.in_flight_max)
+        for sequence in range(session.first_unanswered, end):
+            self.answer_bytes -= len(answers.pop(sequence, b""))
         session.first_unanswered = first_unanswered
 
     def _remove(self, session_id: SessionId, session: Session) -> None:
