@@ -1,0 +1,264 @@
+r"""What the commands print: one place for `-o table|json|yaml`, for errors, and for exit codes.
+
+**Bytes.** Keys and values are bytes. In a table they are text where they are printable UTF-8, and everything else is
+escaped (`\xNN`, `\n`, and `\\` for the backslash itself), so that a stored value can neither break a table nor steer a
+terminal. In JSON and YAML, bytes that are UTF-8 are a string and all others are `{"base64": "..."}`: the type tells
+them apart, so a script can restore every value exactly.
+
+**Colour** is for terminals: never into a pipe, and not where NO_COLOR is set (no-color.org) or TERM is `dumb`.
+"""
+
+import base64
+import enum
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TextIO
+
+import click
+import yaml
+
+from raftd.errors import ExitCode, RaftdError
+
+INTERRUPTED: Final = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells have it."""
+
+READER_GONE: Final = 141
+"""Exit code where the reader of a pipe left early: 128 + SIGPIPE, what `cat | head` would give."""
+
+
+class OutputFormat(enum.Enum):
+    """What `-o` chooses."""
+
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+class Style(enum.Enum):
+    """How a cell looks on a terminal; the values are SGR parameters (ECMA-48)."""
+
+    BOLD = "1"
+    DIM = "2"
+    GOOD = "32"
+    WARNING = "33"
+    BAD = "31"
+
+
+@dataclass(frozen=True, slots=True)
+class Styled:
+    """A cell with a look; in JSON and YAML only its value is left."""
+
+    value: object
+    style: Style
+
+
+def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command with `-o`; it receives `output_format`, an `OutputFormat`."""
+    return click.option(
+        "-o",
+        "--output",
+        "output_format",
+        type=click.Choice([each.value for each in OutputFormat]),
+        default=OutputFormat.TABLE.value,
+        show_default=True,
+        callback=lambda _context, _parameter, value: OutputFormat(value),
+        help="How to print the result.",
+    )(function)
+
+
+def show_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], output_format: OutputFormat) -> None:
+    """Print `rows`: a table of `columns`, or a list of objects with everything that the rows hold."""
+    if output_format is OutputFormat.TABLE:
+        write(table(rows, columns, coloured=use_colour(sys.stdout)))
+    else:
+        write(document(list(rows), output_format))
+
+
+def show_record(record: Mapping[str, object], output_format: OutputFormat) -> None:
+    """Print one thing: a line `name  value` for each field, or one object."""
+    if output_format is not OutputFormat.TABLE:
+        write(document(record, output_format))
+        return
+    width = max(map(len, record), default=0)
+    write("".join(f"{name:<{width}}  {_cell(value)}".rstrip() + "\n" for name, value in record.items()))
+
+
+def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, coloured: bool = False) -> str:
+    """Lay out `rows` under upper-case `columns`; numbers stand right, an absent or None value is `-`."""
+    header = [column.replace("_", " ").upper() for column in columns]
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(map(_width, column)) for column in zip(header, *cells, strict=True)]
+    right = [bool(rows) and all(_is_number(row.get(column)) for row in rows) for column in columns]
+
+    def line(texts: Sequence[str], styles: Sequence[Style | None]) -> str:
+        padded = [_pad(*each) for each in zip(texts, widths, right, strict=True)]
+        if not right[-1]:
+            padded[-1] = texts[-1]  # nothing stands behind it, so it needs no space
+        painted = map(_paint, padded, styles if coloured else [None] * len(columns))
+        return "  ".join(painted) + "\n"
+
+    body = [
+        line(texts, [_style(row.get(column)) for column in columns]) for texts, row in zip(cells, rows, strict=True)
+    ]
+    return "".join([line(header, [Style.BOLD] * len(columns)), *body])
+
+
+def document(value: object, output_format: OutputFormat) -> str:
+    """Serialize `value` as JSON or YAML, with bytes as the module's text says."""
+    plain = _plain(value)
+    if output_format is OutputFormat.YAML:
+        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+
+
+def printable(data: bytes | str) -> str:
+    """Show `data` in one line: printable text as it is, the rest escaped; different data never look the same."""
+    text = data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
+    return "".join(map(_escape, text))
+
+
+def use_colour(stream: TextIO) -> bool:
+    """Whether `stream` is a terminal whose user wants colour."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def write(text: str) -> None:
+    """Print `text` as it is; where nobody reads any more, end quietly.
+
+    Raises:
+        click.exceptions.Exit: The reader of the pipe has left.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_stdout()
+        raise click.exceptions.Exit(READER_GONE) from None
+
+
+def warn(name: str, message: str) -> None:
+    """Say something on standard error that is no result, as `name: message`."""
+    lines = (printable(line) for line in message.splitlines())
+    print("\n".join(f"{name}: {line}" for line in lines), file=sys.stderr)
+
+
+def run_main(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
+    """Run `command` and return its exit code; every expected failure is one line on standard error.
+
+    An exception that is neither a `RaftdError` nor click's is a bug, and keeps its traceback.
+
+    Args:
+        command: What to run; it may return an `int`, its exit code.
+        name: What the user called, `raftd` or `raftctl`.
+        arguments: The command line without its first word; this process's own by default.
+    """
+    try:
+        result = command.main(args=arguments, prog_name=name, standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        return _usage(name, error)
+    except click.ClickException as error:
+        warn(name, error.format_message())
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        _abandon_stdout()
+        return READER_GONE
+    except RaftdError as error:
+        warn(name, str(error) or type(error).__name__)
+        return error.exit_code
+    return result if isinstance(result, int) else ExitCode.OK
+
+
+def _usage(name: str, error: click.UsageError) -> int:
+    path = error.ctx.command_path if error.ctx is not None else name
+    message = error.format_message()
+    if error.ctx is not None and message == error.ctx.get_help():
+        print(message, file=sys.stderr)  # a group without a command: since click 8.2 the help is the error
+    else:
+        warn(name, f"{message.rstrip('.')} (see '{path} --help')")
+    return ExitCode.USAGE
+
+
+def _abandon_stdout() -> None:
+    """Point standard output nowhere, or the interpreter's own flush at exit complains about the pipe."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _escape(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    if character.isprintable():
+        return character
+    if character in "\n\r\t":
+        return repr(character)[1:-1]
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def _plain(value: object) -> object:
+    match value:
+        case Styled():
+            return _plain(value.value)
+        case bytes():
+            return _plain_bytes(value)
+        case enum.Enum():
+            return value.value
+        case Mapping():
+            return {str(name): _plain(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case _:
+            return value
+
+
+def _plain_bytes(data: bytes) -> object:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}
+
+
+def _cell(value: object) -> str:
+    match value:
+        case Styled():
+            return _cell(value.value)
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case enum.Enum():
+            return printable(str(value.value))
+        case bytes() | str():
+            return printable(value)
+        case _:
+            return printable(str(value))
+
+
+def _style(value: object) -> Style | None:
+    return value.style if isinstance(value, Styled) else None
+
+
+def _is_number(value: object) -> bool:
+    inner = value.value if isinstance(value, Styled) else value
+    return inner is None or (isinstance(inner, int | float) and not isinstance(inner, bool))
+
+
+def _width(text: str) -> int:
+    """Columns that `text` takes on a terminal: two for East Asian wide characters, none for combining marks."""
+    return sum(
+        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
+    )
+
+
+def _pad(text: str, width: int, right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if right else text + space
+
+
+def _paint(text: str, style: Style | None) -> str:
+    return text if style is None else f"\x1b[{style.value}m{text}\x1b[0m"

@@ -1,0 +1,131 @@
+"""One HTTP connection, bounded: one request, so many bytes, so many seconds.
+
+aiohttp parses and answers; what it does not bound is done around it. A connection serves one request and must be over
+within its deadline, however slowly the other side sends or reads. So no client can hold a connection, and the memory
+that all of them take together is known. Health checks and scrapes need no more: connecting anew costs them nothing.
+
+When there are too many, the oldest goes, not the newest: an honest request is answered within milliseconds, so the
+oldest is the least likely to be one, and a flood of silent connections does not make a live node look dead.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from aiohttp import web
+
+PLAIN: Final = "text/plain; charset=utf-8"
+
+_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nServer: raftd\r\nConnection: close\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\nthe request is too large.\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """The bounds of the HTTP listener."""
+
+    connections_max: int = 64
+    request_bytes_max: int = 16 << 10
+    """Everything that a client sends: request line, headers, and the body that it should not have sent."""
+    deadline_seconds: float = 10.0
+    """From accepting a connection to its end."""
+
+
+class ConnectionTable:
+    """The open connections, oldest first."""
+
+    def __init__(self, connections_max: int) -> None:
+        self._connections_max = connections_max
+        self._open: dict[asyncio.Transport, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, transport: asyncio.Transport) -> None:
+        """Count a connection; cut off the oldest where that makes too many."""
+        if len(self._open) >= self._connections_max:
+            oldest = next(iter(self._open))
+            self.remove(oldest)
+            oldest.abort()
+        self._open[transport] = None
+
+    def remove(self, transport: asyncio.Transport) -> None:
+        """Forget a connection; one that is gone already is no error."""
+        self._open.pop(transport, None)
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's protocol with bounds. A subclass, since aiohttp has no other seam for them.
+
+    Args:
+        server: Hands requests to the application.
+        table: The listener's open connections.
+        limits: The bounds.
+        loop: The running event loop.
+    """
+
+    __slots__ = ("_bytes_left", "_deadline", "_limits", "_stream", "_table")
+
+    def __init__(
+        self, server: web.Server, table: ConnectionTable, limits: ConnectionLimits, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # None is the documented way to have none
+            lingering_time=0,
+            tcp_keepalive=False,
+        )
+        self._table = table
+        self._limits = limits
+        self._bytes_left = limits.request_bytes_max
+        self._stream: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the clock."""
+        super().connection_made(transport)
+        if not isinstance(transport, asyncio.Transport):  # uvloop's transports are registered as such
+            raise TypeError(f"{transport!r} is no stream")
+        self._stream = transport
+        self._table.add(transport)
+        self._deadline = asyncio.get_running_loop().call_later(self._limits.deadline_seconds, transport.abort)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Stop the clock."""
+        super().connection_lost(exc)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._stream is not None:
+            self._table.remove(self._stream)
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what fits, and end the connection where more comes."""
+        self._bytes_left -= len(data)
+        if self._bytes_left >= 0:
+            super().data_received(data)
+        elif self._stream is not None and not self._stream.is_closing():
+            self._stream.write(_TOO_LARGE)
+            self._stream.close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - aiohttp's signature; its text echoes what the client sent
+    ) -> web.StreamResponse:
+        """Answer a request that could not be parsed, or whose handler failed, in one line without versions."""
+        if status >= 500:
+            self.logger.error("an HTTP request failed: %s %s", request.method, request.path, exc_info=exc)
+        return answer(status, b"internal error\n" if status >= 500 else b"bad request\n")
+
+
+def answer(status: int, body: bytes, content_type: str = PLAIN, **headers: str) -> web.Response:
+    """An answer that ends its connection, and does not tell which software in which version gave it."""
+    named = {"Server": "raftd", "Content-Type": content_type, "Cache-Control": "no-store", **headers}
+    response = web.Response(status=status, body=body, headers=named)
+    response.force_close()
+    return response
