@@ -1,0 +1,303 @@
+"""Version 1 of the protocol, byte for byte: `vectors/v1/*.hex`, which are written by hand and never rewritten.
+
+A failure here is no reason to touch a vector. It says that nodes and clients in use would not understand this code; a
+change of the bytes is a new version of the protocol, with vectors of its own beside these.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raftd.consensus.messages import (
+    AppendEntries,
+    AppendEntriesReply,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    ReadIndex,
+    ReadIndexReply,
+    RequestPreVote,
+    RequestPreVoteReply,
+    RequestVote,
+    RequestVoteReply,
+    TimeoutNow,
+)
+from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ReadId, Term
+from raftd.kv import commands
+from raftd.kv.commands import Revision, SessionId
+from raftd.wire import client, handshake
+from raftd.wire.client import BODY_OFFSET, Consistency, QueryOpcode, Refusal, RefusalCode, RequestKind, ResponseKind
+from raftd.wire.entries import decode_entries, encode_entries
+from raftd.wire.frames import encode_frame
+from raftd.wire.handshake import ConnectionRole, HandshakeRefusal, HandshakeRefusalCode, Hello, Welcome
+from raftd.wire.peer import MessageType, decode_message, encode_message
+
+VECTORS = Path(__file__).parent / "vectors" / "v1"
+U32_MAX = (1 << 32) - 1
+U64_MAX = (1 << 64) - 1
+NODE_MAX = (1 << 63) - 1
+CLUSTER = bytes(range(0x10, 0x20))
+SENDER = NodeId(2)
+
+
+def read_vectors(file: str) -> dict[str, bytes]:
+    """The named bytes of a file; `#` begins a comment."""
+    vectors = {}
+    text = (VECTORS / f"{file}.hex").read_text(encoding="utf-8")
+    for paragraph in text.split("\n\n")[1:]:
+        name, *fields = paragraph.splitlines()
+        vectors[name] = bytes.fromhex("".join(field.partition("#")[0] for field in fields))
+    return vectors
+
+
+HELLOS = {
+    "hello-client": Hello(ConnectionRole.CLIENT),
+    "hello-client-that-knows-whom-it-wants": Hello(ConnectionRole.CLIENT, CLUSTER, receiver_node_id=NodeId(2)),
+    "hello-peer": Hello(ConnectionRole.PEER, CLUSTER, NodeId(1), NodeId(3)),
+    "hello-largest": Hello(
+        ConnectionRole.PEER, b"\xff" * 16, NodeId(NODE_MAX), NodeId(NODE_MAX - 1), version_min=65535, version_max=65535
+    ),
+}
+HANDSHAKE_REPLIES: dict[str, Welcome | HandshakeRefusal] = {
+    "welcome-client": Welcome(1, CLUSTER, NodeId(2), 2_097_161, 1024),
+    "welcome-peer": Welcome(1, CLUSTER, NodeId(3), 4_194_304, 0),
+    "welcome-largest": Welcome(65535, b"\xff" * 16, NodeId(NODE_MAX), U32_MAX, U32_MAX),
+    "refused-no-common-version": HandshakeRefusal(HandshakeRefusalCode.NO_COMMON_VERSION, "no"),
+    "refused-wrong-cluster": HandshakeRefusal(HandshakeRefusalCode.WRONG_CLUSTER, "no"),
+    "refused-wrong-node": HandshakeRefusal(HandshakeRefusalCode.WRONG_NODE, "no"),
+    "refused-wrong-role": HandshakeRefusal(HandshakeRefusalCode.WRONG_ROLE, "no"),
+    "refused-not-allowed": HandshakeRefusal(HandshakeRefusalCode.NOT_ALLOWED, "no, näh"),
+    "refused-too-many-connections": HandshakeRefusal(HandshakeRefusalCode.TOO_MANY_CONNECTIONS, "no"),
+    "refused-stopping": HandshakeRefusal(HandshakeRefusalCode.STOPPING, ""),
+}
+MESSAGES: dict[str, Message] = {
+    "request-pre-vote": RequestPreVote(Term(8), SENDER, LogIndex(300), Term(7)),
+    "request-pre-vote-empty-log": RequestPreVote(Term(1), SENDER, LogIndex(0), Term(0)),
+    "request-pre-vote-reply-granted": RequestPreVoteReply(Term(8), vote_granted=True),
+    "request-pre-vote-reply-refused": RequestPreVoteReply(Term(0), vote_granted=False),
+    "request-vote": RequestVote(Term(8), SENDER, LogIndex(300), Term(7), leadership_transfer=False),
+    "request-vote-transfer-largest": RequestVote(
+        Term(U64_MAX), SENDER, LogIndex(U64_MAX), Term(U64_MAX), leadership_transfer=True
+    ),
+    "request-vote-reply-granted": RequestVoteReply(Term(8), vote_granted=True),
+    "request-vote-reply-refused": RequestVoteReply(Term(9), vote_granted=False),
+    "append-entries-empty": AppendEntries(Term(8), SENDER, LogIndex(0), Term(0), LogIndex(0), ()),
+    "append-entries": AppendEntries(
+        Term(8),
+        SENDER,
+        LogIndex(300),
+        Term(7),
+        LogIndex(299),
+        (
+            (LogIndex(301), Term(7), EntryKind.COMMAND, b"command"),
+            (LogIndex(302), Term(8), EntryKind.NOOP, b""),
+            (LogIndex(303), Term(8), EntryKind.MEMBERSHIP, b"members"),
+        ),
+    ),
+    "append-entries-largest": AppendEntries(
+        Term(U64_MAX),
+        SENDER,
+        LogIndex(U64_MAX - 1),
+        Term(U64_MAX),
+        LogIndex(U64_MAX),
+        ((LogIndex(U64_MAX), Term(U64_MAX), EntryKind.COMMAND, b"\xff"),),
+    ),
+    "append-entries-reply-success": AppendEntriesReply(
+        Term(8), success=True, match_index=LogIndex(303), conflict_index=LogIndex(0), conflict_term=Term(0)
+    ),
+    "append-entries-reply-refused": AppendEntriesReply(
+        Term(8), success=False, match_index=LogIndex(300), conflict_index=LogIndex(250), conflict_term=Term(6)
+    ),
+    "heartbeat": Heartbeat(Term(8), SENDER, LogIndex(303), 77),
+    "heartbeat-largest": Heartbeat(Term(U64_MAX), SENDER, LogIndex(U64_MAX), U64_MAX),
+    "heartbeat-reply": HeartbeatReply(Term(8), 77),
+    "read-index": ReadIndex(Term(8), ReadId(5)),
+    "read-index-reply-confirmed": ReadIndexReply(Term(8), ReadId(5), LogIndex(303)),
+    "read-index-reply-refused": ReadIndexReply(Term(8), ReadId(5), None),
+    "timeout-now": TimeoutNow(Term(8), SENDER),
+}
+BATCHES: dict[str, list[Entry]] = {
+    "noop": [(LogIndex(1), Term(1), EntryKind.NOOP, b"")],
+    "command": [(LogIndex(1), Term(7), EntryKind.COMMAND, b"command")],
+    "membership": [(LogIndex(1), Term(8), EntryKind.MEMBERSHIP, b"members")],
+    "three-entries": [
+        (LogIndex(1), Term(7), EntryKind.COMMAND, b"command"),
+        (LogIndex(2), Term(8), EntryKind.NOOP, b""),
+        (LogIndex(3), Term(U64_MAX), EntryKind.COMMAND, b"\0"),
+    ],
+}
+S = SessionId(12)
+REQUESTS = {
+    "write-open-session": (RequestKind.WRITE, 1, commands.open_session(60_000)),
+    "write-close-session": (RequestKind.WRITE, 9, commands.close_session(S)),
+    "write-keep-alive": (RequestKind.WRITE, 8, commands.keep_alive(S, 5)),
+    "write-put": (RequestKind.WRITE, 2, commands.put(S, 1, 1, b"color", b"blue")),
+    "write-put-if-absent": (
+        RequestKind.WRITE,
+        3,
+        commands.put(S, 2, 2, b"color", b"blue", expected_revision=Revision(0)),
+    ),
+    "write-put-empty-value": (
+        RequestKind.WRITE,
+        U64_MAX,
+        commands.put(SessionId(U64_MAX), U64_MAX, U64_MAX, b"\0", b""),
+    ),
+    "write-delete": (RequestKind.WRITE, 5, commands.delete(S, 3, 2, b"color")),
+    "write-delete-if-unchanged": (
+        RequestKind.WRITE,
+        6,
+        commands.delete(S, 4, 2, b"color", expected_revision=Revision(1)),
+    ),
+    "read-get": (RequestKind.READ, 4, client.encode_read_body(Consistency.LINEARIZABLE, QueryOpcode.GET, b"color")),
+    "read-get-stale": (RequestKind.READ, 7, client.encode_read_body(Consistency.STALE, QueryOpcode.GET, b"\xff\0")),
+    "status": (RequestKind.STATUS, 10, b""),
+    "log": (RequestKind.LOG, 11, client.encode_log_body(10)),
+    "log-largest": (RequestKind.LOG, U64_MAX, client.encode_log_body(U32_MAX)),
+    "ping": (RequestKind.PING, 0, b""),
+}
+DOCUMENTS = {"document": (10, '{"role": "leader"}'), "document-empty": (U64_MAX, "")}
+REFUSALS = {
+    "refused-not-leader-known": (
+        2,
+        Refusal(RefusalCode.NOT_LEADER, "node 3 leads", leader_id=NodeId(3), leader_address="192.0.2.3:7400"),
+    ),
+    "refused-not-leader": (1, Refusal(RefusalCode.NOT_LEADER, "no")),
+    "refused-no-leader": (2, Refusal(RefusalCode.NO_LEADER, "no")),
+    "refused-overloaded": (3, Refusal(RefusalCode.OVERLOADED, "é")),
+    "refused-stopping": (4, Refusal(RefusalCode.STOPPING, "")),
+    "refused-outcome-unknown": (5, Refusal(RefusalCode.OUTCOME_UNKNOWN, "no")),
+    "refused-denied": (6, Refusal(RefusalCode.DENIED, "no")),
+    "refused-bad-request": (7, Refusal(RefusalCode.BAD_REQUEST, "no")),
+    "refused-too-large": (8, Refusal(RefusalCode.TOO_LARGE, "no")),
+    "refused-unavailable": (9, Refusal(RefusalCode.UNAVAILABLE, "no")),
+}
+
+HANDSHAKE_VECTORS = read_vectors("handshake")
+PEER_VECTORS = read_vectors("peer")
+ENTRIES_VECTORS = read_vectors("entries")
+CLIENT_VECTORS = read_vectors("client")
+
+
+@pytest.mark.parametrize("name", HELLOS)
+def test_hellos(name: str) -> None:
+    """A Hello is these bytes, and these bytes are that Hello."""
+    vector = HANDSHAKE_VECTORS[name]
+    assert encode_frame(handshake.encode_hello(HELLOS[name])) == vector
+    assert handshake.decode_hello(vector[4:]) == HELLOS[name]
+
+
+@pytest.mark.parametrize("name", HANDSHAKE_REPLIES)
+def test_handshake_replies(name: str) -> None:
+    """An answer to a Hello is these bytes, and these bytes are that answer."""
+    vector = HANDSHAKE_VECTORS[name]
+    assert encode_frame(handshake.encode_reply(HANDSHAKE_REPLIES[name])) == vector
+    assert handshake.decode_reply(vector[4:]) == HANDSHAKE_REPLIES[name]
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_messages(name: str) -> None:
+    """A message between nodes is these bytes, and these bytes are that message."""
+    vector = PEER_VECTORS[name]
+    assert b"".join(encode_message(MESSAGES[name])) == vector
+    assert decode_message(vector[4:], SENDER)[0] == MESSAGES[name]
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_batches(name: str) -> None:
+    """A batch of entries is these bytes, and these bytes are that batch."""
+    vector = ENTRIES_VECTORS[name]
+    assert encode_entries(BATCHES[name]) == vector
+    assert decode_entries(vector, LogIndex(1)) == BATCHES[name]
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_requests(name: str) -> None:
+    """A request is these bytes, and these bytes are that request."""
+    vector = CLIENT_VECTORS[name]
+    kind, request_id, body = REQUESTS[name]
+    assert client.encode_request(kind, request_id, body) == vector
+    assert client.parse_request(vector[4:]) == (kind, request_id)
+    assert vector[4 + BODY_OFFSET :] == body
+
+
+@pytest.mark.parametrize("name", [name for name in CLIENT_VECTORS if name.startswith("answer-")])
+def test_answers(name: str) -> None:
+    """An answer's frame is these bytes; what is in it is the state machine's."""
+    vector = CLIENT_VECTORS[name]
+    kind, request_id = client.parse_response(vector[4:])
+    assert kind is ResponseKind.ANSWER
+    assert client.encode_answer(request_id, vector[4 + BODY_OFFSET :]) == vector
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_documents(name: str) -> None:
+    """A document is these bytes, and these bytes are that document."""
+    vector = CLIENT_VECTORS[name]
+    request_id, text = DOCUMENTS[name]
+    assert client.encode_document(request_id, text) == vector
+    assert client.parse_response(vector[4:]) == (ResponseKind.DOCUMENT, request_id)
+    assert client.decode_document(vector[4:]) == text
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refusals(name: str) -> None:
+    """A refusal is these bytes, and these bytes are that refusal."""
+    vector = CLIENT_VECTORS[name]
+    request_id, refusal = REFUSALS[name]
+    assert client.encode_refusal(request_id, refusal) == vector
+    assert client.parse_response(vector[4:]) == (ResponseKind.REFUSED, request_id)
+    assert client.decode_refusal(vector[4:]) == refusal
+
+
+def test_pong() -> None:
+    """A pong is these bytes, and these bytes are that pong."""
+    vector = CLIENT_VECTORS["pong"]
+    assert client.encode_pong(0) == vector
+    assert client.parse_response(vector[4:]) == (ResponseKind.PONG, 0)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "covered"),
+    [
+        pytest.param(HANDSHAKE_VECTORS, [*HELLOS, *HANDSHAKE_REPLIES], id="handshake"),
+        pytest.param(PEER_VECTORS, MESSAGES, id="peer"),
+        pytest.param(ENTRIES_VECTORS, BATCHES, id="entries"),
+        pytest.param(
+            CLIENT_VECTORS,
+            [*REQUESTS, *DOCUMENTS, *REFUSALS, "pong", *(n for n in CLIENT_VECTORS if n.startswith("answer-"))],
+            id="client",
+        ),
+    ],
+)
+def test_each_vector_is_checked(vectors: dict[str, bytes], covered: list[str]) -> None:
+    """No vector lies about unread, and none has the bytes of another."""
+    assert set(vectors) == set(covered)
+    assert len(set(vectors.values())) == len(vectors)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "number", "everything"),
+    [
+        pytest.param(PEER_VECTORS, lambda vector: vector[4], set(MessageType), id="message types"),
+        pytest.param(ENTRIES_VECTORS, lambda vector: vector[8], set(EntryKind), id="entry kinds"),
+        pytest.param(HANDSHAKE_VECTORS, lambda vector: vector[12], {0, 1, *HandshakeRefusalCode}, id="handshake codes"),
+        pytest.param(
+            {n: CLIENT_VECTORS[n] for n in REQUESTS}, lambda vector: vector[4], set(RequestKind), id="requests"
+        ),
+        pytest.param(
+            {n: v for n, v in CLIENT_VECTORS.items() if n not in REQUESTS},
+            lambda vector: vector[4],
+            set(ResponseKind),
+            id="responses",
+        ),
+        pytest.param(
+            {n: CLIENT_VECTORS[n] for n in REFUSALS}, lambda vector: vector[13], set(RefusalCode), id="refusal codes"
+        ),
+    ],
+)
+def test_everything_has_a_vector(
+    vectors: dict[str, bytes], number: Callable[[bytes], int], everything: set[int]
+) -> None:
+    """Each type, kind and code that has a number on the wire has a vector."""
+    assert {number(vector) for vector in vectors.values()} >= everything
