@@ -1,1 +1,1 @@
-"""Synchronous storage: write-ahead log and data directory behind one small file-system seam."""
+"""Synchronous disk code: the write-ahead log and the data directory, behind one small file-system seam."""

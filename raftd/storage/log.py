@@ -1,0 +1,328 @@
+"""The write-ahead log: hard state and entries, a batch at a time.
+
+The bytes are described in `raftd.storage.format`, the files in `raftd.storage.segment`, and what a crash may leave of
+them in `raftd.storage.recovery`. A `Log` is used by one thread at a time; `raftd.storage.writer` gives it one.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from raftd.consensus.types import NO_INDEX, NO_TERM, HardState, LogIndex
+from raftd.errors import DataDirectoryError, InvariantViolation, StorageError
+from raftd.storage.data_directory import DataDirectory
+from raftd.storage.filesystem import File
+from raftd.storage.format import (
+    BATCH_OVERHEAD_BYTES,
+    PAYLOAD_BYTES_MAX,
+    SECTOR_BYTES,
+    BatchHeader,
+    Identity,
+    SegmentHeader,
+    damaged,
+    encode_batch,
+    pack_hard_state,
+    round_to_sectors,
+    unpack_hard_state,
+)
+from raftd.storage.recovery import Recovered, recover
+from raftd.storage.reserve import Reserve, is_no_space
+from raftd.storage.segment import SegmentDirectory
+
+SEGMENT_BYTES: Final = 64 << 20
+"""A segment's usual size."""
+RESERVE_BYTES: Final = 64 << 20
+"""The usual size of what is set aside for a full disk."""
+_SALT_BYTES: Final = 4
+
+
+def open_log(
+    directory: DataDirectory,
+    *,
+    segment_bytes: int = SEGMENT_BYTES,
+    reserve_bytes: int = RESERVE_BYTES,
+    compacted_index: LogIndex = NO_INDEX,
+    entropy: Callable[[int], bytes] = os.urandom,
+) -> tuple["Log", Recovered]:
+    """Open the log of a data directory, or begin it where the directory is new.
+
+    Args:
+        directory: The data directory, locked by this process.
+        segment_bytes: Size of a segment; a batch that is larger gets a segment of its own size.
+        reserve_bytes: What is set aside for a full disk; 0 for nothing.
+        compacted_index: Up to here a snapshot holds what the log may no longer hold.
+        entropy: Gives so many random bytes; a parameter, so that a test can repeat itself.
+
+    Raises:
+        CorruptionError: The log is damaged, or does not reach back to `compacted_index`.
+        DataDirectoryError: There is a log with contents, but no identity that says whose.
+        StorageError: The disk failed.
+    """
+    reserve = Reserve(directory.filesystem, directory.reserve_path, reserve_bytes)
+    segments = SegmentDirectory(directory.filesystem, directory.log_path, reserve)
+    log = Log(segments, directory.identity, reserve, segment_bytes=segment_bytes, entropy=entropy)
+    is_new = directory.is_new
+    if is_new and not segments.numbers():
+        log.begin()
+    recovered = log.resume()
+    if is_new:
+        if recovered.entries or recovered.hard_state.current_term:
+            log.close()
+            raise DataDirectoryError(f"{directory.path}: there is a log, but no identity file says whose it is")
+        directory.stamp()
+    if recovered.first_index > compacted_index + 1:
+        log.close()
+        raise damaged(
+            log.path,
+            0,
+            f"the log begins at entry {recovered.first_index}, and nothing holds those from {compacted_index + 1} on",
+        )
+    log.prepare()
+    return log, recovered
+
+
+class _Fatal:
+    """Makes of the first failure of the disk the last thing that is done to it."""
+
+    __slots__ = ("_doing", "_path", "closed")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._doing = ""
+        self.closed = False
+
+    def __call__(self, doing: str) -> "_Fatal":
+        """Name what is about to be done."""
+        if self.closed:
+            raise StorageError(f"{self._path}: {doing}: it is closed, or the disk failed before")
+        self._doing = doing
+        return self
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the log if this failed; say where, if it was the operating system that failed."""
+        if error is None:
+            return
+        self.closed = True
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            raise StorageError(f"{self._path}: {self._doing}: {reason}") from error
+
+
+class Log:
+    """A log that is open for appending."""
+
+    def __init__(
+        self,
+        directory: SegmentDirectory,
+        identity: Identity,
+        reserve: Reserve,
+        *,
+        segment_bytes: int,
+        entropy: Callable[[int], bytes],
+    ) -> None:
+        """Use `open_log`; this makes a log without contents."""
+        self._directory = directory
+        self._identity = identity
+        self._reserve = reserve
+        self._segment_bytes = round_to_sectors(max(segment_bytes, 2 * SECTOR_BYTES))
+        self._entropy = entropy
+        self._segments: list[tuple[int, LogIndex]] = []  # (number, first_index), oldest first
+        self._file: File | None = None
+        self._segment_end = 0
+        self._position = 0
+        self._salt = 0
+        self._chain = 0
+        self._sequence = 1
+        self._fatal = _Fatal(directory.path)
+        self.hard_state = HardState(NO_TERM, None)
+        """As last written."""
+        self.next_index = LogIndex(1)
+        """Behind the last entry written."""
+
+    @property
+    def first_index(self) -> LogIndex:
+        """Of the oldest entry that is still in the files, or that would be."""
+        return self._segments[0][1]
+
+    @property
+    def disk_low(self) -> bool:
+        """Whether the disk was found full and the reserve is in use: writes that grow should be refused."""
+        return not self._reserve.held
+
+    @property
+    def path(self) -> Path:
+        """The directory of the log's files."""
+        return self._directory.path
+
+    def append(
+        self,
+        payload: bytes = b"",
+        *,
+        first_index: LogIndex | None = None,
+        entry_count: int = 0,
+        hard_state: HardState | None = None,
+    ) -> None:
+        """Write one batch; it is durable after `sync`, and not before.
+
+        Args:
+            payload: Consecutive entries, as `raftd.wire.entries` encodes them. Not looked into.
+            first_index: Of the entries; what the log held from there on is replaced. By default they go to its end.
+            entry_count: How many entries.
+            hard_state: The new one; None if it is as it was.
+
+        Raises:
+            InvariantViolation: This would leave a hole, or give up a term or a vote.
+            StorageError: The disk failed, now or before; what was not synced must not be relied upon.
+        """
+        start = self.next_index if first_index is None else first_index
+        state = self.hard_state if hard_state is None else hard_state
+        self._check(start, state, len(payload))
+        extent = round_to_sectors(BATCH_OVERHEAD_BYTES + len(payload))
+        with self._fatal("cannot write the log"):
+            file = self._file
+            if file is None or self._position + extent > self._segment_end:
+                file = self._rotate(extent)
+            chain, buffers = encode_batch(
+                BatchHeader(0, self._chain, self._sequence, *pack_hard_state(state), start, entry_count, 0, 0, 0),
+                payload,
+                self._salt,
+            )
+            file.write(self._position, *buffers)
+        self._position += extent
+        self._chain = chain
+        self._sequence += 1
+        self.hard_state = state
+        self.next_index = LogIndex(start + entry_count)
+
+    def _check(self, start: LogIndex, state: HardState, payload_bytes: int) -> None:
+        """See that a batch says nothing that a log cannot."""
+        if not self.first_index <= start <= self.next_index:
+            raise InvariantViolation(
+                f"entries from {start} on do not join the log [{self.first_index}, {self.next_index})"
+            )
+        now = self.hard_state
+        if state.current_term < now.current_term:
+            raise InvariantViolation(f"term {state.current_term} after term {now.current_term}")
+        if state.current_term == now.current_term and now.voted_for not in {None, state.voted_for}:
+            raise InvariantViolation(
+                f"a second vote in term {now.current_term}: {state.voted_for} after {now.voted_for}"
+            )
+        if payload_bytes > PAYLOAD_BYTES_MAX:
+            raise InvariantViolation(f"a batch of {payload_bytes} bytes")
+
+    def sync(self) -> None:
+        """Make everything durable that was appended.
+
+        Raises:
+            StorageError: It is not known what is durable, and never will be: the process must end. Linux forgets what
+                it could not write, so a second sync that succeeds would say nothing.
+        """
+        with self._fatal("cannot sync the log"):
+            if self._file is not None:
+                self._file.sync()
+
+    def prepare(self) -> None:
+        """Do ahead what the log will need soon: space for the next segment, and the reserve where it was used.
+
+        Cheap if there is nothing to do. A full disk is no error here.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        with self._fatal("cannot prepare a segment"):
+            if not self._reserve.held:
+                self._reserve.restore()
+            elif self._position > self._segment_end // 2:
+                try:
+                    self._directory.prepare(self._segment_bytes)
+                except OSError as error:
+                    # The rotation will say it again, if it is still true by then.
+                    if not is_no_space(error):
+                        raise
+
+    def compact(self, index: LogIndex) -> None:
+        """Remove the segments in which no entry behind `index` is; a snapshot must hold what they held.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        with self._fatal("cannot remove a segment"):
+            while len(self._segments) > 1 and self._segments[1][1] <= index + 1:
+                self._directory.remove(self._segments[0][0])
+                del self._segments[0]
+
+    def close(self) -> None:
+        """Close the file; nothing is synced."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._fatal.closed = True
+
+    def _rotate(self, extent: int) -> File:
+        """Begin the next segment, with room for at least one batch of `extent` bytes."""
+        number = self._segments[-1][0] + 1 if self._segments else 1
+        header = SegmentHeader(
+            salt=int.from_bytes(self._entropy(_SALT_BYTES), "little"),
+            cluster_id=self._identity.cluster_id,
+            node_id=self._identity.node_id,
+            number=number,
+            size=max(self._segment_bytes, SECTOR_BYTES + extent),
+            first_index=self.next_index,
+            sequence=self._sequence,
+            current_term=self.hard_state.current_term,
+            voted_for=pack_hard_state(self.hard_state)[1],
+            chain=self._chain,
+        )
+        file = self._directory.create(header)
+        if self._file is not None:
+            self._file.close()
+        self._segments.append((number, self.next_index))
+        self._use(file, header, SECTOR_BYTES)
+        return file
+
+    def _use(self, file: File, header: SegmentHeader, position: int) -> None:
+        """Append to this segment from now on."""
+        self._file = file
+        self._salt = header.salt
+        self._segment_end = header.size
+        self._position = position
+
+    def begin(self) -> None:
+        """Make the first segment of a new log; `resume` opens it.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        with self._fatal("cannot begin a log"):
+            self._directory.remove_unfinished()
+            self._rotate(0).close()
+            self._file = None
+
+    def resume(self) -> Recovered:
+        """Read the log that is there, and append behind it from now on.
+
+        Raises:
+            CorruptionError: The log is damaged.
+            StorageError: The disk failed.
+        """
+        with self._fatal("cannot read the log"):
+            replay, tail, headers, torn_at = recover(self._directory, self._identity)
+        self._segments = [(header.number, LogIndex(header.first_index)) for header in headers]
+        self._use(tail.file, tail.header, tail.position)
+        self._chain = replay.chain
+        self._sequence = replay.sequence
+        self.hard_state = unpack_hard_state(replay.current_term, replay.voted_for)
+        self.next_index = replay.next_index
+        return Recovered(
+            self.hard_state,
+            self.first_index,
+            replay.entries,
+            None if torn_at is None else (tail.file.path, torn_at),
+        )

@@ -1,0 +1,114 @@
+"""The directory of segment files: their names, and how one comes and goes.
+
+===================== ==================================================================================
+name                  what a crash may leave
+===================== ==================================================================================
+``<20 digits>.wal``   a segment: a valid header (it had its name only after it was synced), then batches,
+                      the last of which may be torn; none at all if the crash came before the first
+``segment.new``       the next segment in the making: allocated or not, any part of a header. No
+                      acknowledged batch is ever in it: it is removed at start
+===================== ==================================================================================
+
+A crash may also undo the renaming, so that what had become a segment is ``segment.new`` again: then nothing in it was
+acknowledged, because the directory is synced before the first batch. Segments are removed oldest first, each removal
+being durable before the next: so a crash never leaves a gap. Other names are not the log's and are left alone.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from raftd.storage.filesystem import File, FileSystem
+from raftd.storage.format import SegmentHeader, damaged, encode_segment_header
+from raftd.storage.reserve import Reserve, is_no_space
+
+_SUFFIX: Final = ".wal"
+_NAME: Final = re.compile(r"[0-9]{20}\.wal", re.ASCII)
+_NEW_NAME: Final = "segment.new"
+
+
+class SegmentDirectory:
+    """The segments of one log. Methods raise `OSError` as the file system does."""
+
+    def __init__(self, filesystem: FileSystem, path: Path, reserve: Reserve) -> None:
+        """Refer to a directory that is there.
+
+        Args:
+            filesystem: Where the directory is.
+            path: The directory.
+            reserve: Given back when a new segment finds the disk full.
+        """
+        self._filesystem = filesystem
+        self.path = path
+        self._reserve = reserve
+        self._prepared_size = 0
+
+    def segment_path(self, number: int) -> Path:
+        """Where a segment is: names sort as their numbers do."""
+        return self.path / f"{number:020d}{_SUFFIX}"
+
+    def numbers(self) -> list[int]:
+        """The segments that are there, in order.
+
+        Raises:
+            CorruptionError: A name that ends like a segment's and is not one.
+        """
+        names = [name for name in self._filesystem.list_directory(self.path) if name.endswith(_SUFFIX)]
+        for name in names:
+            if not _NAME.fullmatch(name):
+                raise damaged(self.path / name, 0, "a segment's name is 20 digits")
+        return sorted(int(name.removesuffix(_SUFFIX)) for name in names)
+
+    def remove_unfinished(self) -> None:
+        """Remove what a crash left of a segment in the making."""
+        if _NEW_NAME in self._filesystem.list_directory(self.path):
+            self._filesystem.unlink(self.path / _NEW_NAME)
+        self._prepared_size = 0
+
+    def open(self, number: int) -> File:
+        """Open a segment."""
+        return self._filesystem.open(self.segment_path(number))
+
+    def prepare(self, size: int) -> None:
+        """Take the space for the next segment, so that `create` has little left to do."""
+        if self._prepared_size == size:
+            return
+        try:
+            self._allocate(size)
+        except OSError as error:
+            if not is_no_space(error) or not self._reserve.release():
+                raise
+            self._allocate(size)
+        self._prepared_size = size
+
+    def _allocate(self, size: int) -> None:
+        self.remove_unfinished()
+        file = self._filesystem.create(self.path / _NEW_NAME)
+        try:
+            file.allocate(size)
+            file.sync()
+        finally:
+            file.close()
+
+    def create(self, header: SegmentHeader) -> File:
+        """Make a segment, durable in contents and name, and open it."""
+        self.prepare(header.size)
+        self._prepared_size = 0
+        file = self._filesystem.open(self.path / _NEW_NAME)
+        try:
+            file.write(0, encode_segment_header(header))
+            file.sync()
+        finally:
+            file.close()
+        self._filesystem.rename(self.path / _NEW_NAME, self.segment_path(header.number))
+        self.sync()
+        return self.open(header.number)
+
+    def remove(self, number: int) -> None:
+        """Remove a segment for good."""
+        self._filesystem.unlink(self.segment_path(number))
+        self.sync()
+
+    def sync(self) -> None:
+        """Make the names durable."""
+        self._filesystem.sync_directory(self.path)
