@@ -90,17 +90,7 @@ class SettingsError(RaftdError):
         return "\n".join(self.problems)
 
 
-class AddressError(RaftdError):
-    """An address cannot be listened on: in use, not this machine's, or not to be resolved."""
-
-    exit_code = ExitCode.CONFIGURATION
-
-
 class TlsError(RaftdError):
     """A certificate, key or authority cannot be used or was not accepted."""
 
     exit_code = ExitCode.TLS
-
-
-class ListenError(RaftdError):
-    """An address cannot be listened on. Not a configuration error: what holds it may go away, so a restart may help."""
