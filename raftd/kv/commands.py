@@ -88,7 +88,7 @@ _TTL: Final = struct.Struct("<I")
 _ELAPSED: Final = struct.Struct("<Q")
 _FLAG_EXPECTED_REVISION: Final = 1
 
-# A Struct computes its size anew each time; every command is measured with these.
+# `Struct.size` makes an int each time it is asked; every command is measured with these.
 _HEADER_BYTES: Final = _HEADER.size
 _STAMP_BYTES: Final = _STAMP.size
 _WRITE_BYTES: Final = _WRITE.size

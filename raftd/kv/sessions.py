@@ -55,10 +55,11 @@ class Session:
 class SessionTable:
     """All open sessions, and the cluster's clock."""
 
-    __slots__ = ("_deadlines", "_limits", "_sessions", "answer_bytes", "clock_ms", "expired_total")
+    __slots__ = ("_deadlines", "_in_flight_max", "_limits", "_sessions", "answer_bytes", "clock_ms", "expired_total")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._in_flight_max = limits.in_flight_max
         self._sessions: dict[SessionId, Session] = {}
         self._deadlines: list[tuple[int, SessionId]] = []
         self.clock_ms = 0
@@ -102,7 +103,7 @@ class SessionTable:
         """Why a sequence that is not remembered may not be applied; None if it may."""
         if sequence < session.first_unanswered:
             return Outcome.SEQUENCE_ANSWERED
-        if sequence - session.first_unanswered >= self._limits.in_flight_max:
+        if sequence - session.first_unanswered >= self._in_flight_max:
             return Outcome.TOO_MANY_IN_FLIGHT
         # One answer is always allowed: otherwise a session could be shut out by what others have the table remember.
         if self.answer_bytes >= self._limits.answer_bytes_max and session.answers:
@@ -148,11 +149,19 @@ class SessionTable:
     def _forget_below(self, session: Session, first_unanswered: int) -> None:
         answers = session.answers
         # No answer is remembered from first_unanswered + in_flight_max on, however far the client says it has come.
-        end = min(first_unanswered, session.first_unanswered + self._limits.in_flight_max)
-        for sequence in range(session.first_unanswered, end):
-            self.answer_bytes -= len(answers.pop(sequence, b""))
+        skipped = first_unanswered - session.first_unanswered
+        if skipped > self._in_flight_max:
+            self.answer_bytes -= _bytes_of(answers)
+            answers.clear()
+        else:
+            for sequence in range(session.first_unanswered, first_unanswered):
+                self.answer_bytes -= len(answers.pop(sequence, b""))
         session.first_unanswered = first_unanswered
 
     def _remove(self, session_id: SessionId, session: Session) -> None:
         del self._sessions[session_id]
-        self.answer_bytes -= sum(map(len, session.answers.values()))
+        self.answer_bytes -= _bytes_of(session.answers)
+
+
+def _bytes_of(answers: dict[int, bytes]) -> int:
+    return sum(map(len, answers.values()))

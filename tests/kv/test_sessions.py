@@ -1,0 +1,176 @@
+"""The session table: remembered answers, expiry, ownership and bounds."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raftd.kv.answers import Outcome
+from raftd.kv.commands import SessionId
+from raftd.kv.limits import Limits
+from raftd.kv.sessions import CLOCK_MS_MAX, Session, SessionTable
+
+ALICE, BOB = b"alice", b"bob"
+ONE = SessionId(1)
+
+
+def table_with_session(limits: Limits | None = None, ttl_ms: int = 0) -> tuple[SessionTable, Session]:
+    table = SessionTable(limits or Limits())
+    session = table.open(ONE, ALICE, ttl_ms)
+    assert session is not None
+    return table, session
+
+
+def test_the_time_to_live_is_brought_into_bounds() -> None:
+    """0 asks for the default; too short and too long become the nearest that is allowed."""
+    limits = Limits(ttl_ms_min=10, ttl_ms_max=100, ttl_ms_default=50)
+    for asked, granted in ((0, 50), (1, 10), (10, 10), (77, 77), (100, 100), (1 << 31, 100)):
+        _, session = table_with_session(limits, asked)
+        assert session.ttl_ms == granted
+
+
+def test_a_session_expires_exactly_at_its_deadline() -> None:
+    """It is there one millisecond before, and gone then; being active starts its time anew."""
+    table, _ = table_with_session(Limits(ttl_ms_min=10), 10)
+    table.advance_clock(9)
+    assert table.touch(ONE, ALICE, 0) is not None
+    table.advance_clock(9)
+    assert len(table) == 1
+    table.advance_clock(1)
+    assert (len(table), table.expired_total) == (0, 1)
+    assert table.touch(ONE, ALICE, 0) is None
+
+
+def test_what_others_do_is_not_activity() -> None:
+    """Another user's command neither finds the session nor makes it live longer."""
+    table, session = table_with_session(Limits(ttl_ms_min=10), 10)
+    table.advance_clock(5)
+    assert table.touch(ONE, BOB, 9) is None
+    assert not table.close(ONE, BOB)
+    assert (session.last_active_ms, session.first_unanswered) == (0, 1)
+    table.advance_clock(5)
+    assert len(table) == 0
+
+
+def test_first_unanswered_never_goes_back() -> None:
+    """A delayed duplicate with an older mark changes nothing."""
+    table, session = table_with_session()
+    for mark, expected in ((5, 5), (3, 5), (0, 5), (6, 6)):
+        table.touch(ONE, ALICE, mark)
+        assert session.first_unanswered == expected
+
+
+def test_answers_are_forgotten_below_the_mark() -> None:
+    """Moving the mark forgets what is below it and nothing else, however far it moves."""
+    for mark in (3, 4, 6, 7, 5000, 1 << 63):
+        table, session = table_with_session(Limits(in_flight_max=8))
+        for sequence in (1, 3, 4, 6):
+            table.remember(session, sequence, b"x" * sequence)
+        table.touch(ONE, ALICE, mark)
+        assert sorted(session.answers) == [sequence for sequence in (1, 3, 4, 6) if sequence >= mark]
+        assert table.answer_bytes == sum(session.answers)
+
+
+def test_the_window_of_sequences() -> None:
+    """Below the window a sequence was answered; above it there are too many in flight; inside it may be applied."""
+    table, session = table_with_session(Limits(in_flight_max=4))
+    table.touch(ONE, ALICE, 10)
+    assert [table.refusal(session, sequence) for sequence in range(8, 16)] == [
+        *[Outcome.SEQUENCE_ANSWERED] * 2,
+        *[None] * 4,
+        *[Outcome.TOO_MANY_IN_FLIGHT] * 2,
+    ]
+
+
+def test_remembered_bytes_are_bounded_and_nobody_is_shut_out() -> None:
+    """At the bound a session with an answer must wait, and one without may still write."""
+    table, greedy = table_with_session(Limits(answer_bytes_max=100))
+    modest = table.open(SessionId(2), BOB, 0)
+    assert modest is not None
+    table.remember(greedy, 1, bytes(99))
+    assert table.refusal(greedy, 2) is None
+    table.remember(greedy, 2, bytes(1))
+    assert table.refusal(greedy, 3) is Outcome.TOO_MANY_IN_FLIGHT
+    assert table.refusal(modest, 1) is None
+    table.touch(ONE, ALICE, 2)
+    assert table.refusal(greedy, 3) is None
+
+
+def test_remembered_bytes_are_given_back() -> None:
+    """A session that ends, either way, takes its answers with it."""
+    table, session = table_with_session()
+    table.remember(session, 1, bytes(10))
+    assert table.close(ONE, ALICE)
+    assert table.answer_bytes == 0
+    assert table.expired_total == 0
+    again = table.open(SessionId(2), ALICE, 0)
+    assert again is not None
+    table.remember(again, 1, bytes(10))
+    table.advance_clock(CLOCK_MS_MAX)
+    assert (len(table), table.answer_bytes) == (0, 0)
+
+
+def test_sessions_are_bounded() -> None:
+    """One too many is refused until another ends."""
+    table = SessionTable(Limits(sessions_max=2))
+    assert table.open(SessionId(1), ALICE, 0) is not None
+    assert table.open(SessionId(2), ALICE, 0) is not None
+    assert table.open(SessionId(3), ALICE, 0) is None
+    table.close(SessionId(1), ALICE)
+    assert table.open(SessionId(4), ALICE, 0) is not None
+    assert [session_id for session_id, _ in table] == [2, 4]
+
+
+def test_the_clock_stops_at_its_bound() -> None:
+    """The clock always fits into 64 bits."""
+    table = SessionTable(Limits())
+    for _ in range(3):
+        table.advance_clock(CLOCK_MS_MAX - 5)
+    assert table.clock_ms == CLOCK_MS_MAX
+
+
+def test_the_heap_is_bounded_and_left_alone_by_commands() -> None:
+    """A command adds nothing to the heap; neither does opening and closing all day."""
+    table, _ = table_with_session()
+    for _ in range(1000):
+        table.touch(ONE, ALICE, 0)
+    assert len(table._deadlines) == 1
+    for number in range(2, 2000):
+        table.open(SessionId(number), ALICE, 0)
+        table.close(SessionId(number), ALICE)
+    assert len(table._deadlines) < 100
+    table.advance_clock(Limits().ttl_ms_default)
+    assert (len(table), table.expired_total, table._deadlines) == (0, 1, [])
+
+
+actions = st.lists(
+    st.tuples(st.sampled_from(["open", "touch", "close", "advance"]), st.integers(0, 12), st.integers(1, 15)),
+    max_size=60,
+)
+
+
+@given(actions, st.booleans())
+@settings(deadline=None)
+def test_expiry_against_looking_at_every_session(steps: list[tuple[str, int, int]], *, crowded: bool) -> None:
+    """After any steps the open sessions are those that a scan of all of them would leave."""
+    table = SessionTable(Limits(ttl_ms_min=1))
+    model: dict[int, tuple[int, int]] = {}  # session: (last active, time to live)
+    clock = 0
+    if crowded:  # enough closed sessions for the heap to be rebuilt at each further one
+        for number in range(1000, 1080):
+            table.open(SessionId(number), ALICE, 1)
+            table.close(SessionId(number), ALICE)
+    for position, (action, number, amount) in enumerate(steps):
+        session_id = SessionId(1 + (position if action == "open" else number))
+        if action == "open":
+            table.open(session_id, ALICE, amount)
+            model[session_id] = (clock, amount)
+        elif action == "touch":
+            assert (table.touch(session_id, ALICE, 0) is not None) == (session_id in model)
+            if session_id in model:
+                model[session_id] = (clock, model[session_id][1])
+        elif action == "close":
+            assert table.close(session_id, ALICE) == (model.pop(session_id, None) is not None)
+        else:
+            clock += amount
+            table.advance_clock(amount)
+            model = {open_id: times for open_id, times in model.items() if sum(times) > clock}
+        assert [open_id for open_id, _ in table] == sorted(model)
