@@ -1,11 +1,27 @@
 """Settings: `raftd.yaml` and `raftctl.yaml`, read into frozen dataclasses, every mistake at once and with its place."""
 
-from raftd.settings.kinds import Address, parse_address
-from raftd.settings.model import ClientSettings, NodeSettings, Settings
-from raftd.settings.schema import Cluster, Document, Grant, Limits, Listen, Log, Node, Shutdown, Timing, Tls, TlsFiles
+from raftd.settings.load import load, load_client
+from raftd.settings.model import ClientSettings, NodeSettings, Settings, TlsFiles
+from raftd.settings.render import render, render_client
+from raftd.settings.schema import (
+    ClientDocument,
+    Cluster,
+    Document,
+    Grant,
+    Limits,
+    Listen,
+    Log,
+    Node,
+    Shutdown,
+    Timing,
+    Tls,
+    TlsTemplate,
+)
+from raftd.wire.address import Address, parse_address
 
 __all__ = [
     "Address",
+    "ClientDocument",
     "ClientSettings",
     "Cluster",
     "Document",
@@ -20,5 +36,10 @@ __all__ = [
     "Timing",
     "Tls",
     "TlsFiles",
+    "TlsTemplate",
+    "load",
+    "load_client",
     "parse_address",
+    "render",
+    "render_client",
 ]

@@ -1,34 +1,37 @@
-"""What a value in a settings file can be: each kind reads a scalar's text, names itself, and knows its bounds.
+"""What a value in a settings file can be: each kind reads a scalar, shows a value, and names itself and its bounds.
 
-A kind is given the text as it stands in the file and what YAML 1.1 makes of it (its tag), because the two differ
-where people get hurt: `on` is a boolean, `1:30` the number 90, `1.10` the number 1.1.
+A kind is given the text as it stands in the file and what YAML 1.1 makes of it, because the two differ where people
+get hurt: `on` is a boolean, `1:30` the number 90, `1.10` the number 1.1, `0644` the number 420.
 """
 
-import ipaddress
+import difflib
 import re
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
+from raftd.wire.address import Address, AddressError, parse_address
 from raftd.wire.identity import CLUSTER_NAME, NODE_ID_MAX, USER_NAME
 
-T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
 
-PORT_MAX = 65535
 PLACEHOLDER = "{node}"
 
 _DURATION = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,9}))?\s?(ms|s|m|h|d)", re.ASCII)
-_SIZE = re.compile(r"([0-9]{1,15})\s?(B|KiB|MiB|GiB)", re.ASCII)
-_HOST_LABEL = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
-_BRACES = re.compile(r"\{[^{}]*\}?|\}")
-
 _MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+_SIZE = re.compile(r"([0-9]{1,15})\s?(B|KiB|MiB|GiB)", re.ASCII)
+_DECIMAL_SIZE = re.compile(r"([0-9]{1,15})\s?([kKmMgG])[bB]?", re.ASCII)
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
+_BRACES = re.compile(r"\{[^{}]*\}?|\}")
 
 
 class Misfit(ValueError):  # noqa: N818 - it says that a value does not fit its place; SettingsError reports it
-    """A value is not of its kind; the message says what would be."""
+    """A value is not of its kind; the message goes on after the value and says what would be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,155 +42,88 @@ class Scalar:
     """As in the file, without its quotes."""
     yaml_type: str
     """What YAML 1.1 resolves it to: str, int, float, bool, null, timestamp, ..."""
-    is_sexagesimal: bool = False
-    """Whether it is a number to base 60, such as `1:30`."""
+
+    @property
+    def is_sexagesimal(self) -> bool:
+        """Whether YAML takes it for a number to base 60, such as `1:30`."""
+        return self.yaml_type in ("int", "float") and ":" in self.text
 
 
-class Kind(Protocol[T_co]):
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[T]):
     """One kind of value."""
 
-    @property
-    def label(self) -> str:
-        """What the reference calls the kind."""
-
-    @property
-    def bounds(self) -> str:
-        """What the reference says of its bounds and unit; empty when there are none."""
-
-    def read(self, scalar: Scalar) -> T_co:
-        """The value. Raises: Misfit."""
-
-    def show(self, value: object) -> str:
-        """A value as it would stand in a file; the inverse of `read`."""
-
-
-def text_of(scalar: Scalar) -> str:
-    """The scalar's text, if YAML takes it for text too.
-
-    Raises:
-        Misfit: YAML takes it for something else, as it does with `on`, `1:30`, `1.10`, `~` and `2024-01-01`.
-    """
-    match scalar.yaml_type:
-        case "str":
-            return scalar.text
-        case "null":
-            raise Misfit("has no value")
-        case "bool":
-            raise Misfit(f"is a boolean in YAML; for the word itself write '{scalar.text}' in quotes")
-        case "int" | "float" if scalar.is_sexagesimal:
-            raise Misfit(f"is a number to base 60 in YAML; for the text itself write '{scalar.text}' in quotes")
-        case "int" | "float":
-            raise Misfit(f"is a number in YAML; for the text itself write '{scalar.text}' in quotes")
-        case "timestamp":
-            raise Misfit(f"is a date in YAML; for the text itself write '{scalar.text}' in quotes")
-        case _:
-            raise Misfit(f"is a {scalar.yaml_type} in YAML where text is expected")
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Text of a given pattern."""
-
     label: str
-    pattern: re.Pattern[str]
+    """What the reference calls it."""
     bounds: str
-    """The pattern in words."""
-    may_be_empty: bool = False
-
-    def read(self, scalar: Scalar) -> str:
-        text = text_of(scalar)
-        if text == "" and self.may_be_empty:
-            return text
-        if self.pattern.fullmatch(text) is None:
-            raise Misfit(f"is not a {self.label}: {self.bounds}")
-        return text
-
-    def show(self, value: object) -> str:
-        return str(value)
+    """What the reference says of its bounds; empty when there are none."""
+    read: Callable[[Scalar], T]
+    """The value that a scalar stands for. Raises: Misfit."""
+    show: Callable[[T], str] = str
+    """The text that stands for a value: `read` gives the value again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """One of a few words."""
+def text(label: str, pattern: re.Pattern[str], bounds: str) -> Kind[str]:
+    """Text that matches a pattern, which `bounds` says in words."""
 
-    words: tuple[str, ...]
-    label: str = "word"
-
-    @property
-    def bounds(self) -> str:
-        return "one of " + ", ".join(f"`{word}`" for word in self.words)
-
-    def read(self, scalar: Scalar) -> str:
-        text = text_of(scalar)
-        if text not in self.words:
-            raise Misfit(f"is none of {', '.join(self.words)}")
-        return text
-
-    def show(self, value: object) -> str:
-        return str(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Integer:
-    """A whole number of `low` to `high`, both included, in plain decimal."""
-
-    low: int
-    high: int
-    label: str = "number"
-
-    @property
-    def bounds(self) -> str:
-        return f"{self.low} to {self.high}" if self.high < NODE_ID_MAX else f"{self.low} or greater"
-
-    def read(self, scalar: Scalar) -> int:
-        if scalar.yaml_type == "null":
-            raise Misfit("has no value")
-        if scalar.is_sexagesimal:
-            raise Misfit("is a number to base 60 in YAML; write a plain decimal number")
-        # YAML 1.1 reads 010 as 8 and 1_000 as 1000: people disagree with it about the first, so neither is taken.
-        if scalar.yaml_type != "int" or re.fullmatch(r"0|-?[1-9][0-9]{0,18}", scalar.text, re.ASCII) is None:
-            raise Misfit("is not a plain decimal number")
-        value = int(scalar.text)
-        if not self.low <= value <= self.high:
-            raise Misfit(f"is out of bounds: {self.bounds}")
+    def read(scalar: Scalar) -> str:
+        value = _text_of(scalar)
+        if pattern.fullmatch(value) is None:
+            raise Misfit(f"is not a {label}: {bounds}")
         return value
 
-    def show(self, value: object) -> str:
-        return str(value)
+    return Kind(label, bounds, read)
 
 
-@dataclass(frozen=True, slots=True)
-class Duration:
+def choice(*words: str) -> Kind[str]:
+    """One of a few words."""
+
+    def read(scalar: Scalar) -> str:
+        value = _text_of(scalar)
+        if value not in words:
+            near = difflib.get_close_matches(value.lower(), words, 1)
+            raise Misfit(f"is none of {', '.join(words)}" + (f"; did you mean {near[0]}?" if near else ""))
+        return value
+
+    return Kind("word", "one of " + ", ".join(words), read)
+
+
+def integer(low: int, high: int) -> Kind[int]:
+    """A whole number of `low` to `high`, both included, in plain decimal."""
+    bounds = f"{low} to {high}"
+
+    def read(scalar: Scalar) -> int:
+        _refuse_null(scalar)
+        if scalar.is_sexagesimal:
+            raise Misfit("is a number to base 60 in YAML; write a plain decimal number")
+        # YAML 1.1 also has 0644 (octal), 0x1f, 0b1 and 1_000; and "7" in quotes is text.
+        if scalar.yaml_type != "int" or _INTEGER.fullmatch(scalar.text) is None:
+            raise Misfit("is not a plain decimal number")
+        value = int(scalar.text)
+        if not low <= value <= high:
+            raise Misfit(f"is out of bounds: {bounds}")
+        return value
+
+    return Kind("number", bounds, read)
+
+
+def duration(low: str, high: str) -> Kind[float]:
     """A span of time with its unit, of `low` to `high`, both included; the value is in seconds."""
+    bounds = f"{low} to {high}"
+    least, most = duration_milliseconds(low), duration_milliseconds(high)
 
-    low: str
-    high: str
-    label: str = "duration"
-
-    @property
-    def bounds(self) -> str:
-        return f"{self.low} to {self.high}"
-
-    def read(self, scalar: Scalar) -> float:
-        text = scalar.text
-        if scalar.yaml_type == "null":
-            raise Misfit("has no value")
+    def read(scalar: Scalar) -> float:
+        _refuse_null(scalar)
         if scalar.is_sexagesimal:
             raise Misfit("is a number to base 60 in YAML; write a duration with its unit, such as 90s")
         if scalar.yaml_type in ("int", "float"):
-            raise Misfit(f"has no unit; write it as {text}ms, {text}s, {text}m, {text}h or {text}d")
-        milliseconds = duration_milliseconds(text)
-        if not duration_milliseconds(self.low) <= milliseconds <= duration_milliseconds(self.high):
-            raise Misfit(f"is out of bounds: {self.bounds}")
+            raise Misfit(f"has no unit; write it with one of ms, s, m, h, d, such as {scalar.text}s")
+        milliseconds = duration_milliseconds(scalar.text)
+        if not least <= milliseconds <= most:
+            raise Misfit(f"is out of bounds: {bounds}")
         return milliseconds / 1000
 
-    def show(self, value: object) -> str:
-        if not isinstance(value, float | int):
-            raise TypeError(f"a duration is a number of seconds, not {value!r}")
-        milliseconds = round(value * 1000)
-        unit = next(unit for unit in ("d", "h", "m", "s", "ms") if milliseconds % _MILLISECONDS[unit] == 0)
-        # Nobody calls a day 1d in one line and two minutes 120s in the next, but zero is 0s everywhere.
-        return f"{milliseconds // _MILLISECONDS[unit]}{unit}" if milliseconds else "0s"
+    return Kind("duration", bounds, read, show_duration)
 
 
 def duration_milliseconds(text: str) -> int:
@@ -196,193 +132,146 @@ def duration_milliseconds(text: str) -> int:
     if match is None:
         raise Misfit("is not a duration: a number and one of the units ms, s, m, h, d, such as 250ms")
     whole, fraction, unit = match.groups(default="")
-    scale = 10 ** len(fraction)
+    scale: int = 10 ** len(fraction)
     milliseconds, rest = divmod(int(whole + fraction) * _MILLISECONDS[unit], scale)
     if rest:
         raise Misfit("is finer than a millisecond")
     return milliseconds
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+def show_duration(seconds: float) -> str:
+    """A duration in the largest unit that gives a whole number."""
+    milliseconds = round(seconds * 1000)
+    if milliseconds == 0:
+        return "0s"
+    unit = next(unit for unit in ("d", "h", "m", "s", "ms") if milliseconds % _MILLISECONDS[unit] == 0)
+    return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
+
+
+def size(low: str, high: str) -> Kind[int]:
     """A number of bytes with its unit, of `low` to `high`, both included."""
+    bounds = f"{low} to {high}"
+    least, most = size_bytes(low), size_bytes(high)
 
-    low: str
-    high: str
-    label: str = "size"
-
-    @property
-    def bounds(self) -> str:
-        return f"{self.low} to {self.high}"
-
-    def read(self, scalar: Scalar) -> int:
-        text = scalar.text
-        if scalar.yaml_type == "null":
-            raise Misfit("has no value")
+    def read(scalar: Scalar) -> int:
+        _refuse_null(scalar)
         if scalar.yaml_type in ("int", "float"):
-            raise Misfit(f"has no unit; write it as {text}B, {text}KiB, {text}MiB or {text}GiB")
-        value = size_bytes(text)
-        if not size_bytes(self.low) <= value <= size_bytes(self.high):
-            raise Misfit(f"is out of bounds: {self.bounds}")
+            raise Misfit(f"has no unit; write it with one of B, KiB, MiB, GiB, such as {scalar.text}MiB")
+        value = size_bytes(scalar.text)
+        if not least <= value <= most:
+            raise Misfit(f"is out of bounds: {bounds}")
         return value
 
-    def show(self, value: object) -> str:
-        if not isinstance(value, int):
-            raise TypeError(f"a size is a number of bytes, not {value!r}")
-        unit = next(unit for unit in ("GiB", "MiB", "KiB", "B") if value % _BYTES[unit] == 0) if value else "B"
-        return f"{value // _BYTES[unit]}{unit}"
+    return Kind("size", bounds, read, show_size)
 
 
 def size_bytes(text: str) -> int:
     """The bytes of a size such as `64MiB`. Raises: Misfit."""
     match = _SIZE.fullmatch(text)
-    if match is None:
-        decimal = re.fullmatch(r"([0-9]+)\s?([kKmMgG])[bB]?", text, re.ASCII)
-        if decimal is not None:
-            raise Misfit(f"is not a size; write it as {decimal[1]}{decimal[2].upper()}iB, which counts by 1024")
-        raise Misfit("is not a size: a number and one of the units B, KiB, MiB, GiB, such as 64MiB")
-    return int(match[1]) * _BYTES[match[2]]
+    if match is not None:
+        return int(match[1]) * _BYTES[match[2]]
+    decimal = _DECIMAL_SIZE.fullmatch(text)
+    if decimal is not None:
+        raise Misfit(f"is not a size; sizes count by 1024, so write {decimal[1]}{decimal[2].upper()}iB")
+    raise Misfit("is not a size: a number and one of the units B, KiB, MiB, GiB, such as 64MiB")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Address:
-    """A host, by name or by IP address, and a TCP port."""
+def show_size(value: int) -> str:
+    """A number of bytes in the largest unit that gives a whole number."""
+    if value == 0:
+        return "0B"
+    unit = next(unit for unit in ("GiB", "MiB", "KiB", "B") if value % _BYTES[unit] == 0)
+    return f"{value // _BYTES[unit]}{unit}"
 
-    host: str
-    """Without brackets."""
-    port: int
 
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+def address(default_port: int) -> Kind[Address]:
+    """A host and a port; `default_port` when none is given."""
 
-    @property
-    def is_wildcard(self) -> bool:
-        """Whether this is every address of a machine (`0.0.0.0`, `::`): one can listen there, not connect."""
+    def read(scalar: Scalar) -> Address:
+        value = _text_of(scalar)
         try:
-            return ipaddress.ip_address(self.host).is_unspecified
-        except ValueError:
-            return False
+            return parse_address(value, default_port)
+        except AddressError as error:
+            raise Misfit(str(error)) from None
+
+    return Kind("address", f"host, host:port or [IPv6]:port; port {default_port} when none is given", read)
 
 
-@dataclass(frozen=True, slots=True)
-class HostPort:
-    """An address `host:port`; without a port the default one."""
+def path(*, has_placeholder: bool) -> Kind[str]:
+    """A path, relative to the settings file's directory; `{node}` in it may stand for the node's id."""
 
-    default_port: int
-    label: str = "address"
-
-    @property
-    def bounds(self) -> str:
-        return f"`host:port`, `[IPv6]:port`; port {self.default_port} when none is given"
-
-    def read(self, scalar: Scalar) -> Address:
-        return parse_address(text_of(scalar), self.default_port)
-
-    def show(self, value: object) -> str:
-        text = str(value)
-        return f'"{text}"' if text.startswith("[") else text
-
-
-def parse_address(text: str, default_port: int) -> Address:
-    """The address that `host:port`, `host`, `[IPv6]:port` or `[IPv6]` names. Raises: Misfit."""
-    if text.startswith("["):
-        host, bracket, rest = text[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            raise Misfit("is not an address: an IPv6 address is written [::1]:7400")
-        separator, port_text = rest[:1], rest[1:]
-        if _ip_version(host) != 6:
-            raise Misfit(f"is not an address: {host!r} in the brackets is not an IPv6 address")
-        host = str(ipaddress.ip_address(host))
-    else:
-        if text.count(":") > 1:
-            raise Misfit("is not an address: an IPv6 address is written in brackets, [::1]:7400")
-        host, separator, port_text = text.partition(":")
-        if not _is_host(host):
-            raise Misfit(f"is not an address: {host!r} is neither a host's name nor an IP address")
-    if not separator:
-        return Address(host, default_port)
-    if re.fullmatch(r"[1-9][0-9]{0,4}", port_text, re.ASCII) is None or int(port_text) > PORT_MAX:
-        raise Misfit(f"is not an address: the port {port_text!r} is not a number from 1 to {PORT_MAX}")
-    return Address(host, int(port_text))
-
-
-def _ip_version(host: str) -> int | None:
-    try:
-        return ipaddress.ip_address(host).version
-    except ValueError:
-        return None
-
-
-def _is_host(host: str) -> bool:
-    labels = host.removesuffix(".").split(".")
-    if len(host) > 253 or not all(_HOST_LABEL.fullmatch(label) for label in labels):
-        return False
-    # The last label of a name has a letter (RFC 1123 §2.1, RFC 3696 §2); so 10.0.0.256 and 7400 alone are mistakes.
-    return not labels[-1].isdigit() or _ip_version(host) == 4
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterId:
-    """A UUID."""
-
-    label: str = "UUID"
-    bounds: str = "such as `6f9c3c1e-0000-4000-8000-000000000000`"
-
-    def read(self, scalar: Scalar) -> uuid.UUID:
-        text = scalar.text if scalar.yaml_type in ("int", "float") else text_of(scalar)
-        # uuid.UUID() also takes braces, "urn:uuid:" and no hyphens at all; one spelling is enough.
-        if re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", text, re.ASCII) is None:
-            raise Misfit(f"is not a UUID, {self.bounds.replace('`', '')}; `uuidgen` prints a new one")
-        if int(text.replace("-", ""), 16) == 0:
-            raise Misfit("is the nil UUID, which names no cluster; `uuidgen` prints a new one")
-        return uuid.UUID(text)
-
-    def show(self, value: object) -> str:
-        return str(value)
-
-
-@dataclass(frozen=True, slots=True)
-class FilePath:
-    """A path, relative to the settings file's directory."""
-
-    has_placeholder: bool = True
-    """Whether `{node}` stands for the node's id."""
-    label: str = "path"
-    replacements: Mapping[str, str] = field(default_factory=dict, repr=False)
-
-    @property
-    def bounds(self) -> str:
-        return "`{node}` is replaced by the node's id" if self.has_placeholder else ""
-
-    def read(self, scalar: Scalar) -> str:
-        text = text_of(scalar)
-        if not text:
+    def read(scalar: Scalar) -> str:
+        value = _text_of(scalar)
+        if not value:
             raise Misfit("is an empty path")
-        if "\0" in text:
+        if "\0" in value:
             raise Misfit("has a NUL character, which no path can have")
-        for braces in _BRACES.findall(text):
-            if not self.has_placeholder:
-                raise Misfit(f"has {braces}; nothing is replaced in this path")
-            if braces != PLACEHOLDER:
-                raise Misfit(f"has {braces}; only {PLACEHOLDER} is replaced")
-        if text.startswith("~"):
+        if value.startswith("~"):
             raise Misfit("begins with ~, which only a shell replaces; write the directory out")
-        return text
+        allowed = {PLACEHOLDER} if has_placeholder else set[str]()
+        for braces in _BRACES.findall(value):
+            if braces not in allowed:
+                raise Misfit(
+                    f"has {braces}; {f'only {PLACEHOLDER}' if has_placeholder else 'nothing'} is replaced here"
+                )
+        return value
 
-    def show(self, value: object) -> str:
-        return str(value)
+    return Kind("path", f"{PLACEHOLDER} stands for the node's id" if has_placeholder else "", read)
 
 
-CLUSTER_NAME_KIND = Text(
-    "cluster's name", CLUSTER_NAME, "lower-case letters, digits and `-`, at most 63, not `-` first"
-)
-USER_NAME_KIND = Text(
-    "user's name", USER_NAME, "letters, digits and any of `._@-`, at most 63, a letter or digit first"
-)
-PREFIX_KIND = Text(
-    "prefix",
-    re.compile(r"[\s\S]{1,4096}"),
-    "text, matched as UTF-8 bytes; the empty one is every key",
-    may_be_empty=True,
-)
-NODE_ID_KIND = Integer(1, NODE_ID_MAX)
+def cluster_id() -> Kind[uuid.UUID]:
+    """A UUID (RFC 9562) in its usual spelling."""
+    example = "6f9c3c1e-0b1d-4c53-9a7e-3d1f0c5b7a21"
+
+    def read(scalar: Scalar) -> uuid.UUID:
+        value = _text_of(scalar)
+        # uuid.UUID() also takes braces, "urn:uuid:" and no hyphens at all; one spelling is enough.
+        if _UUID.fullmatch(value) is None:
+            raise Misfit(f"is not a UUID, such as {example}; uuidgen prints a new one")
+        if (result := uuid.UUID(value)).int == 0:
+            raise Misfit("is the nil UUID, which names no cluster; uuidgen prints a new one")
+        return result
+
+    return Kind("UUID", f"such as {example}", read)
+
+
+def cluster_name() -> Kind[str]:
+    """A cluster's name, as identities have it."""
+    return text("cluster's name", CLUSTER_NAME, "lower-case letters, digits and -, at most 63, not - first")
+
+
+def user_name() -> Kind[str]:
+    """A user's name, as identities have it."""
+    return text("user's name", USER_NAME, "letters, digits and any of ._@-, at most 63, first a letter or digit")
+
+
+def key_prefix() -> Kind[str]:
+    """The beginning of keys."""
+    return text("prefix", re.compile(r"[\s\S]{0,4096}"), 'compared as UTF-8 bytes; "" is every key')
+
+
+def node_id() -> Kind[int]:
+    """A node's id, as identities have it."""
+    return integer(1, NODE_ID_MAX)
+
+
+def _refuse_null(scalar: Scalar) -> None:
+    if scalar.yaml_type == "null":
+        raise Misfit("has no value")
+
+
+def _text_of(scalar: Scalar) -> str:
+    """The scalar's text, if YAML takes it for text too. Raises: Misfit."""
+    _refuse_null(scalar)
+    match scalar.yaml_type:
+        case "str":
+            return scalar.text
+        case "bool":
+            meaning = "a boolean"
+        case "int" | "float":
+            meaning = "a number to base 60" if scalar.is_sexagesimal else "a number"
+        case "timestamp":
+            meaning = "a date"
+        case other:
+            raise Misfit(f"has the tag {other}; only plain YAML is read here")
+    raise Misfit(f'is {meaning} in YAML; if the text is meant, write it in quotes: "{scalar.text}"')

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 from raftd.errors import SettingsError
-from raftd.settings.kinds import PLACEHOLDER, Address
+from raftd.settings.kinds import PLACEHOLDER
 from raftd.settings.schema import (
     ClientDocument,
     Cluster,
@@ -17,9 +17,18 @@ from raftd.settings.schema import (
     Node,
     Shutdown,
     Timing,
-    TlsFiles,
     TlsTemplate,
 )
+from raftd.wire.address import Address
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """The files of one port, as absolute paths."""
+
+    authority: Path
+    certificate: Path
+    key: Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ because there the value does.
 """
 
 import uuid
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from raftd.settings import kinds
-from raftd.settings.kinds import Address
+from raftd.wire.address import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Words:
     name: str
     kind: kinds.Kind[Any]
     meaning: str
+    length_min: int
+    length_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,11 @@ class Table:
 
     name: str
     meaning: str
+    length_min: int
     length_max: int
 
+
+Specification: TypeAlias = Key | Words | Section | Table
 
 CLIENT_PORT = 7400
 PEER_PORT = 7401
@@ -61,11 +66,11 @@ class Cluster:
     """Which cluster this is."""
 
     name: Annotated[
-        str, Key("name", kinds.CLUSTER_NAME_KIND, "The cluster's name, as certificates carry it in their URI.")
+        str, Key("name", kinds.cluster_name(), "The cluster's name, as certificates carry it in their URI.")
     ]
     id: Annotated[
         uuid.UUID,
-        Key("id", kinds.ClusterId(), "Names this cluster and no other; data with another id is refused."),
+        Key("id", kinds.cluster_id(), "Names this cluster and no other; data with another id is refused."),
     ]
 
 
@@ -73,13 +78,13 @@ class Cluster:
 class Node:
     """One of the nodes that the cluster starts with."""
 
-    id: Annotated[int, Key("id", kinds.NODE_ID_KIND, "Names the node for ever; never reused.")]
+    id: Annotated[int, Key("id", kinds.node_id(), "Names the node for ever; never reused.")]
     client_address: Annotated[
-        Address, Key("client_address", kinds.HostPort(CLIENT_PORT), "Where clients reach the node.")
+        Address, Key("client_address", kinds.address(CLIENT_PORT), "Where clients reach the node.")
     ]
-    peer_address: Annotated[Address, Key("peer_address", kinds.HostPort(PEER_PORT), "Where the other nodes reach it.")]
+    peer_address: Annotated[Address, Key("peer_address", kinds.address(PEER_PORT), "Where the other nodes reach it.")]
     http_address: Annotated[
-        Address, Key("http_address", kinds.HostPort(HTTP_PORT), "Where it serves metrics, health and status.")
+        Address, Key("http_address", kinds.address(HTTP_PORT), "Where it serves metrics, health and status.")
     ]
 
 
@@ -88,13 +93,13 @@ class Listen:
     """Where to bind, when that is not the address under which others reach the node."""
 
     client: Annotated[
-        Address | None, Key("client", kinds.HostPort(CLIENT_PORT), "Binds here instead of the node's `client_address`.")
+        Address | None, Key("client", kinds.address(CLIENT_PORT), "Binds here instead of the node's `client_address`.")
     ] = None
     peer: Annotated[
-        Address | None, Key("peer", kinds.HostPort(PEER_PORT), "Binds here instead of the node's `peer_address`.")
+        Address | None, Key("peer", kinds.address(PEER_PORT), "Binds here instead of the node's `peer_address`.")
     ] = None
     http: Annotated[
-        Address | None, Key("http", kinds.HostPort(HTTP_PORT), "Binds here instead of the node's `http_address`.")
+        Address | None, Key("http", kinds.address(HTTP_PORT), "Binds here instead of the node's `http_address`.")
     ] = None
 
 
@@ -102,9 +107,15 @@ class Listen:
 class TlsTemplate:
     """The files of one port, as written in the settings file."""
 
-    authority: Annotated[str, Key("authority", kinds.FilePath(), "The authority that the other side must be of (PEM).")]
-    certificate: Annotated[str, Key("certificate", kinds.FilePath(), "The certificate shown to the other side (PEM).")]
-    key: Annotated[str, Key("key", kinds.FilePath(), "Its private key (PEM), closed to others: mode 0600 or 0640.")]
+    authority: Annotated[
+        str, Key("authority", kinds.path(has_placeholder=True), "The authority that the other side must be of (PEM).")
+    ]
+    certificate: Annotated[
+        str, Key("certificate", kinds.path(has_placeholder=True), "The certificate shown to the other side (PEM).")
+    ]
+    key: Annotated[
+        str, Key("key", kinds.path(has_placeholder=True), "Its private key (PEM), closed to others: mode 0600 or 0640.")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +130,11 @@ class Tls:
 class Grant:
     """What one user may do below one prefix."""
 
-    user: Annotated[str, Key("user", kinds.USER_NAME_KIND, "The user, by the name in the certificate's URI.")]
-    prefix: Annotated[str, Key("prefix", kinds.PREFIX_KIND, 'The keys it is about; `""` is every key.')]
+    user: Annotated[str, Key("user", kinds.user_name(), "The user, by the name in the certificate's URI.")]
+    prefix: Annotated[str, Key("prefix", kinds.key_prefix(), 'The keys it is about; `""` is every key.')]
     allow: Annotated[
         tuple[str, ...],
-        Words("allow", kinds.Choice(("read", "write", "admin")), "What the user may do with them."),
+        Words("allow", kinds.choice("read", "write", "admin"), "What the user may do with them.", 1, 3),
     ]
 
 
@@ -132,16 +143,16 @@ class Timing:
     """How long the cluster waits for what."""
 
     tick_seconds: Annotated[
-        float, Key("tick", kinds.Duration("1ms", "1s"), "The step of consensus' clock; the others are multiples of it.")
+        float, Key("tick", kinds.duration("1ms", "1s"), "The step of consensus' clock; the others are multiples of it.")
     ] = 0.05
     heartbeat_seconds: Annotated[
-        float, Key("heartbeat", kinds.Duration("1ms", "10s"), "How often a leader shows that it is there.")
+        float, Key("heartbeat", kinds.duration("1ms", "10s"), "How often a leader shows that it is there.")
     ] = 0.1
     election_timeout_seconds: Annotated[
         float,
         Key(
             "election_timeout",
-            kinds.Duration("10ms", "60s"),
+            kinds.duration("10ms", "60s"),
             "Without a leader for this long, up to twice this, a node asks to be elected. More than two heartbeats.",
         ),
     ] = 0.5
@@ -152,13 +163,13 @@ class Log:
     """What a node says of itself."""
 
     level: Annotated[
-        str, Key("level", kinds.Choice(("debug", "info", "warning", "error")), "The least severity that is logged.")
+        str, Key("level", kinds.choice("debug", "info", "warning", "error"), "The least severity that is logged.")
     ] = "info"
     format: Annotated[
         str,
         Key(
             "format",
-            kinds.Choice(("auto", "text", "json", "journal")),
+            kinds.choice("auto", "text", "json", "journal"),
             "How lines look; `auto` is `journal` below systemd and `text` elsewhere.",
         ),
     ] = "auto"
@@ -169,13 +180,13 @@ class Limits:
     """Bounds of one node."""
 
     connections_max: Annotated[
-        int, Key("connections", kinds.Integer(1, 100_000), "Client connections at a time; further ones are refused.")
+        int, Key("connections", kinds.integer(1, 100_000), "Client connections at a time; further ones are refused.")
     ] = 1000
     requests_in_flight_max: Annotated[
         int,
         Key(
             "requests_in_flight",
-            kinds.Integer(1, 65_536),
+            kinds.integer(1, 65_536),
             "Unanswered requests of one connection; beyond, it is not read from until answers left.",
         ),
     ] = 1024
@@ -183,18 +194,18 @@ class Limits:
         int,
         Key(
             "pending_bytes",
-            kinds.Size("1MiB", "16GiB"),
+            kinds.size("1MiB", "16GiB"),
             "Writes of all clients that await their commit; beyond, further ones are refused as busy.",
         ),
     ] = 64 << 20
     segment_bytes: Annotated[
-        int, Key("segment_size", kinds.Size("4MiB", "1GiB"), "One file of the write-ahead log; it is preallocated.")
+        int, Key("segment_size", kinds.size("4MiB", "1GiB"), "One file of the write-ahead log; it is preallocated.")
     ] = 64 << 20
     session_ttl_seconds: Annotated[
         float,
         Key(
             "session_ttl",
-            kinds.Duration("10s", "30d"),
+            kinds.duration("10s", "30d"),
             "The longest silence after which a client's session may still be remembered; clients may ask for less.",
         ),
     ] = 3600.0
@@ -208,7 +219,7 @@ class Shutdown:
         float,
         Key(
             "drain_timeout",
-            kinds.Duration("0s", "10m"),
+            kinds.duration("0s", "10m"),
             "How long a stopping node waits for its answers to leave and its leadership to be taken over.",
         ),
     ] = 10.0
@@ -221,17 +232,27 @@ class Document:
     cluster: Annotated[Cluster, Section("cluster", "Which cluster this is.")]
     nodes: Annotated[
         tuple[Node, ...],
-        Table("nodes", "The voters that the cluster starts with, 1 to 9; later the replicated membership counts.", 9),
+        Table(
+            "nodes",
+            "The voters that the cluster starts with, 1 to 9; later the replicated membership counts.",
+            1,
+            VOTERS_MAX,
+        ),
     ]
     tls: Annotated[Tls, Section("tls", "Certificates and keys. TLS 1.3, mutual, always.")]
     data_directory: Annotated[
-        str, Key("data_directory", kinds.FilePath(), "Where the node keeps its data; nothing else may live there.")
+        str,
+        Key(
+            "data_directory",
+            kinds.path(has_placeholder=True),
+            "Where the node keeps its data; nothing else may live there.",
+        ),
     ] = "/var/lib/raftd/{node}"
     listen: Annotated[Listen, Section("listen", "Where to bind, when that is not where others reach the node.")] = (
         Listen()
     )
     access: Annotated[
-        tuple[Grant, ...], Table("access", "Who may do what. What no line allows is refused.", GRANTS_MAX)
+        tuple[Grant, ...], Table("access", "Who may do what. What no line allows is refused.", 0, GRANTS_MAX)
     ] = ()
     timing: Annotated[Timing, Section("timing", "How long the cluster waits for what; equal on all nodes.")] = Timing()
     log: Annotated[Log, Section("log", "What a node says of itself.")] = Log()
@@ -244,28 +265,49 @@ class ClientDocument:
     """The whole of `raftctl.yaml`. Everything may be given by flag or environment instead."""
 
     endpoints: Annotated[
-        tuple[Address, ...], Words("endpoints", kinds.HostPort(CLIENT_PORT), "Nodes to ask, in any order.")
+        tuple[Address, ...], Words("endpoints", kinds.address(CLIENT_PORT), "Nodes to ask, in any order.", 1, 100)
     ] = ()
     cacert: Annotated[
-        str | None, Key("cacert", kinds.FilePath(has_placeholder=False), "The client authority's certificate (PEM).")
+        str | None, Key("cacert", kinds.path(has_placeholder=False), "The client authority's certificate (PEM).")
     ] = None
-    cert: Annotated[str | None, Key("cert", kinds.FilePath(has_placeholder=False), "The user's certificate (PEM).")] = (
-        None
-    )
-    key: Annotated[str | None, Key("key", kinds.FilePath(has_placeholder=False), "Its private key (PEM).")] = None
+    cert: Annotated[str | None, Key("cert", kinds.path(has_placeholder=False), "The user's certificate (PEM).")] = None
+    key: Annotated[str | None, Key("key", kinds.path(has_placeholder=False), "Its private key (PEM).")] = None
     timeout_seconds: Annotated[
-        float, Key("timeout", kinds.Duration("1ms", "1d"), "How long a command may take in all.")
+        float, Key("timeout", kinds.duration("1ms", "1d"), "How long a command may take in all.")
     ] = 5.0
     cluster: Annotated[
         str | None,
-        Key("cluster", kinds.CLUSTER_NAME_KIND, "The cluster that the nodes must be of; any when not given."),
+        Key("cluster", kinds.cluster_name(), "The cluster that the nodes must be of; any when not given."),
     ] = None
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """The files of one port, as absolute paths."""
+def specifications(owner: type[Any]) -> dict[str, Specification]:
+    """What the fields of a class above are in the file, by the fields' names and in their order."""
+    annotations = get_type_hints(owner, include_extras=True)
+    return {field.name: get_args(annotations[field.name])[1] for field in fields(owner)}
 
-    authority: Path
-    certificate: Path
-    key: Path
+
+def class_of(owner: type[Any], field_name: str) -> type[Any]:
+    """The class that a `Section` or one line of a `Table` is read into."""
+    annotation = get_args(get_type_hints(owner, include_extras=True)[field_name])[0]
+    found: type[Any] = get_args(annotation)[0] if get_origin(annotation) is tuple else annotation
+    return found
+
+
+def is_required(owner: type[Any], field_name: str) -> bool:
+    """Whether the file must give this field."""
+    return next(field for field in fields(owner) if field.name == field_name).default is MISSING
+
+
+def default_of(owner: type[Any], field_name: str) -> object:
+    """What a field is when the file does not give it; only for fields that are not required."""
+    return next(field for field in fields(owner) if field.name == field_name).default
+
+
+def paths(owner: type[Any]) -> Iterator[str]:
+    """The dotted paths of everything that a document can have, lines of tables as `nodes[].id`."""
+    for name, specification in specifications(owner).items():
+        yield specification.name
+        if isinstance(specification, Section | Table):
+            suffix = "[]" if isinstance(specification, Table) else ""
+            yield from (f"{specification.name}{suffix}.{below}" for below in paths(class_of(owner, name)))

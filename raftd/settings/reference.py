@@ -1,0 +1,82 @@
+"""The reference of all settings, made from the schema: `python -m raftd.settings.reference > docs/settings.md`."""
+
+import sys
+from collections.abc import Iterator
+from typing import Any, assert_never
+
+from raftd.settings import schema
+from raftd.settings.kinds import Kind
+from raftd.settings.schema import ClientDocument, Document
+
+_HEAD = """\
+# Settings
+
+<!-- Made from raftd/settings/schema.py by `python -m raftd.settings.reference`; a test compares the two. -->
+
+`raftd.yaml` is the same file on every node; `raftd run --config FILE --node N` picks node N out of it, and
+`raftd check-config` says what is wrong with it, everything at once. Unknown keys and keys given twice are errors.
+
+- A **duration** is a number and one of the units `ms`, `s`, `m`, `h`, `d`; a **size** a number and one of `B`, `KiB`,
+  `MiB`, `GiB`. Neither has a default unit: a bare number is refused.
+- A **path** is relative to the directory of the file. `{node}` in it is replaced by the node's id; where a value begins
+  with it, or stands inside `{ }`, YAML wants quotes around it.
+- An **address** is `host`, `host:port` or `"[IPv6]:port"`, the last in quotes.
+
+"""
+
+
+def reference() -> str:
+    """The whole of `docs/settings.md`."""
+    return (
+        _HEAD
+        + "## raftd.yaml\n\n"
+        + "\n".join(_table(Document))
+        + "\n\n## raftctl.yaml\n\nFlags stand over the environment (`RAFTCTL_…`), and both over this file.\n\n"
+        + "\n".join(_table(ClientDocument))
+        + "\n"
+    )
+
+
+def _table(owner: type[Any]) -> Iterator[str]:
+    yield "| key | type | default | meaning |"
+    yield "|---|---|---|---|"
+    yield from _rows(owner, "")
+
+
+def _rows(owner: type[Any], path: str) -> Iterator[str]:
+    for field_name, specification in schema.specifications(owner).items():
+        key = f"{path}{specification.name}"
+        default = "required"
+        if not schema.is_required(owner, field_name):
+            default = _default(specification, schema.default_of(owner, field_name))
+        match specification:
+            case schema.Key(kind=kind):
+                yield _row(key, _type(kind), default, specification.meaning)
+            case schema.Words(kind=kind):
+                yield _row(key, f"list: {_type(kind)}", default, specification.meaning)
+            case schema.Section():
+                yield _row(key, "mapping", "" if default == "none" else default, specification.meaning)
+                yield from _rows(schema.class_of(owner, field_name), f"{key}.")
+            case schema.Table():
+                yield _row(f"{key}[]", "list of mappings", default, specification.meaning)
+                yield from _rows(schema.class_of(owner, field_name), f"{key}[].")
+            case _:
+                assert_never(specification)
+
+
+def _default(specification: schema.Specification, value: object) -> str:
+    if isinstance(specification, schema.Key) and value is not None:
+        return f"`{specification.kind.show(value)}`"
+    return "none"
+
+
+def _type(kind: Kind[Any]) -> str:
+    return f"{kind.label}: {kind.bounds}" if kind.bounds else kind.label
+
+
+def _row(key: str, type_text: str, default: str, meaning: str) -> str:
+    return f"| `{key}` | {type_text} | {default} | {meaning} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
