@@ -94,3 +94,7 @@ class TlsError(RaftdError):
     """A certificate, key or authority cannot be used or was not accepted."""
 
     exit_code = ExitCode.TLS
+
+
+class ListenError(RaftdError):
+    """An address cannot be listened on. Not a configuration error: what holds it may go away, so a restart may help."""

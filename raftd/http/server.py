@@ -12,7 +12,7 @@ from typing import Final
 
 from aiohttp import web
 
-from raftd.errors import AddressError
+from raftd.errors import ListenError
 from raftd.http.connection import Connection, ConnectionLimits, ConnectionTable, answer
 from raftd.http.health import Check, HealthLimits, explain, liveness, readiness, summarize
 from raftd.http.metrics import CONTENT_TYPE, Metrics
@@ -72,7 +72,7 @@ class HttpServer:
         """Listen, on the running loop.
 
         Raises:
-            AddressError: The address is in use, is not this machine's, or may not be taken.
+            ListenError: The address is in use, is not this machine's, or may not be taken.
         """
         loop = asyncio.get_running_loop()
         requests = web.Server(self._handle)
@@ -83,7 +83,7 @@ class HttpServer:
             )
         except OSError as error:
             reason = error.strerror or error
-            raise AddressError(f"cannot listen for HTTP on {self._host}:{self._port}: {reason}") from error
+            raise ListenError(f"cannot listen for HTTP on {self._host}:{self._port}: {reason}") from error
         self._requests = requests
 
     async def stop(self) -> None:
