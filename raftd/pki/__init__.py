@@ -7,6 +7,7 @@ from raftd.pki.certificates import (
     identity_of,
     identity_of_certificate,
 )
+from raftd.pki.check import check_files
 from raftd.pki.files import (
     AuthorityName,
     KeyPairFiles,
@@ -17,6 +18,7 @@ from raftd.pki.files import (
     user_files,
 )
 from raftd.pki.issue import NodeFiles, cluster_of, create_authorities, issue_node, issue_user
+from raftd.pki.rehearsal import Purpose
 
 __all__ = [
     "AuthorityName",
@@ -24,8 +26,10 @@ __all__ = [
     "KeyPairFiles",
     "NodeFiles",
     "PkiFileError",
+    "Purpose",
     "WouldOverwriteError",
     "authority_files",
+    "check_files",
     "cluster_of",
     "create_authorities",
     "describe",

@@ -67,10 +67,10 @@ def text(label: str, pattern: re.Pattern[str], bounds: str) -> Kind[str]:
     """Text that matches a pattern, which `bounds` says in words."""
 
     def read(scalar: Scalar) -> str:
-        value = _text_of(scalar)
-        if pattern.fullmatch(value) is None:
+        _refuse_null(scalar)
+        if pattern.fullmatch(scalar.text) is None:
             raise Misfit(f"is not a {label}: {bounds}")
-        return value
+        return _text_of(scalar)
 
     return Kind(label, bounds, read)
 
@@ -79,11 +79,11 @@ def choice(*words: str) -> Kind[str]:
     """One of a few words."""
 
     def read(scalar: Scalar) -> str:
-        value = _text_of(scalar)
-        if value not in words:
-            near = difflib.get_close_matches(value.lower(), words, 1)
+        _refuse_null(scalar)
+        if scalar.text not in words:
+            near = difflib.get_close_matches(scalar.text.lower(), words, 1)
             raise Misfit(f"is none of {', '.join(words)}" + (f"; did you mean {near[0]}?" if near else ""))
-        return value
+        return scalar.text
 
     return Kind("word", "one of " + ", ".join(words), read)
 
@@ -188,9 +188,9 @@ def address(default_port: int) -> Kind[Address]:
     """A host and a port; `default_port` when none is given."""
 
     def read(scalar: Scalar) -> Address:
-        value = _text_of(scalar)
+        _refuse_null(scalar)
         try:
-            return parse_address(value, default_port)
+            return parse_address(scalar.text, default_port)
         except AddressError as error:
             raise Misfit(str(error)) from None
 
@@ -224,11 +224,11 @@ def cluster_id() -> Kind[uuid.UUID]:
     example = "6f9c3c1e-0b1d-4c53-9a7e-3d1f0c5b7a21"
 
     def read(scalar: Scalar) -> uuid.UUID:
-        value = _text_of(scalar)
+        _refuse_null(scalar)
         # uuid.UUID() also takes braces, "urn:uuid:" and no hyphens at all; one spelling is enough.
-        if _UUID.fullmatch(value) is None:
+        if _UUID.fullmatch(scalar.text) is None:
             raise Misfit(f"is not a UUID, such as {example}; uuidgen prints a new one")
-        if (result := uuid.UUID(value)).int == 0:
+        if (result := uuid.UUID(scalar.text)).int == 0:
             raise Misfit("is the nil UUID, which names no cluster; uuidgen prints a new one")
         return result
 

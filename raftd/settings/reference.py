@@ -55,7 +55,7 @@ def _rows(owner: type[Any], path: str) -> Iterator[str]:
             case schema.Words(kind=kind):
                 yield _row(key, f"list: {_type(kind)}", default, specification.meaning)
             case schema.Section():
-                yield _row(key, "mapping", "" if default == "none" else default, specification.meaning)
+                yield _row(key, "mapping", default, specification.meaning)
                 yield from _rows(schema.class_of(owner, field_name), f"{key}.")
             case schema.Table():
                 yield _row(f"{key}[]", "list of mappings", default, specification.meaning)
@@ -67,7 +67,7 @@ def _rows(owner: type[Any], path: str) -> Iterator[str]:
 def _default(specification: schema.Specification, value: object) -> str:
     if isinstance(specification, schema.Key) and value is not None:
         return f"`{specification.kind.show(value)}`"
-    return "none"
+    return "as below" if isinstance(specification, schema.Section) else "none"
 
 
 def _type(kind: Kind[Any]) -> str:
