@@ -1,0 +1,320 @@
+"""One connection to one node: handshake, then many requests under way at once.
+
+The protocol is `raftd.wire`'s. Requests are named by ids that count upwards; each awaits a future of its own, and
+answers come in whatever order. Nothing here retries: a connection that ends, for whatever reason, fails what is under
+way on it with `ConnectionLost`, and is not used again.
+
+A node whose process or machine hangs keeps its connections. So while answers are owed, silence of half of
+`dead_after` is answered with a PING, and silence after that ends the connection.
+"""
+
+import asyncio
+import ssl
+from typing import Final, TypeAlias, cast
+
+from raftd.client.config import parse_endpoint
+from raftd.client.errors import TlsError, TooLarge
+from raftd.client.tls import explain
+from raftd.errors import RemoteProtocolError
+from raftd.wire.client import RequestKind, ResponseKind, encode_request, parse_response
+from raftd.wire.frames import FrameReader, encode_frame
+from raftd.wire.handshake import (
+    ANY_CLUSTER,
+    ConnectionRole,
+    HandshakeRefusal,
+    Hello,
+    Welcome,
+    check_welcome,
+    decode_reply,
+    encode_hello,
+)
+from raftd.wire.identity import Identity, IdentityError, IdentityKind, identity_of_alternative_names
+from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX, CLIENT_HEADER_BYTES, HANDSHAKE_BYTES_MAX
+
+Response: TypeAlias = tuple[ResponseKind, bytes]
+"""A response's kind and its whole payload; the body starts at `raftd.wire.client.BODY_OFFSET`."""
+
+_SERVER_CLOSED: Final = "the node closed the connection"
+
+
+class NotConnected(Exception):  # noqa: N818 - never leaves this package
+    """No connection could be had, so nothing was sent; `certificates` is set when they were the reason."""
+
+    def __init__(self, reason: str, certificates: TlsError | None = None) -> None:
+        super().__init__(reason)
+        self.certificates = certificates
+
+
+class ConnectionLost(Exception):  # noqa: N818 - never leaves this package
+    """The connection ended before the answer to what was sent on it."""
+
+
+class Connection(asyncio.Protocol):
+    """Made by `connect`; the coroutine methods may be used by many tasks at once.
+
+    Invariant: each request that was sent and not answered holds one of the slots that the node's Welcome grants, also
+    when its caller no longer waits.
+    """
+
+    def __init__(self, endpoint: str, *, cluster: str | None, cluster_id: bytes, dead_after: float) -> None:
+        self.endpoint = endpoint
+        self.identity: Identity | None = None
+        """Who the node's certificate says that it is; set before `welcomed` is done."""
+        self._loop = asyncio.get_running_loop()
+        self.welcomed: asyncio.Future[Welcome] = self._loop.create_future()
+        self._cluster = cluster
+        self._hello = Hello(ConnectionRole.CLIENT, cluster_id)
+        self._dead_after = dead_after
+        self._transport: asyncio.Transport | None = None
+        self._reader = FrameReader(HANDSHAKE_BYTES_MAX)
+        self._next_request_id = 1
+        self._pending: dict[int, asyncio.Future[Response] | None] = {}  # None: its answer is of no interest
+        self._slots = asyncio.Semaphore(0)
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._closed = self._loop.create_future()
+        self._lost: str | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._heard = False
+        self._pinged = False
+        self._may_ping = False
+        self._frame_bytes_max = 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether the handshake is done and the connection has not ended."""
+        return self._lost is None and self.welcomed.done()
+
+    async def reserve(self) -> None:
+        """Wait for a slot; the one `send` that must follow at once, without an await between, takes it.
+
+        Raises:
+            NotConnected: the connection has ended; nothing was sent.
+        """
+        await self._slots.acquire()
+        try:
+            await self._writable.wait()
+        except BaseException:
+            self._slots.release()
+            raise
+        if self._lost is not None:
+            self._slots.release()
+            raise NotConnected(self._lost)
+
+    def send(self, kind: RequestKind, body: bytes) -> "asyncio.Future[Response]":
+        """Send a request in a reserved slot.
+
+        Returns:
+            The response; it raises `ConnectionLost` when the connection ends first. Cancelling it is allowed.
+
+        Raises:
+            TooLarge: the node would not take a request of this length; nothing was sent, and the slot is free again.
+        """
+        if CLIENT_HEADER_BYTES + len(body) > self._frame_bytes_max:
+            self._slots.release()
+            raise TooLarge(f"a request of {len(body)} bytes, and the node takes frames of {self._frame_bytes_max}")
+        future: asyncio.Future[Response] = self._loop.create_future()
+        self._write(kind, body, future)
+        return future
+
+    async def request(self, kind: RequestKind, body: bytes = b"") -> Response:
+        """Reserve, send and wait. Raises: NotConnected, ConnectionLost."""
+        await self.reserve()
+        return await self.send(kind, body)
+
+    async def close(self) -> None:
+        """End the connection and wait until it has; what is under way on it is lost."""
+        self._end("this client closed the connection")
+        if self._transport is not None:
+            self._transport.close()
+            done, _ = await asyncio.wait((self._closed,), timeout=1.0)
+            if not done:
+                self._transport.abort()
+                await self._closed
+
+    def abort(self, reason: str) -> None:
+        """End the connection at once, without a good-bye."""
+        self._end(reason)
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """TLS is established; check who is there, and say Hello."""
+        self._transport = cast("asyncio.Transport", transport)
+        try:
+            self.identity = _node_identity(transport.get_extra_info("ssl_object"), self._cluster)
+        except IdentityError as error:
+            self._fail_handshake(str(error), TlsError(f"{self.endpoint}: {error}"))
+            return
+        self._transport.write(encode_frame(encode_hello(self._hello)))
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of the node's answers."""
+        self._heard = True
+        try:
+            for payload in self._reader.feed(data):
+                if self.welcomed.done():
+                    self._receive(payload)
+                else:
+                    self._receive_welcome(payload)
+        except RemoteProtocolError as error:
+            self.abort(f"the node broke the protocol: {error}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is over."""
+        tls_error = explain(self.endpoint, exc) if exc is not None else None
+        self._end(str(tls_error or (_describe(exc) if exc is not None else _SERVER_CLOSED)), tls_error)
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    def pause_writing(self) -> None:
+        """The node does not read as fast as we write."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._writable.set()
+
+    # The inside.
+
+    def _receive_welcome(self, payload: bytes) -> None:
+        reply = decode_reply(payload)
+        if isinstance(reply, HandshakeRefusal):
+            self._fail_handshake(f"the node refused the connection: {reply.message or reply.code.name}")
+            return
+        check_welcome(self._hello, reply)
+        if self._reader.pending_bytes:
+            raise RemoteProtocolError("it spoke before it was asked")
+        if reply.requests_in_flight_max < 1:
+            raise RemoteProtocolError("a Welcome that allows no request")
+        self._reader = FrameReader(CLIENT_FRAME_BYTES_MAX)
+        self._frame_bytes_max = min(reply.frame_bytes_max, CLIENT_FRAME_BYTES_MAX)
+        # One slot is kept for the PING, if there is more than one.
+        self._may_ping = reply.requests_in_flight_max > 1
+        for _ in range(reply.requests_in_flight_max - self._may_ping):
+            self._slots.release()
+        self.welcomed.set_result(reply)
+
+    def _receive(self, payload: bytes) -> None:
+        kind, request_id = parse_response(payload)
+        try:
+            future = self._pending.pop(request_id)
+        except KeyError:
+            raise RemoteProtocolError(f"an answer to request {request_id}, which is not under way") from None
+        if future is None:
+            self._pinged = False
+            return
+        self._slots.release()
+        if not future.done():
+            future.set_result((kind, payload))
+
+    def _write(self, kind: RequestKind, body: bytes, future: "asyncio.Future[Response] | None") -> None:
+        if self._transport is None or self._lost is not None:
+            raise NotConnected(self._lost or "not connected yet")
+        request_id = self._next_request_id
+        self._next_request_id = request_id + 1
+        self._pending[request_id] = future
+        self._transport.write(encode_request(kind, request_id, body))
+        if self._timer is None:
+            self._heard = False
+            self._timer = self._loop.call_later(self._dead_after / 2, self._look_after)
+
+    def _look_after(self) -> None:
+        self._timer = None
+        if not self._pending or self._lost is not None:
+            return
+        if not self._heard and self._may_ping:
+            if self._pinged:
+                self.abort(f"the node was silent for {self._dead_after:g} s")
+                return
+            self._pinged = True
+            self._write(RequestKind.PING, b"", None)
+        self._heard = False
+        self._timer = self._loop.call_later(self._dead_after / 2, self._look_after)
+
+    def _fail_handshake(self, reason: str, certificates: TlsError | None = None) -> None:
+        self._end(reason, certificates)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _end(self, reason: str, certificates: TlsError | None = None) -> None:
+        if self._lost is not None:
+            return
+        self._lost = reason
+        if self._timer is not None:
+            self._timer.cancel()
+        if not self.welcomed.done():
+            self.welcomed.set_exception(NotConnected(reason, certificates))
+            self.welcomed.exception()  # whoever connects may have been cancelled, and then nobody looks
+        pending, self._pending = self._pending, {}
+        for future in pending.values():
+            if future is not None and not future.done():
+                future.set_exception(ConnectionLost(reason))
+                future.exception()
+        # Wakes one who waits for a slot; it finds the connection ended, and gives the slot to the next.
+        self._writable.set()
+        self._slots.release()
+
+
+async def connect(
+    endpoint: str,
+    context: ssl.SSLContext,
+    *,
+    cluster: str | None = None,
+    cluster_id: bytes = ANY_CLUSTER,
+    dead_after: float,
+) -> Connection:
+    """Dial a node and do the handshakes, TLS and ours, within `dead_after` seconds.
+
+    Args:
+        endpoint: `host:port`.
+        context: presents the client's certificate, and checks the node's.
+        cluster: whose node it must be, by its certificate; None: any.
+        cluster_id: which cluster it must be; `ANY_CLUSTER`: any.
+        dead_after: seconds, also for `Connection`.
+
+    Raises:
+        NotConnected: it did not come to that, with the reason in one line.
+    """
+    address = parse_endpoint(endpoint)
+    loop = asyncio.get_running_loop()
+    connection: Connection | None = None
+
+    def make() -> Connection:
+        nonlocal connection
+        connection = Connection(endpoint, cluster=cluster, cluster_id=cluster_id, dead_after=dead_after)
+        return connection
+
+    try:
+        async with asyncio.timeout(dead_after):
+            _, connection = await loop.create_connection(make, address.host, address.port, ssl=context)
+            await connection.welcomed
+    except TimeoutError:
+        raise NotConnected(f"no answer within {dead_after:g} s") from None
+    except (OSError, ssl.CertificateError) as error:
+        tls_error = explain(endpoint, error)
+        raise NotConnected(str(tls_error or _describe(error)), tls_error) from None
+    finally:
+        if connection is not None and not connection.usable:
+            connection.abort("connecting was given up")
+    return connection
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"no TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return reason.lower() or type(error).__name__
+
+
+def _node_identity(ssl_object: ssl.SSLObject | None, cluster: str | None) -> Identity:
+    certificate = ssl_object.getpeercert() if ssl_object is not None else None
+    names = (certificate or {}).get("subjectAltName", ())
+    identity = identity_of_alternative_names(names)  # type: ignore[arg-type]
+    if identity.kind is not IdentityKind.NODE:
+        raise IdentityError(f"the certificate is that of {identity}, and a node's is expected")
+    if cluster not in (None, identity.cluster):
+        raise IdentityError(f"the certificate is that of {identity}, and a node of cluster {cluster!r} is expected")
+    return identity
