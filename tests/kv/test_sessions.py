@@ -147,7 +147,7 @@ actions = st.lists(
 )
 
 
-@given(actions, st.booleans())
+@given(steps=actions, crowded=st.booleans())
 @settings(deadline=None)
 def test_expiry_against_looking_at_every_session(steps: list[tuple[str, int, int]], *, crowded: bool) -> None:
     """After any steps the open sessions are those that a scan of all of them would leave."""
