@@ -25,7 +25,6 @@ from raftd.consensus.types import NodeId
 from raftd.encoding.reader import Reader
 from raftd.encoding.writer import Writer
 from raftd.errors import DecodeError, RemoteProtocolError
-from raftd.kv.limits import KEY_BYTES_MAX
 from raftd.wire.limits import CLIENT_HEADER_BYTES, REFUSAL_ADDRESS_BYTES_MAX, REFUSAL_MESSAGE_BYTES_MAX
 
 _FRAME = struct.Struct("<IBQ")
@@ -159,10 +158,12 @@ def parse_request(payload: bytes) -> tuple[RequestKind, int]:
 
 
 def decode_read(payload: bytes) -> tuple[Consistency, QueryOpcode, bytes]:
-    """Return a READ's consistency, and what it asks of the state machine.
+    """Return a READ's consistency, and what it asks of the state machine: the opcode and the query itself.
+
+    The query may be empty or too long still: what a key may be is `raftd.kv.commands.check_key`'s to say.
 
     Raises:
-        DecodeError: The body is cut, the consistency or opcode unknown, or the key's length out of bounds.
+        DecodeError: The body is cut, or the consistency or opcode unknown.
     """
     if len(payload) < _QUERY_OFFSET:
         raise DecodeError("a read without a query")
@@ -172,9 +173,6 @@ def decode_read(payload: bytes) -> tuple[Consistency, QueryOpcode, bytes]:
     opcode = _QUERY_OPCODES.get(payload[BODY_OFFSET + 1])
     if opcode is None:
         raise DecodeError(f"a read with unknown opcode {payload[BODY_OFFSET + 1]}")
-    key_bytes = len(payload) - _QUERY_OFFSET
-    if not 1 <= key_bytes <= KEY_BYTES_MAX:
-        raise DecodeError(f"a key has 1 to {KEY_BYTES_MAX} bytes, not {key_bytes}")
     return consistency, opcode, payload[_QUERY_OFFSET:]
 
 
