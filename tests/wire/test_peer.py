@@ -1,0 +1,237 @@
+"""What nodes say to each other, as bytes."""
+
+import tracemalloc
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raftd.consensus.messages import (
+    AppendEntries,
+    AppendEntriesReply,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    ReadIndex,
+    ReadIndexReply,
+    RequestPreVote,
+    RequestPreVoteReply,
+    RequestVote,
+    RequestVoteReply,
+    TimeoutNow,
+)
+from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ReadId, Term
+from raftd.errors import InvariantViolation, RemoteProtocolError
+from raftd.wire.entries import encode_entries
+from raftd.wire.frames import FrameReader
+from raftd.wire.limits import PEER_FRAME_BYTES_MAX
+from raftd.wire.peer import MessageType, decode_message, encode_message
+
+U64_MAX = (1 << 64) - 1
+SENDER = NodeId(2)
+
+u64 = st.integers(0, 9) | st.integers(0, U64_MAX)
+terms = u64.map(Term)
+indexes = u64.map(LogIndex)
+read_ids = u64.map(ReadId)
+sender = st.just(SENDER)
+
+
+@st.composite
+def append_entries(draw: st.DrawFn) -> AppendEntries:
+    """What a correct leader may send: consecutive entries, terms not decreasing and not above its own."""
+    prev_log_index = draw(st.integers(0, U64_MAX - 9))
+    prev_log_term = draw(st.integers(1, 9)) if prev_log_index else 0
+    entry_terms = sorted(draw(st.lists(st.integers(max(prev_log_term, 1), 12), max_size=5)))
+    entries: tuple[Entry, ...] = tuple(
+        (
+            LogIndex(prev_log_index + 1 + n),
+            Term(term),
+            draw(st.sampled_from(EntryKind)),
+            draw(st.binary(max_size=20)),
+        )
+        for n, term in enumerate(entry_terms)
+    )
+    term = draw(st.integers(12, U64_MAX))
+    return AppendEntries(Term(term), SENDER, LogIndex(prev_log_index), Term(prev_log_term), draw(indexes), entries)
+
+
+messages: st.SearchStrategy[Message] = st.one_of(
+    st.builds(RequestPreVote, terms, sender, indexes, terms),
+    st.builds(RequestPreVoteReply, terms, st.booleans()),
+    st.builds(RequestVote, terms, sender, indexes, terms, st.booleans()),
+    st.builds(RequestVoteReply, terms, st.booleans()),
+    append_entries(),
+    st.builds(AppendEntriesReply, terms, st.booleans(), indexes, indexes, terms),
+    st.builds(Heartbeat, terms, sender, indexes, u64),
+    st.builds(HeartbeatReply, terms, u64),
+    st.builds(ReadIndex, terms, read_ids),
+    st.builds(ReadIndexReply, terms, read_ids, indexes | st.none()),
+    st.builds(TimeoutNow, terms, sender),
+)
+
+
+def payload_of(message: Message) -> bytes:
+    return b"".join(encode_message(message))[4:]
+
+
+@settings(deadline=None)
+@given(messages)
+def test_round_trip(message: Message) -> None:
+    """A message's parts are one frame, and decode to the message and the bytes of its entries."""
+    (payload,) = FrameReader(PEER_FRAME_BYTES_MAX).feed(b"".join(encode_message(message)))
+    decoded, entries = decode_message(payload, SENDER)
+    assert decoded == message
+    assert entries == (encode_entries(message.entries) if isinstance(message, AppendEntries) else None)
+
+
+@settings(deadline=None)
+@given(messages)
+def test_decoded_types(message: Message) -> None:
+    """Booleans come back as booleans, not as numbers that are equal to them."""
+    decoded, _ = decode_message(payload_of(message), SENDER)
+    for field in ("vote_granted", "success", "leadership_transfer"):
+        assert type(getattr(decoded, field, True)) is bool
+
+
+@settings(deadline=None)
+@given(append_entries())
+def test_encoded_entries_are_sent_as_they_are(message: AppendEntries) -> None:
+    """Entries that were encoded already make the same frame, and are not copied for it."""
+    entries = encode_entries(message.entries)
+    parts = encode_message(message, entries)
+    assert b"".join(parts) == b"".join(encode_message(message))
+    assert all(parts)
+    if entries:
+        assert parts[1] is entries
+
+
+def test_a_number_for_each_message() -> None:
+    """Each message has a type; a new one without a number would not get here."""
+    assert len(MessageType) == len(get_args(Message))
+    assert [message_type.value for message_type in MessageType] == list(range(1, len(MessageType) + 1))
+
+
+@settings(deadline=None)
+@given(messages, st.data())
+def test_every_cut_and_every_excess(message: Message, data: st.DataObject) -> None:
+    """A payload that is a byte short or long is refused, but for entries that another entry follows."""
+    payload = payload_of(message)
+    cut = payload[: data.draw(st.integers(0, len(payload) - 1))]
+    for wrong in (cut, payload + b"\0"):
+        try:
+            decoded, _ = decode_message(wrong, SENDER)
+        except RemoteProtocolError:
+            continue
+        assert isinstance(message, AppendEntries)
+        assert isinstance(decoded, AppendEntries)
+        assert decoded.entries == message.entries[: len(decoded.entries)]
+        assert wrong is cut
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    messages.map(payload_of) | st.binary(max_size=60),
+    st.lists(st.tuples(st.integers(0, 80), st.integers(0, 255)), max_size=4),
+)
+def test_any_bytes(payload: bytes, changes: list[tuple[int, int]]) -> None:
+    """Any bytes are refused as the peer's fault, or are a message that encodes back to them: there is one spelling."""
+    mutated = bytearray(payload)
+    for offset, value in changes:
+        if offset < len(mutated):
+            mutated[offset] = value
+    try:
+        message, _ = decode_message(bytes(mutated), SENDER)
+    except RemoteProtocolError:
+        return
+    assert payload_of(message) == mutated
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        RequestPreVote(Term(2), SENDER, LogIndex(1), Term(1)),
+        RequestVote(Term(2), SENDER, LogIndex(1), Term(1), leadership_transfer=False),
+        AppendEntries(Term(2), SENDER, LogIndex(1), Term(1), LogIndex(1), ()),
+        Heartbeat(Term(2), SENDER, LogIndex(1), 1),
+        TimeoutNow(Term(2), SENDER),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_nobody_speaks_in_anothers_name(message: Message) -> None:
+    """A candidate or leader that is not the sender is refused."""
+    with pytest.raises(RemoteProtocolError, match="node 3 sent a message as node 2"):
+        decode_message(payload_of(message), NodeId(3))
+
+
+def append(
+    *, term: int = 5, prev_log_index: int = 10, prev_log_term: int = 4, entries: list[Entry] | None = None
+) -> bytes:
+    return payload_of(
+        AppendEntries(
+            Term(term), SENDER, LogIndex(prev_log_index), Term(prev_log_term), LogIndex(0), tuple(entries or [])
+        )
+    )
+
+
+def entry(term: int) -> Entry:
+    return LogIndex(0), Term(term), EntryKind.NOOP, b""  # The index is not encoded.
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        pytest.param(b"", "unknown type came: ''", id="empty"),
+        pytest.param(b"\0" + bytes(8), "unknown type came: '00'", id="type 0"),
+        pytest.param(b"\x0c" + bytes(8), "unknown type came: '0c'", id="first unknown type"),
+        pytest.param(append(entries=[entry(3)]), "has term 3, and at least 4", id="term below the previous entry's"),
+        pytest.param(append(entries=[entry(6)]), "leader of term 5 sent an entry of term 6", id="entry of the future"),
+        pytest.param(append(prev_log_term=6), "leader of term 5 sent an entry of term 6", id="previous of the future"),
+        pytest.param(append(prev_log_index=0), "entry 0 is said to have term 4", id="term before the log"),
+        pytest.param(append(prev_log_term=0), "entry 10 is said to have term 0", id="entry without a term"),
+        pytest.param(
+            append(prev_log_index=U64_MAX, entries=[entry(4)]), f"index {U64_MAX + 1} came", id="index overflow"
+        ),
+        pytest.param(append()[:40], "an AppendEntries of 40 bytes came", id="append header cut"),
+        pytest.param(append() + b"\x04" + bytes(7) + b"\x01\xff\xff\xff\xff", "cannot be read", id="huge length"),
+        pytest.param(b"\x02" + bytes(8) + b"\x02", "a flag is 2", id="flag 2"),
+    ],
+)
+def test_refusals(payload: bytes, reason: str) -> None:
+    """What contradicts itself is refused, with the reason."""
+    with pytest.raises(RemoteProtocolError, match=reason):
+        decode_message(payload, SENDER)
+
+
+def test_an_unconfirmed_read_index_is_none() -> None:
+    """A refused read has no index: one that is there anyway is refused."""
+    refused = payload_of(ReadIndexReply(Term(1), ReadId(1), None))
+    with pytest.raises(RemoteProtocolError, match="a read index of 7 came, and was not confirmed"):
+        decode_message(refused[:-8] + (7).to_bytes(8, "little"), SENDER)
+    confirmed, _ = decode_message(payload_of(ReadIndexReply(Term(1), ReadId(1), LogIndex(0))), SENDER)
+    assert confirmed == ReadIndexReply(Term(1), ReadId(1), LogIndex(0))
+
+
+def test_no_peer_is_sent_what_it_would_refuse() -> None:
+    """A frame as long as peers accept is made; a longer one is a bug of the sender's, found before it is sent."""
+    message = AppendEntries(Term(1), SENDER, LogIndex(0), Term(0), LogIndex(0), ())
+    header = len(encode_message(message)[0]) - 4
+    encode_message(message, bytes(PEER_FRAME_BYTES_MAX - header))
+    with pytest.raises(InvariantViolation, match="peers accept 4194304"):
+        encode_message(message, bytes(PEER_FRAME_BYTES_MAX - header + 1))
+
+
+def test_decoding_takes_memory_in_proportion() -> None:
+    """A frame full of the smallest entries costs a bounded multiple of its bytes; lengths that lie cost nothing."""
+    payload = append(entries=[entry(4)] * 20_000)
+    liar = append() + (4).to_bytes(8, "little") + b"\x01" + b"\xf0\xff\xff\xff"
+    tracemalloc.start()
+    try:
+        with pytest.raises(RemoteProtocolError):
+            decode_message(liar, SENDER)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 10
+        decode_message(payload, SENDER)
+        assert tracemalloc.get_traced_memory()[1] < 16 * len(payload)
+    finally:
+        tracemalloc.stop()
