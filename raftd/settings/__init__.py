@@ -4,10 +4,10 @@ from raftd.settings.load import load, load_client
 from raftd.settings.model import ClientSettings, NodeSettings, Settings, TlsFiles
 from raftd.settings.render import render, render_client
 from raftd.settings.schema import (
+    AccessLine,
     ClientDocument,
     Cluster,
     Document,
-    Grant,
     Limits,
     Listen,
     Log,
@@ -20,12 +20,12 @@ from raftd.settings.schema import (
 from raftd.wire.address import Address, parse_address
 
 __all__ = [
+    "AccessLine",
     "Address",
     "ClientDocument",
     "ClientSettings",
     "Cluster",
     "Document",
-    "Grant",
     "Limits",
     "Listen",
     "Log",

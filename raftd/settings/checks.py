@@ -142,6 +142,11 @@ def _check_access(reading: Reading) -> None:
         allow = reading.value(f"{path}.allow", None)
         if allow is not None and len(set(allow)) < len(allow):
             reading.report.problem(reading.places[f"{path}.allow"], f"{path}.allow names one right twice")
+        if allow is not None and "admin" in allow and prefix:
+            reading.report.problem(
+                reading.places[f"{path}.prefix"],
+                f'{path} allows admin, which is about the cluster and not about keys: only with the prefix ""',
+            )
         if user is not None and prefix is not None:
             place = reading.places[path]
             if (user, prefix) in seen:

@@ -240,9 +240,10 @@ def cluster_name() -> Kind[str]:
     return text("cluster's name", CLUSTER_NAME, "lower-case letters, digits and -, at most 63, not - first")
 
 
-def user_name() -> Kind[str]:
-    """A user's name, as identities have it."""
-    return text("user's name", USER_NAME, "letters, digits and any of ._@-, at most 63, first a letter or digit")
+def user_pattern() -> Kind[str]:
+    """A user's name, as identities have it, or the beginning of names and a `*`."""
+    pattern = re.compile(rf"{USER_NAME.pattern}\*?|\*", re.ASCII)
+    return text("user's name", pattern, "letters, digits and any of ._@-, at most 63, first a letter or digit; * last")
 
 
 def key_prefix() -> Kind[str]:

@@ -6,12 +6,13 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 from raftd.errors import SettingsError
+from raftd.kv.access import AccessRules, Grant
 from raftd.settings.kinds import PLACEHOLDER
 from raftd.settings.schema import (
+    AccessLine,
     ClientDocument,
     Cluster,
     Document,
-    Grant,
     Limits,
     Log,
     Node,
@@ -50,13 +51,22 @@ class NodeSettings:
     data_directory: Path
     peer_tls: TlsFiles
     client_tls: TlsFiles
-    access: tuple[Grant, ...]
+    access: tuple[AccessLine, ...]
     timing: Timing
     log: Log
     limits: Limits
     shutdown: Shutdown
     fingerprint: str
     """`Settings.fingerprint`."""
+
+    @property
+    def access_rules(self) -> AccessRules:
+        """What the lines under `access` come to."""
+        grants = (
+            Grant(line.user, line.prefix.encode(), read="read" in line.allow, write="write" in line.allow)
+            for line in self.access
+        )
+        return AccessRules(grants, (line.user for line in self.access if "admin" in line.allow))
 
     @property
     def peers(self) -> tuple[Node, ...]:

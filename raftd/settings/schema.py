@@ -127,14 +127,27 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class AccessLine:
     """What one user may do below one prefix."""
 
-    user: Annotated[str, Key("user", kinds.user_name(), "The user, by the name in the certificate's URI.")]
+    user: Annotated[
+        str,
+        Key(
+            "user",
+            kinds.user_pattern(),
+            "The user, by the name in the certificate's URI; `team-*` is all whose names begin so.",
+        ),
+    ]
     prefix: Annotated[str, Key("prefix", kinds.key_prefix(), 'The keys it is about; `""` is every key.')]
     allow: Annotated[
         tuple[str, ...],
-        Words("allow", kinds.choice("read", "write", "admin"), "What the user may do with them.", 1, 3),
+        Words(
+            "allow",
+            kinds.choice("read", "write", "admin"),
+            'What the user may do with them; `admin` is about the cluster, so only with the prefix `""`.',
+            1,
+            3,
+        ),
     ]
 
 
@@ -252,7 +265,7 @@ class Document:
         Listen()
     )
     access: Annotated[
-        tuple[Grant, ...], Table("access", "Who may do what. What no line allows is refused.", 0, GRANTS_MAX)
+        tuple[AccessLine, ...], Table("access", "Who may do what. What no line allows is refused.", 0, GRANTS_MAX)
     ] = ()
     timing: Annotated[Timing, Section("timing", "How long the cluster waits for what; equal on all nodes.")] = Timing()
     log: Annotated[Log, Section("log", "What a node says of itself.")] = Log()

@@ -76,17 +76,17 @@ class Identity:
 
 def node_identity(cluster: str, node_id: int) -> Identity:
     """The identity of a node. Raises: IdentityError, when the cluster's name or the id is out of bounds."""
-    return parse_identity(f"{SCHEME}://{cluster}/node/{node_id}")
+    return _checked(cluster, "node", str(node_id))
 
 
 def user_identity(cluster: str, name: str) -> Identity:
     """The identity of a user. Raises: IdentityError, when one of the names is out of bounds."""
-    return parse_identity(f"{SCHEME}://{cluster}/user/{name}")
+    return _checked(cluster, "user", name)
 
 
 def authority_identity(cluster: str, name: str) -> Identity:
     """The identity of the authority `peer` or `client`. Raises: IdentityError, when it is neither."""
-    return parse_identity(f"{SCHEME}://{cluster}/authority/{name}")
+    return _checked(cluster, "authority", name)
 
 
 def parse_identity(uri: str) -> Identity:
@@ -100,27 +100,7 @@ def parse_identity(uri: str) -> Identity:
     parts = uri.split("/")
     if len(parts) != 5 or parts[0] != f"{SCHEME}:" or parts[1] != "":
         raise IdentityError(f"{uri!r} is not of the form raftd://CLUSTER/node/ID or raftd://CLUSTER/user/NAME")
-    cluster, word, name = parts[2:]
-    if CLUSTER_NAME.fullmatch(cluster) is None:
-        raise IdentityError(
-            f"{cluster!r} is not a cluster's name: lower-case letters, digits and '-', at most 63, not '-' first"
-        )
-    match word:
-        case "node":
-            if _NODE_ID.fullmatch(name) is None or int(name) > NODE_ID_MAX:
-                raise IdentityError(f"{name!r} is not a node's id: a number from 1 to {NODE_ID_MAX}")
-        case "user":
-            if USER_NAME.fullmatch(name) is None:
-                raise IdentityError(
-                    f"{name!r} is not a user's name: letters, digits and any of '._@-', at most 63, the first of them "
-                    "a letter or digit"
-                )
-        case "authority":
-            if name not in _AUTHORITY_NAMES:
-                raise IdentityError(f"{name!r} is not an authority: peer or client")
-        case _:
-            raise IdentityError(f"{word!r} in {uri!r} is neither node nor user")
-    return Identity(cluster, IdentityKind(word), name)
+    return _checked(*parts[2:])
 
 
 def identity_among(uris: Iterable[str]) -> Identity:
@@ -144,3 +124,26 @@ def identity_of_alternative_names(names: Iterable[tuple[str, str]]) -> Identity:
         IdentityError: as `identity_among`.
     """
     return identity_among(value for kind, value in names if kind == "URI")
+
+
+def _checked(cluster: str, word: str, name: str) -> Identity:
+    if CLUSTER_NAME.fullmatch(cluster) is None:
+        raise IdentityError(
+            f"{cluster!r} is not a cluster's name: lower-case letters, digits and '-', at most 63, not '-' first"
+        )
+    match word:
+        case "node":
+            if _NODE_ID.fullmatch(name) is None or int(name) > NODE_ID_MAX:
+                raise IdentityError(f"{name!r} is not a node's id: a number from 1 to {NODE_ID_MAX}")
+        case "user":
+            if USER_NAME.fullmatch(name) is None:
+                raise IdentityError(
+                    f"{name!r} is not a user's name: letters, digits and any of '._@-', at most 63, the first of them "
+                    "a letter or digit"
+                )
+        case "authority":
+            if name not in _AUTHORITY_NAMES:
+                raise IdentityError(f"{name!r} is not an authority: peer or client")
+        case _:
+            raise IdentityError(f"{word!r} is neither node nor user")
+    return Identity(cluster, IdentityKind(word), name)
