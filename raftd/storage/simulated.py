@@ -28,8 +28,8 @@ Survives: TypeAlias = Callable[[Hashable], bool]
 """Decides of one change that was not synced whether it is found after a power cut; the argument names the change."""
 
 
-class SimulatedCrash(BaseException):  # noqa: N818 - a crash is not an error, and no `except Exception` may stop it
-    """The process ends here."""
+class SimulatedCrash(BaseException):
+    """The process ends here. Not an `Exception`, so that nothing on the way takes it for an error to handle."""
 
 
 class Call(NamedTuple):
