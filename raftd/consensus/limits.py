@@ -1,6 +1,10 @@
 """Every bound of consensus, with its unit."""
 
 from dataclasses import dataclass
+from typing import Final
+
+ENTRY_OVERHEAD_BYTES: Final = 13
+"""What an entry takes in a log record or a frame besides its data: term u64, kind u8, data_length u32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,16 +16,23 @@ class Limits:
     heartbeat_ticks: int = 2
     """A leader sends a heartbeat round this often."""
     append_bytes_max: int = 1 << 20
-    """One AppendEntries carries entries up to this size, but always at least one."""
+    """One AppendEntries carries entries up to this size, overhead included, but always at least one."""
     append_entries_max: int = 4096
     """One AppendEntries carries at most this many entries."""
     in_flight_appends_max: int = 64
     """Unanswered AppendEntries to one peer."""
     in_flight_bytes_max: int = 16 << 20
-    """Unanswered bytes of entries to one peer; one message may exceed it alone."""
+    """With this many unanswered bytes of entries, a peer is sent no more; the last message may go over it."""
     committed_bytes_max: int = 4 << 20
     """One Ready hands out committed entries up to this size, but always at least one."""
     committed_entries_max: int = 1024
     """One Ready hands out at most this many committed entries: applying them must not stall the loop."""
     pending_reads_max: int = 1024
-    """Batches of reads that wait for confirmation."""
+    """Batches of reads that wait for confirmation; more are refused."""
+
+    def __post_init__(self) -> None:
+        for name, value in ((name, getattr(self, name)) for name in self.__slots__):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.heartbeat_ticks >= self.election_timeout_ticks:
+            raise ValueError("a heartbeat must come before the followers' election timeout")

@@ -2,7 +2,9 @@
 
 import enum
 from dataclasses import dataclass
-from typing import Final, NewType, TypeAlias
+from typing import Final, NewType, Protocol, TypeAlias
+
+from raftd.errors import LocalProtocolError
 
 NodeId = NewType("NodeId", int)
 """Names a node for ever: 1 or greater, 64 bits, never reused within a cluster."""
@@ -58,3 +60,27 @@ class HardState:
 
     current_term: Term
     voted_for: NodeId | None
+
+
+class Random(Protocol):
+    """Where consensus gets its entropy from; `random.Random` is one."""
+
+    def randrange(self, stop: int, /) -> int:
+        """An integer of [0, stop), each as likely as the other."""
+
+
+class RefusalReason(enum.Enum):
+    """Why a node does not take a proposal or a read."""
+
+    NOT_LEADER = "not the leader"
+    NO_LEADER = "no leader is known"
+    TOO_MANY_READS = "too many reads are waiting"
+
+
+class ProposalRefused(LocalProtocolError):  # noqa: N818 - an answer for the asker, not a fault
+    """This node does not take the proposal or read now; nothing was changed, and `leader_id` may know better."""
+
+    def __init__(self, reason: RefusalReason, leader_id: NodeId | None) -> None:
+        super().__init__(reason.value if leader_id is None else f"{reason.value}; node {leader_id} leads")
+        self.reason = reason
+        self.leader_id = leader_id

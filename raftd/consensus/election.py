@@ -1,0 +1,178 @@
+"""Elections: the timer, pre-votes, votes, and who is whose follower (§5.2, thesis §9.6 and §4.2.3).
+
+A node whose timer runs out first asks whether it *would* be elected (pre-vote), which changes nobody's term; only with
+a quorum behind it does it start a term. So a node that was cut off, or that others do not hear, disturbs nobody.
+
+A node that heard from a live leader within the least election timeout takes no part in elections of later terms. Two
+exceptions keep that from locking anyone out: the leader itself asked for the election (`leadership_transfer`), and
+a node whose term is ahead of its leader's says so in its answers to heartbeats, so that the leader steps down and a
+term is found in which all can take part. A leader that hears no quorum steps down too and falls silent, so nobody stays
+loyal to a leader that can do nothing.
+"""
+
+from raftd.consensus import quorum
+from raftd.consensus.messages import (
+    RequestPreVote,
+    RequestPreVoteReply,
+    RequestVote,
+    RequestVoteReply,
+    TimeoutNow,
+)
+from raftd.consensus.node import Node
+from raftd.consensus.reads import Reads
+from raftd.consensus.replication import Replication
+from raftd.consensus.types import NodeId, Random, Role, Term
+
+
+class Election:
+    """The transitions between roles and terms; nothing else writes role, current_term, voted_for or leader_id."""
+
+    __slots__ = ("_node", "_random", "_reads", "_replication", "_votes", "elapsed_ticks", "timeout_ticks")
+
+    def __init__(self, node: Node, random: Random, replication: Replication, reads: Reads) -> None:
+        self._node = node
+        self._random = random
+        self._replication = replication
+        self._reads = reads
+        self._votes: set[NodeId] = set()
+        """Who granted this node the (pre-)vote that it asks for now; cleared for each one."""
+        self.elapsed_ticks = 0
+        """Ticks since the leader was heard, a vote was granted, or an election began."""
+        self.timeout_ticks = 0
+        """At this many elapsed ticks, the next election begins."""
+        self._draw_timeout()
+
+    def tick(self) -> None:
+        """One tick of the time of a node that does not lead."""
+        self.elapsed_ticks += 1
+        if self.elapsed_ticks >= self.timeout_ticks and self._node.is_voter:
+            self.start_pre_vote()
+
+    def hears_leader(self) -> bool:
+        """Whether a leader lives, as far as this node can tell: no reason for another one (thesis §4.2.3)."""
+        return self._node.leader_id is not None and self.elapsed_ticks < self._node.limits.election_timeout_ticks
+
+    def follow(self, term: Term, leader_id: NodeId) -> None:
+        """`leader_id` says that it leads `term`, which is not behind this node's."""
+        node = self._node
+        if term != node.current_term or leader_id != node.leader_id:
+            self.become_follower(term, leader_id)
+        self.elapsed_ticks = 0
+
+    def become_follower(self, term: Term, leader_id: NodeId | None) -> None:
+        """Follow, in this term or a later one."""
+        node = self._node
+        if term > node.current_term:
+            node.current_term = term
+            node.voted_for = None
+            self._draw_timeout()
+        self._assume(Role.FOLLOWER, leader_id)
+
+    def start_pre_vote(self) -> None:
+        """The timer ran out, or somebody wants an election: would a quorum vote for this node?"""
+        node = self._node
+        self._begin(Role.PRE_CANDIDATE)
+        self._votes.add(node.node_id)
+        if not self._has_won():
+            log = node.log
+            self._ask(RequestPreVote(Term(node.current_term + 1), node.node_id, log.last_index, log.last_term))
+            return
+        self.start(leadership_transfer=False)
+
+    def start(self, *, leadership_transfer: bool) -> None:
+        """Start a term and ask for votes. This node's own counts once it is stored, like any other's."""
+        node = self._node
+        node.current_term = Term(node.current_term + 1)
+        node.voted_for = node.node_id
+        self._begin(Role.CANDIDATE)
+        log = node.log
+        self._ask(RequestVote(node.current_term, node.node_id, log.last_index, log.last_term, leadership_transfer))
+
+    def on_request_pre_vote(self, sender: NodeId, message: RequestPreVote) -> None:
+        """Would this node vote for `sender`? Nothing changes here, not even the timer."""
+        node = self._node
+        if message.term > node.current_term:
+            if self.hears_leader():
+                return
+            may_vote = True
+        else:
+            # The sender is a term behind, which the refusal tells it, but an election in this term may yet succeed.
+            may_vote = message.term == node.current_term and self._may_vote_for(sender) and node.leader_id is None
+        granted = may_vote and node.log.is_up_to_date(message.last_log_index, message.last_log_term)
+        node.send(sender, RequestPreVoteReply(message.term if granted else node.current_term, granted))
+
+    def on_request_pre_vote_reply(self, sender: NodeId, reply: RequestPreVoteReply) -> None:
+        """A quorum of these starts the election. Refusals need no counting: the timer runs on."""
+        node = self._node
+        if node.role is Role.PRE_CANDIDATE and reply.vote_granted and reply.term == node.current_term + 1:
+            self._votes.add(sender)
+            if self._has_won():
+                self.start(leadership_transfer=False)
+
+    def on_request_vote(self, sender: NodeId, message: RequestVote) -> None:
+        """Receiver implementation of RequestVote (Figure 2); `message` is of this node's term."""
+        node = self._node
+        if not self._may_vote_for(sender) or not node.log.is_up_to_date(message.last_log_index, message.last_log_term):
+            node.send(sender, RequestVoteReply(node.current_term, False))
+            return
+        node.voted_for = sender
+        self.elapsed_ticks = 0
+        # A restart that forgot this vote could give a second one in the same term (§5.2).
+        node.send_after_stored(sender, RequestVoteReply(node.current_term, True))
+
+    def on_request_vote_reply(self, sender: NodeId, reply: RequestVoteReply) -> None:
+        """A vote, or none, in this node's term."""
+        if self._node.role is Role.CANDIDATE and reply.vote_granted:
+            self._count_vote(sender)
+
+    def on_timeout_now(self, sender: NodeId, message: TimeoutNow) -> None:
+        """The leader hands over: no pre-vote, which those loyal to it would refuse (thesis §3.10)."""
+        self.follow(message.term, sender)
+        if self._node.is_voter:
+            self.start(leadership_transfer=True)
+
+    def on_stored(self) -> None:
+        """The disk caught up: a candidate's own vote may be on it now."""
+        node = self._node
+        if node.role is Role.CANDIDATE and node.storing.stored_hard_state == node.hard_state():
+            self._count_vote(node.node_id)
+
+    def _count_vote(self, voter: NodeId) -> None:
+        self._votes.add(voter)
+        if self._has_won():
+            self._assume(Role.LEADER, self._node.node_id)
+            self.elapsed_ticks = 0
+            self._replication.lead()
+
+    def _has_won(self) -> bool:
+        return quorum.is_quorum(self._node.membership, self._votes)
+
+    def _may_vote_for(self, candidate: NodeId) -> bool:
+        return self._node.voted_for in (None, candidate)
+
+    def _begin(self, role: Role) -> None:
+        self._assume(role, None)
+        self._votes.clear()
+        self.elapsed_ticks = 0
+        self._draw_timeout()
+
+    def _assume(self, role: Role, leader_id: NodeId | None) -> None:
+        # Reads were promised by a leader of one term; whatever changes of that takes the promise back.
+        self._reads.refuse_all()
+        self._replication.stop()
+        self._node.role = role
+        self._node.leader_id = leader_id
+
+    def _ask(self, request: RequestPreVote | RequestVote) -> None:
+        node = self._node
+        for voter in sorted(node.membership.all_voters - {node.node_id}):
+            if isinstance(request, RequestPreVote):
+                node.send(voter, request)
+            else:
+                # Not before this node's own vote is stored: else, restarted, it could vote for another in this term.
+                node.send_after_stored(voter, request)
+
+    def _draw_timeout(self) -> None:
+        # Anew each time: two nodes whose timeouts agree must not agree for ever (§5.2, §9.3).
+        shortest = self._node.limits.election_timeout_ticks
+        self.timeout_ticks = shortest + self._random.randrange(shortest)

@@ -1,0 +1,137 @@
+"""What a leader knows of one peer, and what that allows it to send."""
+
+import enum
+from collections import deque
+from dataclasses import dataclass, field
+
+from raftd.consensus.limits import Limits
+from raftd.consensus.types import NO_INDEX, LogIndex
+
+
+class ProgressState(enum.Enum):
+    """How a leader sends its log to one peer."""
+
+    PROBE = "probe"
+    """Where the peer's log agrees is a guess: one AppendEntries at a time, until one succeeds."""
+    REPLICATE = "replicate"
+    """It is known: AppendEntries follow one another without waiting, within the in-flight window."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """One peer, as seen by the leader of this term.
+
+    Invariants: 0 <= match_index < next_index; match_index never goes down.
+    """
+
+    next_index: LogIndex
+    """The next entry to send. In PROBE a guess, in REPLICATE one behind the last that was sent."""
+    match_index: LogIndex = NO_INDEX
+    """The peer has stored the leader's log up to here."""
+    state: ProgressState = ProgressState.PROBE
+    silent_ticks: int = 0
+    """Ticks since the peer last answered as a follower of this term."""
+    confirmed_round: int = 0
+    """The latest heartbeat round that the peer has answered."""
+    is_paused: bool = False
+    """PROBE: a probe is on its way, or the peer cannot be reached; nothing is sent until an answer or a heartbeat's."""
+    inquiry_due: bool = False
+    """An empty AppendEntries behind what was last sent is due, to ask whether all of that arrived."""
+    in_flight: deque[tuple[LogIndex, int]] = field(default_factory=deque)
+    """REPLICATE: (last index, bytes of entries) of each AppendEntries without an answer, oldest first."""
+    in_flight_bytes: int = 0
+    _doubtful_intervals: int = 0
+    """How many heartbeat intervals have begun since something was sent, without any answer about the log."""
+
+    def may_send(self, last_index: LogIndex, limits: Limits) -> bool:
+        """Whether an AppendEntries from next_index on can go out now, to a peer that lacks something of the log."""
+        if self.state is ProgressState.PROBE:
+            return not self.is_paused and self.match_index < last_index
+        return (
+            self.next_index <= last_index
+            and len(self.in_flight) < limits.in_flight_appends_max
+            and self.in_flight_bytes < limits.in_flight_bytes_max
+        )
+
+    def sent(self, high: LogIndex, size_bytes: int) -> None:
+        """Entries [next_index, high) left in one AppendEntries."""
+        self.inquiry_due = False
+        if self.state is ProgressState.PROBE:
+            self.is_paused = True
+            return
+        self.in_flight.append((LogIndex(high - 1), size_bytes))
+        self.in_flight_bytes += size_bytes
+        self.next_index = high
+
+    def accepted(self, match_index: LogIndex) -> bool:
+        """The peer has stored everything up to `match_index`. Returns whether that is news.
+
+        Late and repeated answers change nothing: both indexes only rise.
+        """
+        is_news = match_index > self.match_index
+        if is_news:
+            self.match_index = match_index
+            self._doubtful_intervals = 0
+            while self.in_flight and self.in_flight[0][0] <= match_index:
+                self.in_flight_bytes -= self.in_flight.popleft()[1]
+        if self.state is ProgressState.PROBE and match_index >= self.next_index - 1:
+            self._replicate()
+        else:
+            self.next_index = max(self.next_index, LogIndex(self.match_index + 1))
+        return is_news
+
+    def refused(self, prev_log_index: LogIndex, next_index: LogIndex) -> bool:
+        """The peer has no entry of ours at `prev_log_index`; `next_index` is the better guess. Returns if it is news.
+
+        Old news is what is known to match by now, and what was not asked by the probe under way: late answers to a
+        pipeline whose first refusal was acted on.
+        """
+        if prev_log_index <= self.match_index:
+            return False
+        if self.state is ProgressState.PROBE and prev_log_index != self.next_index - 1:
+            return False
+        # At least one lower than what was refused, so that probing ends; above what is known to match.
+        self._probe(max(LogIndex(self.match_index + 1), min(next_index, prev_log_index)))
+        return True
+
+    def unreachable(self) -> None:
+        """Something to this peer was dropped: send nothing more than heartbeats until it answers one."""
+        self._probe(self.next_index)
+        self.is_paused = True
+        self._doubtful_intervals = 2
+
+    def begin_interval(self) -> None:
+        """A heartbeat interval begins: count those in which the peer says nothing about what it was sent."""
+        in_doubt = self.is_paused or self.next_index - 1 > self.match_index
+        self._doubtful_intervals = self._doubtful_intervals + 1 if in_doubt else 0
+
+    def heartbeat_answered(self) -> None:
+        """The peer is alive. If it was silent about the log for a whole interval, something may have been lost.
+
+        What was lost cannot be told from what waits for a slow disk, so nothing is sent twice on suspicion: the peer is
+        asked, with an empty AppendEntries, and either confirms everything or says where it goes on.
+        """
+        if self._doubtful_intervals < 2:
+            return
+        self._doubtful_intervals = 1  # One inquiry in an interval.
+        if self.match_index == self.next_index - 1:
+            self._replicate()
+        else:
+            self.inquiry_due = True
+
+    def _probe(self, next_index: LogIndex) -> None:
+        self.state = ProgressState.PROBE
+        self.next_index = next_index
+        self._start_afresh()
+
+    def _replicate(self) -> None:
+        self.state = ProgressState.REPLICATE
+        self.next_index = LogIndex(self.match_index + 1)
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        self.is_paused = False
+        self.inquiry_due = False
+        self._doubtful_intervals = 0
+        self.in_flight.clear()
+        self.in_flight_bytes = 0

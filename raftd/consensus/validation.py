@@ -1,0 +1,92 @@
+"""What a correct peer cannot say, checked before anything changes.
+
+A message may be late, repeated, reordered or from an earlier life of its sender, and is then answered or ignored by
+those who handle it. What is refused here could not have been sent by any correct node at any time, and ends the
+connection.
+"""
+
+from typing import assert_never
+
+from raftd.consensus.log import check_consecutive
+from raftd.consensus.messages import (
+    AppendEntries,
+    AppendEntriesReply,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    ReadIndex,
+    ReadIndexReply,
+    RequestPreVote,
+    RequestPreVoteReply,
+    RequestVote,
+    RequestVoteReply,
+    TimeoutNow,
+)
+from raftd.consensus.node import Node
+from raftd.consensus.types import NodeId, Role
+from raftd.errors import InvariantViolation, RemoteProtocolError
+
+
+def check_message(node: Node, rounds_begun: int, sender: NodeId, message: Message) -> None:
+    """Check `message` from `sender` against what `node` knows; `rounds_begun` are its heartbeat rounds, if it leads.
+
+    Raises:
+        RemoteProtocolError: no correct peer could have sent it.
+    """
+    _require(sender != node.node_id, "came from this node itself")
+    _require(sender in node.membership.members, f"came from node {sender}, which is not a member")
+    _require(message.term >= 1, "has term 0")
+    match message:
+        case AppendEntries():
+            _check_leader(node, sender, message)
+            _check_append_entries(message)
+        case AppendEntriesReply():
+            if node.role is Role.LEADER and message.term == node.current_term:
+                _check_append_entries_reply(node, message)
+        case Heartbeat():
+            _check_leader(node, sender, message)
+            if message.term >= node.current_term:
+                _require(message.leader_commit <= node.log.last_index, "commits what this node never acknowledged")
+        case HeartbeatReply():
+            if node.role is Role.LEADER and message.term == node.current_term:
+                _require(message.round <= rounds_begun, "answers a heartbeat round that has not begun")
+        case RequestVote() | RequestPreVote():
+            _require(message.candidate_id == sender, "names another candidate than its sender")
+            _require(message.last_log_term < message.term, "asks for a term that the candidate's log already has")
+            _require((message.last_log_index == 0) == (message.last_log_term == 0), "ends its log nowhere")
+        case TimeoutNow():
+            _check_leader(node, sender, message)
+        case RequestVoteReply() | RequestPreVoteReply() | ReadIndex() | ReadIndexReply():
+            pass  # Any value of these could be true at some time.
+        case _:
+            assert_never(message)
+
+
+def _check_leader(node: Node, sender: NodeId, message: AppendEntries | Heartbeat | TimeoutNow) -> None:
+    _require(message.leader_id == sender, "names another leader than its sender")
+    if message.term == node.current_term and node.leader_id is not None:
+        # Election safety (§5.2). One of the two has forgotten votes, for example with a disk set back in time.
+        _require(node.leader_id == sender, f"claims term {message.term}, which node {node.leader_id} leads")
+
+
+def _check_append_entries(message: AppendEntries) -> None:
+    _require((message.prev_log_index == 0) == (message.prev_log_term == 0), "follows an entry without index or term")
+    try:
+        check_consecutive(message.prev_log_index, message.prev_log_term, message.entries)
+    except InvariantViolation as error:
+        raise RemoteProtocolError(f"AppendEntries has {error}") from None
+    last_term = message.entries[-1][1] if message.entries else message.prev_log_term
+    _require(last_term <= message.term, "holds entries newer than its leader's term")
+
+
+def _check_append_entries_reply(node: Node, message: AppendEntriesReply) -> None:
+    # Leader append-only (§5.4.3): our log still holds all that it was when this answer was written.
+    _require(message.match_index <= node.log.last_index, "speaks of entries that this leader does not have")
+    if not message.success:
+        _require(1 <= message.conflict_index <= message.match_index, "refuses without saying where to go on")
+        _require(message.conflict_term <= node.current_term, "conflicts with an entry newer than its own term")
+
+
+def _require(condition: bool, complaint: str) -> None:
+    if not condition:
+        raise RemoteProtocolError(f"a message {complaint}")
