@@ -46,6 +46,11 @@ class Permissions:
         self.administers = administers
         """May see the nodes' status and log, and change the cluster."""
 
+    @property
+    def writes_any(self) -> bool:
+        """Whether there is any key that the user may write: without one, no session is of use."""
+        return bool(self._writable)
+
     def allows(self, operation: Operation, key: bytes) -> bool:
         """Whether the user may do `operation` with `key`."""
         match operation:

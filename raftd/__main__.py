@@ -1,0 +1,5 @@
+"""`python -m raftd` is `raftd`."""
+
+from raftd.cli.raftd import main
+
+main()

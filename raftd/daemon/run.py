@@ -1,0 +1,93 @@
+"""From a settings file to a running node: what `raftd run` does."""
+
+import asyncio
+import gc
+import logging
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from typing import Final
+
+from raftd import events, pki
+from raftd.daemon import logs
+from raftd.daemon.notify import Notifier
+from raftd.daemon.service import Opened, Service, open_storage
+from raftd.errors import ExitCode, RaftdError, SettingsError, TlsError
+from raftd.settings import NodeSettings, Settings, TlsFiles
+from raftd.version import version
+from raftd.wire.identity import node_identity
+
+logger = logging.getLogger(__name__)
+
+_GC_THRESHOLDS: Final = (50_000, 50, 100)
+"""Requests make no cycles, so the collector finds next to nothing; seldom is often enough."""
+
+
+def check_files(settings: NodeSettings) -> list[str]:
+    """What keeps a node's certificates and keys from being used, a line each."""
+    identity = node_identity(settings.cluster.name, settings.node_id)
+
+    def check(files: TlsFiles, purpose: pki.Purpose) -> list[str]:
+        return pki.check_files(
+            authority=files.authority,
+            certificate=files.certificate,
+            key=files.key,
+            identity=identity,
+            purpose=purpose,
+        )
+
+    return check(settings.peer_tls, pki.Purpose.PEER) + check(settings.client_tls, pki.Purpose.SERVER)
+
+
+def run(settings: Settings, node_id: int) -> ExitCode:
+    """Run node `node_id` of `settings` until it is told to stop.
+
+    Returns:
+        The process's exit code. What ends the node is logged, as one line.
+
+    Raises:
+        SettingsError: the settings name no such node.
+    """
+    if sys.flags.optimize:
+        raise SettingsError("python -O leaves out checks that data depends on; run raftd without it")
+    node = settings.node(node_id)
+    handler = logs.configure(
+        sys.stderr,
+        log_format=logs.LogFormat(node.log.format),
+        level=logging.getLevelNamesMapping()[node.log.level.upper()],
+        node_id=node_id,
+    )
+    with closing(handler), closing(Notifier()) as notifier:
+        for warning in settings.warnings:
+            logger.warning("%s", warning)
+        try:
+            return _run(node, notifier, lambda: handler.dropped)
+        except RaftdError as error:
+            events.NODE_FAILED.log(logger, reason=error)
+            notifier.status(f"failed: {error}")
+            return error.exit_code
+
+
+def _run(settings: NodeSettings, notifier: Notifier, log_lines_dropped: Callable[[], int]) -> ExitCode:
+    if problems := check_files(settings):
+        raise TlsError("; ".join(problems))
+    events.NODE_STARTED.log(logger, version=version(), node=settings.node_id, cluster=settings.cluster.name)
+    gc.set_threshold(*_GC_THRESHOLDS)
+    opened = open_storage(settings)
+    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        return runner.run(_serve(settings, opened, notifier, log_lines_dropped))
+
+
+async def _serve(
+    settings: NodeSettings, opened: Opened, notifier: Notifier, log_lines_dropped: Callable[[], int]
+) -> ExitCode:
+    return await Service(settings, opened, notifier, log_lines_dropped).run()
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop  # noqa: PLC0415 - optional where no wheel fits, and then slower
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop

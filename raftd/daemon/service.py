@@ -1,0 +1,321 @@
+"""The composition root: builds a node out of its parts, runs it, and takes it down in order.
+
+The order of the start: settings, then the data directory and its log, so that a damaged or foreign one is refused
+before anyone can connect; then the ports; then READY, which says "recovered and listening" and never waits for a
+quorum, for the first of three nodes could not have one.
+
+The order of the end: refuse new work, hand leadership over, wait for the answers that are owed, close the ports, then
+the log. Whatever breaks this order, a kill included, loses nothing that was acknowledged.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import random
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from raftd import events
+from raftd.consensus import Limits as ConsensusLimits
+from raftd.consensus import Membership, Raft, Ready
+from raftd.consensus.types import NodeId, Role, Term
+from raftd.daemon.notify import Notifier
+from raftd.errors import ExitCode, RaftdError
+from raftd.http.metrics import Metrics
+from raftd.http.server import HttpServer
+from raftd.kv.machine import StateMachine
+from raftd.net.acceptor import AcceptorLimits
+from raftd.net.client_listener import ClientListener
+from raftd.net.peer_link import PeerAddress, PeerLinks
+from raftd.net.peer_listener import PeerListener
+from raftd.net.tls import TlsFiles
+from raftd.node.driver import Driver
+from raftd.node.gateway import Gateway, GatewayLimits
+from raftd.node.requests import Requests
+from raftd.node.view import StaticFacts, View
+from raftd.settings.model import NodeSettings
+from raftd.storage.data_directory import DataDirectory
+from raftd.storage.filesystem import RealFileSystem
+from raftd.storage.format import Identity
+from raftd.storage.log import Log, open_log
+from raftd.storage.recovery import Recovered
+from raftd.storage.writer import LogWriter, SyncRecord
+from raftd.version import version
+from raftd.wire.handshake import ConnectionRole, Listener
+from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX, PEER_FRAME_BYTES_MAX
+
+logger = logging.getLogger(__name__)
+
+_STATUS_SECONDS: Final = 1.0
+"""How often the supervisor's status line is written."""
+_HANG_SECONDS: Final = 10.0
+"""A log write this old means that the disk hangs; the watchdog is not fed any longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A node's disk, recovered and locked."""
+
+    directory: DataDirectory
+    log: Log
+    recovered: Recovered
+
+
+def open_storage(settings: NodeSettings) -> Opened:
+    """Lock the data directory and replay its log.
+
+    Raises:
+        DataDirectoryError: it is another node's, or in use.
+        CorruptionError: it is damaged.
+        StorageError: it cannot be read or written.
+    """
+    identity = Identity(settings.cluster.id.bytes, NodeId(settings.node_id))
+    directory = DataDirectory(RealFileSystem(), settings.data_directory, identity)
+    try:
+        log, recovered = open_log(directory, segment_bytes=settings.limits.segment_bytes)
+    except BaseException:
+        directory.close()
+        raise
+    return Opened(directory, log, recovered)
+
+
+class Service:
+    """One running node."""
+
+    def __init__(
+        self, settings: NodeSettings, opened: Opened, notifier: Notifier, log_lines_dropped: Callable[[], int]
+    ) -> None:
+        self._settings = settings
+        self._opened = opened
+        self._notifier = notifier
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[ExitCode] = self._loop.create_future()
+        self._loop.set_exception_handler(self._on_exception)
+        self._metrics = Metrics()
+        node_id = NodeId(settings.node_id)
+        self._client_addresses = {NodeId(node.id): str(node.client_address) for node in settings.nodes}
+        tls_peer = TlsFiles(settings.peer_tls.authority, settings.peer_tls.certificate, settings.peer_tls.key)
+        tls_client = TlsFiles(settings.client_tls.authority, settings.client_tls.certificate, settings.client_tls.key)
+        cluster_id = settings.cluster.id.bytes
+        self._links = PeerLinks(
+            files=tls_peer,
+            cluster=settings.cluster.name,
+            cluster_id=cluster_id,
+            node_id=node_id,
+            peers=tuple(
+                PeerAddress(NodeId(peer.id), peer.peer_address.host, peer.peer_address.port) for peer in settings.peers
+            ),
+            jitter=random.SystemRandom(),
+            on_up=self._peer_up,
+            on_down=self._peer_down,
+        )
+        self._writer: LogWriter[Ready] = LogWriter(
+            opened.log,
+            on_stored=self._on_stored,
+            on_failure=self._on_writer_failure,
+            clock=self._loop.time,
+            on_sync=self._on_sync,
+        )
+        self._machine = StateMachine()
+        self._requests = Requests(self._machine)
+        self._driver = Driver(
+            raft=self._make_raft(),
+            machine=self._machine,
+            requests=self._requests,
+            writer=self._writer,
+            network=self._links,
+            scheduler=self._loop,
+            tick_seconds=settings.timing.tick_seconds,
+        )
+        self._view = View(
+            facts=StaticFacts(settings.cluster.name, version(), settings.timing.tick_seconds, self._client_addresses),
+            driver=self._driver,
+            machine=self._machine,
+            requests=self._requests,
+            links=self._links,
+            storing_seconds=self._storing_seconds,
+            now=self._loop.time,
+            log_lines_dropped=log_lines_dropped,
+        )
+        self._gateway = Gateway(
+            leadership=self._driver.raft,
+            machine=self._machine,
+            requests=self._requests,
+            documents=self._view,
+            rules=settings.access_rules,
+            client_addresses=self._client_addresses,
+            wake=self._driver.wake,
+            limits=GatewayLimits(settings.limits.requests_in_flight_max, settings.limits.pending_bytes_max),
+        )
+        self._clients = ClientListener(
+            files=tls_client,
+            cluster=settings.cluster.name,
+            listener=Listener(
+                ConnectionRole.CLIENT,
+                cluster_id,
+                node_id,
+                CLIENT_FRAME_BYTES_MAX,
+                settings.limits.requests_in_flight_max,
+            ),
+            handler=self._gateway,
+            limits=AcceptorLimits(connections_max=settings.limits.connections_max),
+        )
+        self._peers = PeerListener(
+            files=tls_peer,
+            cluster=settings.cluster.name,
+            listener=Listener(ConnectionRole.PEER, cluster_id, node_id, PEER_FRAME_BYTES_MAX, 0),
+            handler=self._driver,
+            is_peer=lambda peer: peer in self._driver.raft.membership.members,
+            limits=AcceptorLimits(connections_max=64, handshakes_max=32),
+        )
+        self._view.attach(self._gateway, self._clients)
+        self._metrics.attach(self._view)
+        self._http = HttpServer(self._view, self._metrics, settings.http_listen.host, settings.http_listen.port)
+
+    async def run(self) -> ExitCode:
+        """Listen, serve, and stop in order."""
+        settings = self._settings
+        self._peers.start(settings.peer_listen.host, settings.peer_listen.port)
+        self._clients.start(settings.client_listen.host, settings.client_listen.port)
+        await self._http.start()
+        self._links.start()
+        self._driver.start(self._gateway, self._on_leadership)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._on_signal, number)
+        events.NODE_READY.log(
+            logger,
+            index=self._driver.raft.last_index,
+            client=settings.client_listen,
+            peer=settings.peer_listen,
+            http=settings.http_listen,
+        )
+        # What stands now stands for ever: let the collector not walk through it again and again.
+        gc.collect()
+        gc.freeze()
+        self._notifier.ready(self._status_line())
+        reporter = self._loop.create_task(self._report())
+        code = await self._ended
+        reporter.cancel()
+        await self._stop()
+        return code
+
+    def _make_raft(self) -> Raft:
+        timing = self._settings.timing
+        recovered = self._opened.recovered
+        return Raft(
+            node_id=NodeId(self._settings.node_id),
+            membership=Membership(frozenset(NodeId(node.id) for node in self._settings.nodes)),
+            hard_state=recovered.hard_state,
+            entries=recovered.entries,
+            random=random.SystemRandom(),
+            limits=ConsensusLimits(
+                election_timeout_ticks=round(timing.election_timeout_seconds / timing.tick_seconds),
+                heartbeat_ticks=round(timing.heartbeat_seconds / timing.tick_seconds),
+            ),
+        )
+
+    # What happens while it runs.
+
+    def _on_stored(self, readies: list[Ready]) -> None:
+        # Called in the writer's thread. The loop is closed only after that thread has ended.
+        self._loop.call_soon_threadsafe(self._driver.stored, readies)
+
+    def _on_writer_failure(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(self._fail, error)
+
+    def _on_sync(self, record: SyncRecord) -> None:
+        self._metrics.log_write_seconds.observe(record.write_seconds)
+        self._metrics.log_sync_seconds.observe(record.sync_seconds)
+
+    def _peer_up(self, peer: NodeId) -> None:
+        self._driver.peer_up(peer)
+
+    def _peer_down(self, peer: NodeId) -> None:
+        self._driver.peer_down(peer)
+
+    def _on_leadership(self, role: Role, term: Term, leader_id: NodeId | None) -> None:
+        if leader_id is not None:
+            events.LEADER_ELECTED.log(logger, leader=leader_id, term=term)
+        elif role is Role.CANDIDATE:
+            events.ELECTION_STARTED.log(logger, term=term)
+        elif role is Role.FOLLOWER:
+            events.LEADER_LOST.log(logger, term=term)
+
+    def _on_signal(self, number: int) -> None:
+        if self._gateway.is_draining:
+            # Told twice: somebody is impatient, and nothing acknowledged is lost by obeying.
+            self._end(ExitCode.OK)
+            return
+        events.NODE_DRAINING.log(logger, signal=signal.Signals(number).name)
+        self._notifier.stopping("stopping: handing over what is under way")
+        self._gateway.is_draining = True
+        self._draining = self._loop.create_task(self._drain())
+
+    async def _drain(self) -> None:
+        """Wait until nothing is owed, or for as long as the settings allow."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.shutdown.drain_timeout_seconds):
+                await self._driver.idle()
+        self._end(ExitCode.OK)
+
+    def _end(self, code: ExitCode) -> None:
+        if not self._ended.done():
+            self._ended.set_result(code)
+
+    def _fail(self, error: BaseException) -> None:
+        """End the process at once: nothing that is still in it may reach a client or a peer."""
+        reason = str(error) or type(error).__name__
+        events.NODE_FAILED.log(logger, reason=reason)
+        if not isinstance(error, RaftdError):
+            logger.critical("this is a bug in raftd", exc_info=error)
+        self._notifier.status(f"failed: {reason}")
+        code = error.exit_code if isinstance(error, RaftdError) else ExitCode.ERROR
+        logging.shutdown()
+        os._exit(code)
+
+    def _on_exception(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Whatever nobody caught: of the network's doings it is one connection's trouble, of anything else a bug."""
+        error = context.get("exception")
+        if isinstance(error, OSError) or error is None:  # ssl.SSLError and TimeoutError are OSErrors
+            logger.info("%s: %s", context.get("message", "in the event loop"), error or "no exception")
+            return
+        self._fail(error)
+
+    # What is told to the supervisor.
+
+    def _storing_seconds(self) -> float:
+        busy_since = self._writer.busy_since
+        return 0.0 if busy_since is None else self._loop.time() - busy_since
+
+    def _status_line(self) -> str:
+        status = self._view.status()
+        leader = "no leader" if status.leader_id is None else f"leader {status.leader_id}"
+        return (
+            f"{status.role.value} in term {status.current_term}, {leader}, "
+            f"commit {status.commit_index}, applied {status.last_applied}, {status.keys} keys"
+        )
+
+    async def _report(self) -> None:
+        """Feed the watchdog while all is well, and keep the status line true."""
+        interval = min(self._notifier.watchdog_interval_seconds or _STATUS_SECONDS, _STATUS_SECONDS)
+        while True:
+            await asyncio.sleep(interval)
+            if self._storing_seconds() < _HANG_SECONDS:
+                self._notifier.feed_watchdog()
+            if not self._gateway.is_draining:
+                self._notifier.status(self._status_line())
+
+    async def _stop(self) -> None:
+        self._driver.stop()
+        await self._clients.stop()
+        await self._peers.stop()
+        await self._links.stop()
+        await self._http.stop()
+        await self._loop.run_in_executor(None, self._writer.close)
+        self._opened.log.close()
+        self._opened.directory.close()
+        events.NODE_STOPPED.log(logger)

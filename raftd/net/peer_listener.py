@@ -1,0 +1,126 @@
+"""The port for peers: each other node sends to this one on a connection that it dialled."""
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from raftd.consensus.types import NodeId
+from raftd.errors import RemoteProtocolError
+from raftd.net.acceptor import Acceptor, AcceptorLimits
+from raftd.net.channel import Channel, ChannelLimits
+from raftd.net.tls import TlsFiles, remote_identity, server_context
+from raftd.wire.frames import encode_frame
+from raftd.wire.handshake import (
+    HandshakeRefusal,
+    HandshakeRefusalCode,
+    Hello,
+    Listener,
+    Welcome,
+    decode_hello,
+    encode_reply,
+    negotiate,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class PeerHandler(Protocol):
+    """Who consumes what peers say."""
+
+    def peer_payloads(self, sender: NodeId, payloads: list[bytes]) -> None:
+        """Messages in order, from a peer whose certificate was checked. Raises RemoteProtocolError to end the link."""
+
+
+class PeerListener:
+    """Accepts links from peers: at most one from each, the newest."""
+
+    def __init__(
+        self,
+        *,
+        files: TlsFiles,
+        cluster: str,
+        listener: Listener,
+        handler: PeerHandler,
+        is_peer: Callable[[NodeId], bool],
+        limits: AcceptorLimits,
+    ) -> None:
+        """`cluster` is the name that certificates carry, `is_peer` whether a node may connect.
+
+        Raises:
+            TlsError: as `server_context`.
+        """
+        self._cluster = cluster
+        self._listener = listener
+        self._handler = handler
+        self._is_peer = is_peer
+        self._channel_limits = ChannelLimits(frame_bytes_max=listener.frame_bytes_max)
+        self._channels: set[Channel] = set()
+        self._by_peer: dict[NodeId, Channel] = {}
+        self._acceptor = Acceptor(
+            purpose="peers", context=server_context(files), make_protocol=self._make_channel, limits=limits
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        return self._acceptor.port
+
+    def start(self, host: str, port: int) -> None:
+        """Listen. Raises: ListenError."""
+        self._acceptor.start(host, port)
+
+    async def stop(self) -> None:
+        """Stop listening and end all links."""
+        await self._acceptor.stop()
+        for channel in list(self._channels):
+            channel.close()
+
+    def channel_opened(self, channel: Channel) -> None:
+        """TLS is up; the Hello is still to come."""
+        self._channels.add(channel)
+        self._acceptor.opened()
+
+    def channel_frames(self, channel: Channel, payloads: list[bytes]) -> None:
+        """The first frame: the Hello."""
+        hello = decode_hello(payloads[0])
+        if len(payloads) > 1:
+            raise RemoteProtocolError("it goes on before its handshake is answered")
+        reply = self._answer(hello, channel)
+        sender = hello.sender_node_id
+        if isinstance(reply, HandshakeRefusal) or sender is None:
+            channel.refuse(encode_frame(encode_reply(reply)), "it was refused")
+            return
+        older = self._by_peer.get(sender)
+        if older is not None:
+            older.abort(f"node {sender} has connected anew")
+        self._by_peer[sender] = channel
+        channel.establish(lambda payloads: self._handler.peer_payloads(sender, payloads))
+        channel.send(encode_frame(encode_reply(reply)))
+        logger.debug("node %d is connected from %s", sender, channel.remote_address)
+
+    def channel_closed(self, channel: Channel) -> None:
+        """A link is gone."""
+        self._acceptor.released()
+        self._channels.discard(channel)
+        for peer, current in self._by_peer.items():
+            if current is channel:
+                del self._by_peer[peer]
+                return
+
+    def _answer(self, hello: Hello, channel: Channel) -> Welcome | HandshakeRefusal:
+        reply = negotiate(hello, self._listener)
+        if isinstance(reply, HandshakeRefusal):
+            return reply
+        identity = remote_identity(channel.transport)
+        sender = hello.sender_node_id
+        if sender is None or identity.cluster != self._cluster or identity.node_id != sender:
+            return HandshakeRefusal(
+                HandshakeRefusalCode.NOT_ALLOWED,
+                f"the certificate is of {identity}, and node {sender} of the cluster {self._cluster} was announced",
+            )
+        if not self._is_peer(sender):
+            return HandshakeRefusal(HandshakeRefusalCode.NOT_ALLOWED, f"node {sender} is not a member")
+        return reply
+
+    def _make_channel(self) -> Channel:
+        return Channel(self, self._channel_limits)

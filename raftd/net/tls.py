@@ -1,0 +1,76 @@
+"""TLS contexts: version 1.3, both sides with a certificate, always.
+
+Who is at the other end is the URI in its certificate (`raftd.wire.identity`), so host names are not checked: an address
+may change, an identity may not.
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from raftd.errors import TlsError
+from raftd.wire.identity import Identity, IdentityError, identity_of_alternative_names
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """One side of one port: PEM files."""
+
+    authority: Path
+    """Who may be at the other end: the authority that signed their certificates."""
+    certificate: Path
+    key: Path
+
+
+def server_context(files: TlsFiles) -> ssl.SSLContext:
+    """A context for accepting connections.
+
+    Raises:
+        TlsError: a file cannot be read, or key and certificate do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # A resumed session would be admitted by its ticket, and not by its certificate as of now.
+    context.num_tickets = 0
+    return _furnish(context, files)
+
+
+def client_context(files: TlsFiles) -> ssl.SSLContext:
+    """A context for dialling; raises as `server_context`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    return _furnish(context, files)
+
+
+def remote_identity(transport: asyncio.BaseTransport) -> Identity:
+    """Whose certificate the other side has shown.
+
+    Raises:
+        IdentityError: the certificate does not name exactly one identity.
+    """
+    certificate = transport.get_extra_info("peercert")
+    if not certificate:
+        raise IdentityError("the other side has shown no certificate")
+    return identity_of_alternative_names(certificate.get("subjectAltName", ()))
+
+
+def _furnish(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.verify_mode = ssl.CERT_REQUIRED
+    for file in (files.authority, files.certificate, files.key):
+        # OpenSSL's own message names neither the file nor what is wrong with it.
+        try:
+            file.read_bytes()
+        except OSError as error:
+            raise TlsError(f"{file}: {error.strerror}") from None
+    try:
+        context.load_verify_locations(files.authority)
+    except ssl.SSLError:
+        raise TlsError(f"{files.authority}: not a PEM certificate of an authority") from None
+    try:
+        context.load_cert_chain(files.certificate, files.key)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise TlsError(f"{files.key}: not the key of the certificate {files.certificate}") from None
+        raise TlsError(f"{files.certificate}, {files.key}: not a PEM certificate and its key") from None
+    return context

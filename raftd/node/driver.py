@@ -1,0 +1,309 @@
+"""The driver: the only place where consensus, log, network and state machine meet.
+
+Theory of operation. Everything happens on one event loop, in *turns*. Whatever comes in (a client's request, a peer's
+message, a tick, word from the log writer) is taken at once and wakes the driver, which takes its turn in the same pass
+of the loop, once, however much came in:
+
+    queued writes -> one propose        queued reads -> one ReadIndex
+    while consensus has a Ready: send, hand to the log writer, apply, note answers
+    flush the answers, one write for each connection
+
+The log writer is a thread; what it stored comes back through `call_soon_threadsafe`. While it is busy, turns go on:
+what they want stored waits in its queue and becomes its next batch, so the batch grows with the load by itself.
+
+Entries are encoded once: a batch that goes to the log and to peers, or came from a peer and goes to the log, is the
+same bytes. The log matching property (paper §5.3) makes (first index, last index, last term) name a batch's content, so
+that is the key they are kept under for as long as they are likely to be asked for again.
+
+Nothing here catches what it does not expect. An exception out of a turn means that state may be half changed; the
+daemon's exception handler ends the process, and the log has what was promised.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
+
+from raftd.consensus import Raft, Ready
+from raftd.consensus.messages import AppendEntries, Message
+from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, Role, Term
+from raftd.kv.commands import Stamp, advance_clock
+from raftd.kv.machine import StateMachine
+from raftd.node.gateway import Gateway
+from raftd.node.requests import Requests
+from raftd.node.session_clock import SessionClock
+from raftd.storage.writer import Submission
+from raftd.wire import peer as peer_codec
+from raftd.wire.client import Refusal, RefusalCode
+from raftd.wire.entries import encode_entries
+
+logger = logging.getLogger(__name__)
+
+BatchKey: TypeAlias = tuple[LogIndex, LogIndex, Term]
+
+_READIES_PER_TURN_MAX: Final = 8
+"""Then the loop has its say, and the turn goes on after it."""
+
+_KEPT_BATCHES_MAX: Final = 16
+
+
+class Scheduler(Protocol):
+    """The part of an event loop that the driver uses; any asyncio loop is one, and so is a simulator's."""
+
+    def time(self) -> float:
+        """Monotonic seconds."""
+
+    def call_soon(self, callback: Callable[[], None], /) -> object:
+        """Run `callback` in the loop's next pass."""
+
+    def call_at(self, when: float, callback: Callable[[], None], /) -> asyncio.TimerHandle:
+        """Run `callback` at `when`, by `time`."""
+
+
+class Writer(Protocol):
+    """Where entries and hard states go to be stored: first in, first out."""
+
+    def submit(self, submission: Submission[Ready], /) -> None:
+        """Store what the submission holds, then hand its token to `Driver.stored`."""
+
+
+class Network(Protocol):
+    """The way to the peers."""
+
+    def send(self, peer: NodeId, frame: bytes) -> bool:
+        """Send a frame, or say that it was dropped."""
+
+
+class Driver:
+    """Runs one node's consensus: input -> Ready -> store and send -> apply -> answer."""
+
+    def __init__(
+        self,
+        *,
+        raft: Raft,
+        machine: StateMachine,
+        requests: Requests,
+        writer: Writer,
+        network: Network,
+        scheduler: Scheduler,
+        tick_seconds: float,
+    ) -> None:
+        self.raft = raft
+        self._machine = machine
+        self._requests = requests
+        self._writer = writer
+        self._network = network
+        self._scheduler = scheduler
+        self._tick_seconds = tick_seconds
+        self._gateway: Gateway | None = None
+        self._clock = SessionClock()
+        self._server_stamp = Stamp("")
+        self._batches: dict[BatchKey, bytes] = {}
+        self._storing: deque[Ready] = deque()
+        self._turn_due = False
+        self._idle: asyncio.Future[None] | None = None
+        self._next_tick = 0.0
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._last_leadership: tuple[Role, Term, NodeId | None] = (raft.role, raft.current_term, raft.leader_id)
+        self._on_leadership: Callable[[Role, Term, NodeId | None], None] | None = None
+        self.loop_lag_seconds = 0.0
+        """How late the latest tick was."""
+        self.last_tick_at = scheduler.time()
+        self.leader_changes_total = 0
+        self.elections_total = 0
+        self.log_batches_total = 0
+        """Readies handed to the log writer; it may join several into one write."""
+        self.log_entries_total = 0
+        self.log_bytes_total = 0
+
+    def start(self, gateway: Gateway, on_leadership: Callable[[Role, Term, NodeId | None], None]) -> None:
+        """Begin to tick; `on_leadership` hears of each change of role, term or leader."""
+        self._gateway = gateway
+        self._on_leadership = on_leadership
+        self._next_tick = self._scheduler.time() + self._tick_seconds
+        self._tick_timer = self._scheduler.call_at(self._next_tick, self._tick)
+        self.wake()
+
+    def stop(self) -> None:
+        """Tick no more: the node neither campaigns nor sends heartbeats from now on."""
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+
+    def idle(self) -> asyncio.Future[None]:
+        """A future that is done at the end of a turn after which nothing is owed to a client or by the log writer."""
+        if self._idle is None:
+            self._idle = asyncio.get_running_loop().create_future()
+            self.wake()
+        return self._idle
+
+    def wake(self) -> None:
+        """Take a turn in this pass of the loop."""
+        if not self._turn_due:
+            self._turn_due = True
+            self._scheduler.call_soon(self._turn)
+
+    # Input.
+
+    def peer_payloads(self, sender: NodeId, payloads: list[bytes]) -> None:
+        """Take messages from a peer.
+
+        Raises:
+            RemoteProtocolError: one of them is not what a peer may send; the link must end.
+        """
+        for payload in payloads:
+            message, batch = peer_codec.decode_message(payload, sender)
+            if batch is not None and isinstance(message, AppendEntries) and message.entries:
+                self._keep_batch(message.entries, batch)
+            self.raft.step(sender, message)
+        self.wake()
+
+    def peer_up(self, peer: NodeId) -> None:
+        """The link to a peer stands: whatever it missed may be sent again at once."""
+        self.raft.unreachable(peer)
+        self.wake()
+
+    def peer_down(self, peer: NodeId) -> None:
+        """The link to a peer is lost, and with it whatever was under way."""
+        self.raft.unreachable(peer)
+        self.wake()
+
+    def stored(self, readies: list[Ready]) -> None:
+        """The log writer has stored these, in the order in which it got them."""
+        for ready in readies:
+            self._storing.popleft()
+            if ready.must_store:
+                self.raft.stored(ready.stored_term, ready.stored_index)
+            self._send(ready.messages_after_stored)
+        # Not `wake`: a commit's latency is counted in passes of the loop.
+        self._turn()
+
+    def _tick(self) -> None:
+        now = self._scheduler.time()
+        self.loop_lag_seconds = now - self._next_tick
+        self.last_tick_at = now
+        # After a pause the ticks that were missed are not made up for: a process that was stopped would run its
+        # election timeout down before it has read the heartbeats that wait in its sockets.
+        due = self._next_tick + self._tick_seconds
+        self._next_tick = due if due > now else now + self._tick_seconds
+        self._tick_timer = self._scheduler.call_at(self._next_tick, self._tick)
+        self.raft.tick()
+        self._advance_session_clock(now)
+        self.wake()
+
+    def _advance_session_clock(self, now: float) -> None:
+        raft = self.raft
+        leading_term = raft.current_term if raft.role is Role.LEADER else None
+        elapsed_ms = self._clock.elapsed_ms(now, leading_term)
+        # Without sessions nothing can expire, and an idle cluster's log does not grow.
+        if elapsed_ms and self._machine.session_count:
+            raft.propose([self._server_stamp.at(0) + advance_clock(elapsed_ms)])
+
+    # The turn.
+
+    def _turn(self) -> None:
+        self._turn_due = False
+        raft = self.raft
+        self._note_leadership()
+        if self._requests.has_queued_writes:
+            self._propose()
+        if self._requests.has_queued_reads:
+            self._request_reads()
+        for _ in range(_READIES_PER_TURN_MAX):
+            if not raft.has_ready:
+                break
+            self._carry_out(raft.ready())
+        else:
+            self.wake()
+        self._requests.flush()
+        if self._idle is not None and not self._storing and self._requests.is_idle and not self._idle.done():
+            self._idle.set_result(None)
+
+    def _propose(self) -> None:
+        raft = self.raft
+        if raft.role is Role.LEADER:
+            self._requests.proposed(raft.propose(self._requests.queued_commands()), raft.current_term)
+        else:
+            self._requests.refuse_queued_writes(self._elsewhere())
+
+    def _request_reads(self) -> None:
+        if self.raft.role is Role.LEADER:
+            self._requests.reads_requested(self.raft.request_read())
+        else:
+            self._requests.refuse_queued_reads(self._elsewhere())
+
+    def _carry_out(self, ready: Ready) -> None:
+        """Do what a Ready says (`raftd.consensus.ready`)."""
+        self._note_leadership()
+        self._send(ready.messages)
+        if ready.must_store or (ready.messages_after_stored and self._storing):
+            batch = self._encode_batch(ready.entries) if ready.entries else b""
+            self.log_batches_total += 1
+            self.log_entries_total += len(ready.entries)
+            self.log_bytes_total += len(batch)
+            self._storing.append(ready)
+            first_index = ready.entries[0][0] if ready.entries else None
+            self._writer.submit(Submission(ready, ready.hard_state, first_index, len(ready.entries), batch))
+        else:
+            self._send(ready.messages_after_stored)
+        if ready.committed:
+            self._apply(ready.committed)
+        for read_id, read_index in ready.confirmed_reads:
+            self._requests.reads_confirmed(read_id, read_index, self.raft.current_term)
+        for read_id in ready.refused_reads:
+            self._requests.reads_refused(read_id, self._elsewhere())
+
+    def _apply(self, committed: tuple[Entry, ...]) -> None:
+        machine, requests = self._machine, self._requests
+        for index, term, kind, data in committed:
+            if kind is EntryKind.COMMAND:
+                requests.applied(index, term, machine.apply(index, term, data))
+            else:
+                machine.skip(index)
+        self.raft.applied(committed[-1][0])
+        requests.answer_reads(self.raft.current_term)
+
+    def _send(self, messages: tuple[tuple[NodeId, Message], ...]) -> None:
+        for peer, message in messages:
+            if isinstance(message, AppendEntries) and message.entries:
+                parts = peer_codec.encode_message(message, self._encode_batch(message.entries))
+            else:
+                parts = peer_codec.encode_message(message)
+            if not self._network.send(peer, b"".join(parts)) and isinstance(message, AppendEntries):
+                self.raft.unreachable(peer)
+
+    def _elsewhere(self) -> Refusal:
+        if self._gateway is None:
+            return Refusal(RefusalCode.NO_LEADER, "this node is starting")
+        return self._gateway.elsewhere()
+
+    def _note_leadership(self) -> None:
+        """Notice what consensus has become, before anything is answered under what it was."""
+        raft = self.raft
+        leadership = (raft.role, raft.current_term, raft.leader_id)
+        if leadership == self._last_leadership:
+            return
+        last_role, last_term, last_leader = self._last_leadership
+        self._last_leadership = leadership
+        role, term, leader_id = leadership
+        if last_role is Role.LEADER and (role is not Role.LEADER or term != last_term):
+            self._requests.leadership_lost()
+        if leader_id is not None and leader_id != last_leader:
+            self.leader_changes_total += 1
+        if role is Role.CANDIDATE:
+            self.elections_total += 1
+        if self._on_leadership is not None:
+            self._on_leadership(role, term, leader_id)
+
+    # Batches of encoded entries.
+
+    def _encode_batch(self, entries: tuple[Entry, ...]) -> bytes:
+        key = (entries[0][0], entries[-1][0], entries[-1][1])
+        batch = self._batches.get(key)
+        return self._keep_batch(entries, encode_entries(entries)) if batch is None else batch
+
+    def _keep_batch(self, entries: tuple[Entry, ...], batch: bytes) -> bytes:
+        if len(self._batches) >= _KEPT_BATCHES_MAX:
+            del self._batches[next(iter(self._batches))]
+        self._batches[entries[0][0], entries[-1][0], entries[-1][1]] = batch
+        return batch

@@ -1,0 +1,202 @@
+"""Where clients' requests come in: parsed, authorised, admitted or refused. Behind it everything is trusted."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, assert_never
+
+from raftd.consensus.types import NodeId, Role, Term
+from raftd.errors import DecodeError
+from raftd.kv.access import AccessRules, Operation
+from raftd.kv.commands import CommandTooLarge, InvalidCommand, Stamp, check_key, validate_client_command
+from raftd.kv.machine import StateMachine
+from raftd.net.channel import Channel
+from raftd.node.connection import ClientConnection
+from raftd.node.requests import Requests
+from raftd.wire.client import (
+    BODY_OFFSET,
+    Consistency,
+    Refusal,
+    RefusalCode,
+    RequestKind,
+    check_no_body,
+    decode_log,
+    decode_read,
+    encode_answer,
+    encode_document,
+    encode_pong,
+    encode_refusal,
+    parse_request,
+)
+
+
+class Leadership(Protocol):
+    """What the gateway must know of consensus."""
+
+    @property
+    def role(self) -> Role:
+        """This node's role."""
+
+    @property
+    def current_term(self) -> Term:
+        """This node's term."""
+
+    @property
+    def leader_id(self) -> NodeId | None:
+        """Who leads, if known."""
+
+
+class Documents(Protocol):
+    """Who writes the documents that administrators ask for."""
+
+    def status_document(self) -> object:
+        """This node's status, as JSON would have it."""
+
+    def log_document(self, last: int) -> object:
+        """The newest `last` entries, as JSON would have them."""
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayLimits:
+    """What clients may have under way on this node."""
+
+    requests_in_flight_max: int = 1024
+    """On one connection; a further request is refused as OVERLOADED."""
+    pending_bytes_max: int = 64 << 20
+    """Of commands that are not committed yet, of all clients together."""
+
+
+class Gateway:
+    """Serves the clients of one node."""
+
+    def __init__(
+        self,
+        *,
+        leadership: Leadership,
+        machine: StateMachine,
+        requests: Requests,
+        documents: Documents,
+        rules: AccessRules,
+        client_addresses: Mapping[NodeId, str],
+        wake: Callable[[], None],
+        limits: GatewayLimits,
+    ) -> None:
+        """`client_addresses` tells clients where leaders are; `wake` makes the driver take its next turn."""
+        self._leadership = leadership
+        self._machine = machine
+        self._requests = requests
+        self._documents = documents
+        self._rules = rules
+        self._client_addresses = client_addresses
+        self._wake = wake
+        self._limits = limits
+        self.is_draining = False
+        """Whether the node is going down: nothing new is accepted."""
+
+    def client_connected(self, channel: Channel, user: str) -> ClientConnection:
+        """A client is there, known by its certificate as `user`."""
+        return ClientConnection(self, channel, self._rules.of(user), Stamp(user, channel.remote_address))
+
+    def closed(self, connection: ClientConnection) -> None:
+        """A client is gone. Its writes under way go on, for they are in the log; nobody hears the answers."""
+        connection.answers.clear()
+
+    def receive(self, connection: ClientConnection, payloads: list[bytes]) -> None:
+        """Take requests.
+
+        Raises:
+            RemoteProtocolError: a frame is no request; the connection must end.
+        """
+        for payload in payloads:
+            kind, request_id = parse_request(payload)
+            try:
+                refusal = self._dispatch(connection, kind, request_id, payload)
+            except CommandTooLarge as error:
+                refusal = Refusal(RefusalCode.TOO_LARGE, str(error))
+            except (InvalidCommand, DecodeError) as error:
+                refusal = Refusal(RefusalCode.BAD_REQUEST, str(error))
+            if refusal is not None:
+                self._requests.owe(connection, encode_refusal(request_id, refusal))
+        self._wake()
+
+    def elsewhere(self) -> Refusal:
+        """Refuse what only the leader can do."""
+        leader_id = self._leadership.leader_id
+        if leader_id is None or self._leadership.role is Role.LEADER:
+            return Refusal(RefusalCode.NO_LEADER, "no leader is known at the moment")
+        address = self._client_addresses.get(leader_id, "")
+        return Refusal(RefusalCode.NOT_LEADER, f"node {leader_id} leads", leader_id, address)
+
+    def _dispatch(
+        self, connection: ClientConnection, kind: RequestKind, request_id: int, payload: bytes
+    ) -> Refusal | None:
+        """Carry out a request or queue it; returns why not."""
+        match kind:
+            case RequestKind.WRITE:
+                return self._write(connection, request_id, payload)
+            case RequestKind.READ:
+                return self._read(connection, request_id, payload)
+            case RequestKind.STATUS:
+                check_no_body(payload)
+                return self._document(connection, request_id, self._documents.status_document)
+            case RequestKind.LOG:
+                last = decode_log(payload)
+                return self._document(connection, request_id, lambda: self._documents.log_document(last))
+            case RequestKind.PING:
+                check_no_body(payload)
+                self._requests.owe(connection, encode_pong(request_id))
+                return None
+            case _:
+                assert_never(kind)
+
+    def _write(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
+        key = validate_client_command(payload, BODY_OFFSET)
+        permissions = connection.permissions
+        if not (permissions.allows(Operation.WRITE, key) if key else permissions.writes_any):
+            return _DENIED
+        refusal = self._admit(connection)
+        if refusal is None:
+            # The stamp is for people; a clock that jumps does no harm.
+            stamp = connection.stamp.at(time.time_ns() // 1_000_000)
+            self._requests.queue_write(connection, request_id, stamp + payload[BODY_OFFSET:])
+        return refusal
+
+    def _read(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
+        consistency, _, key = decode_read(payload)
+        check_key(key)
+        if not connection.permissions.allows(Operation.READ, key):
+            return _DENIED
+        if consistency is Consistency.STALE:
+            answer = self._machine.answer_get(key, self._leadership.current_term)
+            self._requests.owe(connection, encode_answer(request_id, answer))
+            return None
+        refusal = self._admit(connection)
+        if refusal is None:
+            self._requests.queue_read(connection, request_id, key)
+        return refusal
+
+    def _admit(self, connection: ClientConnection) -> Refusal | None:
+        if self.is_draining:
+            return Refusal(RefusalCode.STOPPING, "this node is going down")
+        if self._leadership.role is not Role.LEADER:
+            return self.elsewhere()
+        if connection.in_flight >= self._limits.requests_in_flight_max:
+            return Refusal(
+                RefusalCode.OVERLOADED, f"{connection.in_flight} requests are under way on this connection already"
+            )
+        if self._requests.bytes_held >= self._limits.pending_bytes_max:
+            return Refusal(
+                RefusalCode.OVERLOADED, f"{self._requests.bytes_held} bytes of writes wait to be committed already"
+            )
+        return None
+
+    def _document(self, connection: ClientConnection, request_id: int, write: Callable[[], object]) -> Refusal | None:
+        if not connection.permissions.administers:
+            return _DENIED
+        text = json.dumps(write(), separators=(",", ":"))
+        self._requests.owe(connection, encode_document(request_id, text))
+        return None
+
+
+_DENIED = Refusal(RefusalCode.DENIED, "the settings grant this user no such right")

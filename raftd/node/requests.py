@@ -1,0 +1,205 @@
+"""What clients have asked and are owed: from a request's arrival to its answer's departure.
+
+A write is `queued` until the turn's propose, then `pending` until its entry is applied here or the leadership it was
+proposed under ends. A read is queued until the turn's ReadIndex, then waits for its confirmation and, if the state
+machine is behind its read index, for that.
+
+Invariants: pending writes are of one term, in the log's order; `bytes_held` is the sum over both stages.
+"""
+
+from collections import deque
+from itertools import count
+from typing import TypeAlias
+
+from raftd.consensus.types import NO_TERM, LogIndex, ReadId, Term
+from raftd.errors import InvariantViolation
+from raftd.kv.machine import StateMachine
+from raftd.node.connection import ClientConnection
+from raftd.wire.client import Refusal, RefusalCode, encode_answer, encode_refusal
+
+Asker: TypeAlias = tuple[ClientConnection, int, int]
+"""(connection, request id, bytes held)"""
+
+Read: TypeAlias = tuple[ClientConnection, int, bytes]
+"""(connection, request id, key)"""
+
+
+class Requests:
+    """All requests under way on this node. Tuples, not objects: there are as many as writes."""
+
+    def __init__(self, machine: StateMachine) -> None:
+        self._machine = machine
+        self._commands: list[bytes] = []
+        self._askers: list[Asker] = []
+        self._pending: deque[tuple[LogIndex, Asker]] = deque()
+        self._pending_term = NO_TERM
+        self._reads: list[Read] = []
+        self._unconfirmed_reads: dict[ReadId, list[Read]] = {}
+        self._confirmed_reads: deque[tuple[LogIndex, list[Read]]] = deque()
+        self._owed: list[ClientConnection] = []
+        self.bytes_held = 0
+        """Bytes of commands that are queued or pending."""
+        self.committed_total = 0
+        self.failed_total = 0
+        self.reads_confirmed_total = 0
+        self.reads_refused_total = 0
+
+    @property
+    def write_count(self) -> int:
+        """Writes without an answer."""
+        return len(self._commands) + len(self._pending)
+
+    @property
+    def read_count(self) -> int:
+        """Reads without an answer."""
+        waiting = sum(map(len, self._unconfirmed_reads.values())) + sum(
+            len(reads) for _, reads in self._confirmed_reads
+        )
+        return len(self._reads) + waiting
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for an answer."""
+        return self.write_count == 0 and self.read_count == 0
+
+    @property
+    def has_queued_writes(self) -> bool:
+        """Whether `take_writes` would give any."""
+        return bool(self._commands)
+
+    @property
+    def has_queued_reads(self) -> bool:
+        """Whether `take_reads` would give any."""
+        return bool(self._reads)
+
+    # Writes.
+
+    def queue_write(self, connection: ClientConnection, request_id: int, command: bytes) -> None:
+        """Queue a stamped command for the next propose."""
+        size = len(command)
+        self.bytes_held += size
+        connection.in_flight += 1
+        self._commands.append(command)
+        self._askers.append((connection, request_id, size))
+
+    def queued_commands(self) -> list[bytes]:
+        """The commands to propose now, to be followed by `proposed` or `refuse_queued_writes`."""
+        return self._commands
+
+    def proposed(self, first_index: LogIndex, term: Term) -> None:
+        """The queued writes are in the log from `first_index` on.
+
+        Raises:
+            InvariantViolation: writes of another term are still pending, or of indexes not below these.
+        """
+        pending = self._pending
+        if pending and (self._pending_term != term or pending[-1][0] >= first_index):
+            raise InvariantViolation(
+                f"writes were proposed from {first_index} on in term {term}, "
+                f"and those pending go up to {pending[-1][0]} in term {self._pending_term}"
+            )
+        self._pending_term = term
+        pending.extend(zip(count(first_index), self._askers, strict=False))  # type: ignore[arg-type]  # LogIndex is int
+        self._commands = []
+        self._askers = []
+
+    def applied(self, index: LogIndex, term: Term, answer: bytes) -> None:
+        """An entry was applied: answer whoever waits for it here.
+
+        Raises:
+            InvariantViolation: a pending write's entry was passed over or replaced while its leadership lasted.
+        """
+        pending = self._pending
+        if not pending or index < pending[0][0]:
+            return
+        due, (connection, request_id, size) = pending.popleft()
+        if index != due or term != self._pending_term:
+            raise InvariantViolation(
+                f"entry {index} of term {term} was applied, and {due} of term {self._pending_term} was due"
+            )
+        self.bytes_held -= size
+        self.committed_total += 1
+        self._settle(connection, encode_answer(request_id, answer))
+
+    def refuse_queued_writes(self, refusal: Refusal) -> None:
+        """The queued writes were not proposed."""
+        self._commands = []
+        askers, self._askers = self._askers, []
+        self._refuse_writes(askers, refusal)
+
+    def leadership_lost(self) -> None:
+        """Whether the pending writes will be committed is for another leader to say."""
+        pending, self._pending = self._pending, deque()
+        lost = Refusal(RefusalCode.OUTCOME_UNKNOWN, "leadership was lost while the write was under way")
+        self._refuse_writes([asker for _, asker in pending], lost)
+
+    # Reads.
+
+    def queue_read(self, connection: ClientConnection, request_id: int, key: bytes) -> None:
+        """Queue a linearizable read for the next ReadIndex."""
+        connection.in_flight += 1
+        self._reads.append((connection, request_id, key))
+
+    def reads_requested(self, read_id: ReadId) -> None:
+        """The queued reads share the ReadIndex `read_id`."""
+        self._unconfirmed_reads[read_id] = self._reads
+        self._reads = []
+
+    def refuse_queued_reads(self, refusal: Refusal) -> None:
+        """The queued reads cannot be asked for now."""
+        reads, self._reads = self._reads, []
+        self._refuse_reads(reads, refusal)
+
+    def reads_confirmed(self, read_id: ReadId, read_index: LogIndex, term: Term) -> None:
+        """These reads may be answered from any state that has `read_index` applied."""
+        reads = self._unconfirmed_reads.pop(read_id)
+        if self._machine.last_applied >= read_index:
+            self._answer_reads(reads, term)
+        else:
+            self._confirmed_reads.append((read_index, reads))
+
+    def reads_refused(self, read_id: ReadId, refusal: Refusal) -> None:
+        """These reads will not be confirmed."""
+        self._refuse_reads(self._unconfirmed_reads.pop(read_id), refusal)
+
+    def answer_reads(self, term: Term) -> None:
+        """Answer the confirmed reads that the state machine has caught up with."""
+        waiting = self._confirmed_reads
+        while waiting and waiting[0][0] <= self._machine.last_applied:
+            self._answer_reads(waiting.popleft()[1], term)
+
+    # Answers.
+
+    def owe(self, connection: ClientConnection, frame: bytes) -> None:
+        """Send a frame at the end of this turn."""
+        if not connection.answers:
+            self._owed.append(connection)
+        connection.answers.append(frame)
+
+    def flush(self) -> None:
+        """Send what this turn owes, in one write for each connection."""
+        owed, self._owed = self._owed, []
+        for connection in owed:
+            frames, connection.answers = connection.answers, []
+            connection.channel.send(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def _settle(self, connection: ClientConnection, frame: bytes) -> None:
+        connection.in_flight -= 1
+        self.owe(connection, frame)
+
+    def _refuse_writes(self, askers: list[Asker], refusal: Refusal) -> None:
+        self.failed_total += len(askers)
+        for connection, request_id, size in askers:
+            self.bytes_held -= size
+            self._settle(connection, encode_refusal(request_id, refusal))
+
+    def _refuse_reads(self, reads: list[Read], refusal: Refusal) -> None:
+        self.reads_refused_total += len(reads)
+        for connection, request_id, _ in reads:
+            self._settle(connection, encode_refusal(request_id, refusal))
+
+    def _answer_reads(self, reads: list[Read], term: Term) -> None:
+        answer_get = self._machine.answer_get
+        self.reads_confirmed_total += len(reads)
+        for connection, request_id, key in reads:
+            self._settle(connection, encode_answer(request_id, answer_get(key, term)))

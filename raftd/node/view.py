@@ -1,0 +1,208 @@
+"""What a node tells of itself: to scrapes and health checks, and to administrators."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from raftd.consensus import Raft
+from raftd.consensus.types import NO_INDEX, EntryKind, LogIndex, NodeId, Role
+from raftd.http.server import status_document
+from raftd.http.view import NodeCounters, NodeStatus, PeerStatus, ReplicationState
+from raftd.kv.commands import InvalidCommand, decode
+from raftd.kv.machine import StateMachine
+from raftd.net.client_listener import ClientListener
+from raftd.net.peer_link import PeerLinks
+from raftd.node.driver import Driver
+from raftd.node.gateway import Gateway
+from raftd.node.requests import Requests
+from raftd.wire.limits import LOG_ENTRIES_MAX
+
+
+class LogDocument:
+    """The newest log entries for administrators: keys, but never values."""
+
+    def __init__(self, raft: Raft) -> None:
+        self._raft = raft
+
+    def newest(self, last: int) -> dict[str, object]:
+        """The newest `last` entries, at most `LOG_ENTRIES_MAX`, newest first, as JSON would have them."""
+        raft = self._raft
+        high = LogIndex(raft.last_index + 1)
+        low = LogIndex(max(1, high - min(last, LOG_ENTRIES_MAX)))
+        return {
+            "node_id": raft.node_id,
+            "commit_index": raft.commit_index,
+            "last_applied": raft.last_applied,
+            "entries": [
+                {
+                    "index": index,
+                    "term": term,
+                    "kind": kind.name.lower(),
+                    "committed": index <= raft.commit_index,
+                    "applied": index <= raft.last_applied,
+                    **_command_fields(kind, data),
+                }
+                for index, term, kind, data in reversed(raft.entries(low, high))
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFacts:
+    """What does not change while a node runs."""
+
+    cluster: str
+    version: str
+    tick_seconds: float
+    client_addresses: Mapping[NodeId, str]
+
+
+class View:
+    """Gathers one node's status from its parts; asked at any time from the node's own event loop."""
+
+    def __init__(
+        self,
+        *,
+        facts: StaticFacts,
+        driver: Driver,
+        machine: StateMachine,
+        requests: Requests,
+        links: PeerLinks,
+        storing_seconds: Callable[[], float],
+        now: Callable[[], float],
+        log_lines_dropped: Callable[[], int],
+    ) -> None:
+        """`storing_seconds` is the age of the oldest unfinished log write, `now` the loop's clock."""
+        self._facts = facts
+        self._driver = driver
+        self._machine = machine
+        self._requests = requests
+        self._links = links
+        self._storing_seconds = storing_seconds
+        self._now = now
+        self._log_lines_dropped = log_lines_dropped
+        self._started_at = now()
+        self._log = LogDocument(driver.raft)
+        self._gateway: Gateway | None = None
+        self._clients: ClientListener | None = None
+        self._replay_target: LogIndex | None = None
+
+    def attach(self, gateway: Gateway, clients: ClientListener) -> None:
+        """Name the parts that are built after this one, since they in turn use it."""
+        self._gateway = gateway
+        self._clients = clients
+
+    def status(self) -> NodeStatus:
+        """Return what the node is now."""
+        raft, machine = self._driver.raft, self._machine
+        timer = 0.0
+        if raft.role is not Role.LEADER:
+            timer = max(0, raft.election_timeout_ticks - raft.election_elapsed_ticks) * self._facts.tick_seconds
+        return NodeStatus(
+            node_id=raft.node_id,
+            cluster=self._facts.cluster,
+            version=self._facts.version,
+            role=raft.role,
+            current_term=raft.current_term,
+            leader_id=raft.leader_id,
+            voted_for=raft.voted_for,
+            commit_index=raft.commit_index,
+            last_applied=machine.last_applied,
+            last_log_index=raft.last_index,
+            stored_index=raft.stored_index,
+            revision=machine.revision,
+            keys=machine.key_count,
+            data_bytes=machine.bytes_total,
+            sessions=machine.session_count,
+            connections=0 if self._clients is None else self._clients.connections,
+            pending_proposals=self._requests.write_count,
+            pending_reads=self._requests.read_count,
+            uptime_seconds=self._now() - self._started_at,
+            election_timer_seconds=timer,
+            loop_lag_seconds=max(self._driver.loop_lag_seconds, self._now() - self._driver.last_tick_at - 1.0, 0.0),
+            storing_seconds=self._storing_seconds(),
+            replayed=self._is_replayed(),
+            draining=self._gateway is not None and self._gateway.is_draining,
+            peers=tuple(self._peer(peer) for peer in sorted(raft.membership.members - {raft.node_id})),
+        )
+
+    def counters(self) -> NodeCounters:
+        """Return what the node has counted so far."""
+        requests, driver = self._requests, self._driver
+        return NodeCounters(
+            leader_changes=driver.leader_changes_total,
+            elections_started=driver.elections_total,
+            proposals_committed=requests.committed_total,
+            proposals_failed=requests.failed_total,
+            reads_confirmed=requests.reads_confirmed_total,
+            reads_refused=requests.reads_refused_total,
+            log_batches=driver.log_batches_total,
+            log_entries=driver.log_entries_total,
+            log_bytes=driver.log_bytes_total,
+            connections_accepted=0 if self._clients is None else self._clients.accepted_total,
+            connections_refused=0 if self._clients is None else self._clients.refused_total,
+            messages_dropped=self._links.dropped_total,
+            log_lines_dropped=self._log_lines_dropped(),
+        )
+
+    def status_document(self) -> dict[str, object]:
+        """The status as administrators get it over the client protocol: as `/status`, and how far states agree."""
+        addresses = self._facts.client_addresses
+        return {
+            **status_document(self.status()),
+            "state_hash": f"{self._machine.state_hash:08x}",
+            "members": [
+                {"node_id": node_id, "client_address": addresses.get(node_id, "")}
+                for node_id in sorted(self._driver.raft.membership.members)
+            ],
+        }
+
+    def log_document(self, last: int) -> dict[str, object]:
+        """The newest log entries, as `LogDocument.newest`."""
+        return self._log.newest(last)
+
+    def _is_replayed(self) -> bool:
+        """Whether everything is applied again that this node knew to be committed when it first heard of a leader.
+
+        A restart forgets the commit index (Figure 2: volatile), so there is nothing to catch up with before that.
+        """
+        raft = self._driver.raft
+        if self._replay_target is None and raft.leader_id is not None and raft.commit_index > NO_INDEX:
+            self._replay_target = raft.commit_index
+        return self._replay_target is not None and self._machine.last_applied >= self._replay_target
+
+    def _peer(self, peer: NodeId) -> PeerStatus:
+        link = self._links.link(peer)
+        connected = link is not None and link.is_up
+        queued_bytes = 0 if link is None else link.queued_bytes
+        raft = self._driver.raft
+        progress = raft.progress.get(peer)
+        if progress is None:
+            return PeerStatus(peer, connected, queued_bytes=queued_bytes)
+        return PeerStatus(
+            peer,
+            connected,
+            ReplicationState(progress.state.value),
+            progress.match_index,
+            raft.last_index - progress.match_index,
+            progress.in_flight_bytes,
+            queued_bytes,
+        )
+
+
+def _command_fields(kind: EntryKind, data: bytes) -> dict[str, object]:
+    if kind is not EntryKind.COMMAND:
+        return {}
+    try:
+        command = decode(data)
+    except InvalidCommand as error:
+        return {"invalid": str(error)}
+    return {
+        "command": command.opcode.name.lower(),
+        "session": command.session,
+        "sequence": command.sequence,
+        "key": command.key.decode("utf-8", "surrogateescape").encode("utf-8", "backslashreplace").decode(),
+        "value_bytes": len(command.value),
+        "user": command.user,
+        "address": command.address,
+        "wall_clock_ms": command.wall_clock_ms,
+    }
