@@ -44,9 +44,5 @@ LOG_ENTRIES_MAX: Final = 1000
 
 
 def append_frame_bytes_max(limits: Limits) -> int:
-    """How long an AppendEntries made under `limits` can become; must not be more than `PEER_FRAME_BYTES_MAX`.
-
-    Counts `append_bytes_max` as the bytes of the entries' data, so it holds whether their headers are in it or not.
-    """
-    batch = limits.append_bytes_max + limits.append_entries_max * ENTRY_HEADER_BYTES
-    return APPEND_HEADER_BYTES + max(batch, ENTRY_BYTES_MAX)
+    """How long an AppendEntries made under `limits` can become; must not be more than `PEER_FRAME_BYTES_MAX`."""
+    return APPEND_HEADER_BYTES + max(limits.append_bytes_max, ENTRY_BYTES_MAX)
