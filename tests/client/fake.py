@@ -1,0 +1,278 @@
+"""A cluster in one event loop: real TLS, real frames, the real state machine, no Raft; and it does what it is told."""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, TypeAlias, cast
+
+from raftd.client import ClientTls
+from raftd.client.tls import cluster_of
+from raftd.consensus.types import LogIndex, NodeId, Term
+from raftd.kv.commands import Opcode, Stamp
+from raftd.kv.machine import StateMachine
+from raftd.wire.client import (
+    BODY_OFFSET,
+    Refusal,
+    RefusalCode,
+    RequestKind,
+    decode_read,
+    encode_answer,
+    encode_document,
+    encode_pong,
+    encode_refusal,
+    parse_request,
+)
+from raftd.wire.frames import FrameReader, encode_frame
+from raftd.wire.handshake import ConnectionRole, Listener, decode_hello, encode_reply, negotiate
+from raftd.wire.identity import identity_of_alternative_names
+from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX
+
+CLUSTER_ID = bytes(range(16))
+
+
+@dataclass
+class Refuse:
+    """Answer with a refusal, and do nothing."""
+
+    refusal: Refusal
+
+
+@dataclass
+class Cut:
+    """Send only the first bytes of the answer, and end the connection; 0: reset it."""
+
+    sent_bytes: int = 0
+    apply: bool = True
+
+
+@dataclass
+class Silent:
+    """Never answer."""
+
+    apply: bool = False
+    freeze: bool = False
+    """Nor anything else on this node, from now on."""
+
+
+@dataclass
+class Say:
+    """Send these bytes instead of the answer."""
+
+    frames: Callable[[int], bytes]
+    apply: bool = False
+
+
+@dataclass
+class Wait:
+    """Answer after the event."""
+
+    until: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+Reaction: TypeAlias = Refuse | Cut | Silent | Say | Wait
+Request: TypeAlias = tuple[RequestKind, bytes]
+
+
+class FakeNode:
+    """One node. Requests find the next reaction of `plan`, if they are of interest to it; else it behaves."""
+
+    def __init__(self, cluster: "FakeCluster", node_id: int) -> None:
+        self.cluster = cluster
+        self.node_id = node_id
+        self.plan: deque[Reaction] = deque()
+        self.plan_for: Callable[[RequestKind, bytes], bool] = is_data
+        self.requests: list[Request] = []
+        self.connections: set[FakeConnection] = set()
+        self.accepted_total = 0
+        self.frozen = False
+        self.handshake: Callable[[bytes], bytes] = self._welcome
+        self.requests_in_flight_max = 64
+        self.address = ""
+        self._server: asyncio.Server | None = None
+
+    @property
+    def data_requests(self) -> list[Request]:
+        """The requests that are about keys, without those about sessions."""
+        return [request for request in self.requests if is_data(*request)]
+
+    async def start(self, context: ssl.SSLContext, port: int = 0) -> None:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: FakeConnection(self), "127.0.0.1", port, ssl=context)
+        host, port = self._server.sockets[0].getsockname()
+        self.address = f"{host}:{port}"
+
+    async def stop(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for connection in list(self.connections):
+            connection.transport.abort()
+        while self.connections:
+            await asyncio.sleep(0)
+
+    def _welcome(self, payload: bytes) -> bytes:
+        listener = Listener(
+            ConnectionRole.CLIENT,
+            self.cluster.cluster_id,
+            NodeId(self.node_id),
+            CLIENT_FRAME_BYTES_MAX,
+            self.requests_in_flight_max,
+        )
+        return encode_frame(encode_reply(negotiate(decode_hello(payload), listener)))
+
+
+class FakeConnection(asyncio.Protocol):
+    def __init__(self, node: FakeNode) -> None:
+        self.node = node
+        self.reader = FrameReader(CLIENT_FRAME_BYTES_MAX)
+        self.greeted = False
+        self.user = ""
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        certificate = transport.get_extra_info("ssl_object").getpeercert()
+        self.user = identity_of_alternative_names(certificate["subjectAltName"]).user or ""
+        self.node.connections.add(self)
+        self.node.accepted_total += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.node.connections.discard(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.node.frozen:
+            return
+        for payload in self.reader.feed(data):
+            if not self.greeted:
+                self.greeted = True
+                self.transport.write(self.node.handshake(payload))
+            else:
+                self.receive(payload)
+
+    def receive(self, payload: bytes) -> None:
+        node = self.node
+        kind, request_id = parse_request(payload)
+        body = payload[BODY_OFFSET:]
+        node.requests.append((kind, body))
+        reaction = node.plan.popleft() if node.plan and node.plan_for(kind, body) else None
+        match reaction:
+            case None:
+                self.transport.write(self.answer(kind, request_id, payload))
+            case Refuse(refusal):
+                self.transport.write(encode_refusal(request_id, refusal))
+            case Cut(sent_bytes, apply):
+                if apply:
+                    self.transport.write(self.answer(kind, request_id, payload)[:sent_bytes])
+                if sent_bytes:
+                    self.transport.close()
+                else:
+                    self.transport.abort()
+            case Silent(apply, freeze):
+                node.frozen = freeze
+                if apply:
+                    self.answer(kind, request_id, payload)
+            case Say(frames, apply):
+                if apply:
+                    self.answer(kind, request_id, payload)
+                self.transport.write(frames(request_id))
+            case Wait(until):
+                answer = self.answer(kind, request_id, payload)
+                node.cluster.spawn(self._answer_later(until, answer))
+
+    def answer(self, kind: RequestKind, request_id: int, payload: bytes) -> bytes:
+        """The whole frame that a node that behaves sends."""
+        cluster = self.node.cluster
+        match kind:
+            case RequestKind.PING:
+                return encode_pong(request_id)
+            case RequestKind.STATUS:
+                return encode_document(request_id, f'{{"node_id": {self.node.node_id}}}')
+            case RequestKind.LOG:
+                return encode_document(request_id, '{"entries": []}')
+            case RequestKind.WRITE | RequestKind.READ:
+                stale = kind is RequestKind.READ and payload[BODY_OFFSET] == 1
+                if cluster.leader is not self.node and not stale:
+                    return encode_refusal(request_id, cluster.redirection())
+        if kind is RequestKind.READ:
+            return encode_answer(request_id, cluster.machine.answer_get(decode_read(payload)[2], cluster.term))
+        return encode_answer(request_id, cluster.apply(self.user, payload[BODY_OFFSET:]))
+
+    async def _answer_later(self, until: asyncio.Event, answer: bytes) -> None:
+        await until.wait()
+        self.transport.write(answer)
+
+
+class FakeCluster:
+    """Nodes that share one state machine; `leader` is whoever the test says."""
+
+    def __init__(self, make_context: Callable[[int], ssl.SSLContext], size: int = 3) -> None:
+        self.cluster_id = CLUSTER_ID
+        self.machine = StateMachine()
+        self.term = Term(1)
+        self.nodes = [FakeNode(self, node_id) for node_id in range(1, size + 1)]
+        self.leader: FakeNode | None = self.nodes[0]
+        self._make_context = make_context
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def endpoints(self) -> list[str]:
+        return [node.address for node in self.nodes]
+
+    def redirection(self) -> Refusal:
+        if self.leader is None:
+            return Refusal(RefusalCode.NO_LEADER, "no leader is known")
+        return Refusal(RefusalCode.NOT_LEADER, "another node leads", NodeId(self.leader.node_id), self.leader.address)
+
+    def apply(self, user: str, command: bytes) -> bytes:
+        data = Stamp(user).at(0) + command
+        return self.machine.apply(LogIndex(self.machine.last_applied + 1), self.term, data)
+
+    def expire_sessions(self) -> None:
+        """Let the cluster's clock run past every session."""
+        self.apply("", bytes((Opcode.ADVANCE_CLOCK,)) + bytes(24) + (1 << 62).to_bytes(8, "little"))
+
+    def spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def restart(self, node: FakeNode) -> None:
+        """Bring a stopped node back where it was."""
+        await node.start(self._make_context(node.node_id), int(node.address.rpartition(":")[2]))
+
+    async def __aenter__(self) -> "FakeCluster":
+        for node in self.nodes:
+            await node.start(self._make_context(node.node_id))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*(node.stop() for node in self.nodes))
+        # asyncio closes a transport's socket one turn after connection_lost.
+        await asyncio.sleep(0.01)
+
+
+def is_data(kind: RequestKind, body: bytes) -> bool:
+    """Whether a request is about a key."""
+    return kind is RequestKind.READ or (kind is RequestKind.WRITE and body[0] in (Opcode.PUT, Opcode.DELETE))
+
+
+@dataclass
+class Pki:
+    """Certificates of a cluster, made once for all tests."""
+
+    node_context: Callable[[int], ssl.SSLContext]
+    user: ClientTls
+
+    def cluster(self, size: int = 3) -> FakeCluster:
+        return FakeCluster(self.node_context, size)
+
+    @property
+    def name(self) -> str | None:
+        return cluster_of(self.user.context())
