@@ -10,7 +10,7 @@ oldest is the least likely to be one, and a flood of silent connections does not
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
 
@@ -87,11 +87,10 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock."""
         super().connection_made(transport)
-        if not isinstance(transport, asyncio.Transport):  # uvloop's transports are registered as such
-            raise TypeError(f"{transport!r} is no stream")
-        self._stream = transport
-        self._table.add(transport)
-        self._deadline = asyncio.get_running_loop().call_later(self._limits.deadline_seconds, transport.abort)
+        stream = cast("asyncio.Transport", transport)  # uvloop's is none by class, and has all of its methods
+        self._stream = stream
+        self._table.add(stream)
+        self._deadline = asyncio.get_running_loop().call_later(self._limits.deadline_seconds, stream.abort)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the clock."""

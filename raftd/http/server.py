@@ -92,7 +92,7 @@ class HttpServer:
             return
         server, self._server = self._server, None
         server.close()
-        await self._requests.shutdown(timeout=1.0)
+        await self._requests.shutdown(timeout=0.1)
         await server.wait_closed()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -1,0 +1,72 @@
+import dataclasses
+import itertools
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from raftd.http.catalogue import FAMILIES, REQUEST_BUCKETS, STORE_BUCKETS, Kind
+from raftd.http.view import NodeCounters, NodeStatus
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+# Prometheus' own linter, as far as it concerns names: https://prometheus.io/docs/practices/naming/
+RESERVED = ("_count", "_sum", "_bucket", "_created", "_info_total")
+UNITS_THAT_ARE_NOT_BASE = {
+    *("milliseconds", "microseconds", "nanoseconds", "minutes", "hours", "days", "kilobytes", "megabytes", "percent"),
+    *("ms", "us", "ns", "sec", "secs", "s", "kb", "mb", "kib", "mib", "b", "ticks"),
+}
+
+
+def test_names_follow_prometheus() -> None:
+    """Names are lower snake case under one prefix, in base units, and `_total` says counter and nothing else."""
+    for family in FAMILIES:
+        words = family.name.split("_")
+        assert re.fullmatch(r"raftd(_[a-z]+)+", family.name), family.name
+        assert not UNITS_THAT_ARE_NOT_BASE & set(words), family.name
+        assert not family.name.endswith(RESERVED), family.name
+        assert not {kind.value for kind in Kind} & set(words), family.name
+        assert (family.kind is Kind.COUNTER) == family.name.endswith("_total"), family.name
+        assert (family.kind is Kind.HISTOGRAM) == (family.read is None), family.name
+        assert not {"le", "quantile"} & set(family.labels), family.name
+        assert family.help.endswith("."), family.name
+    assert len({family.name for family in FAMILIES}) == len(FAMILIES)
+
+
+def test_every_counter_is_exported(leader_with: Callable[..., NodeStatus]) -> None:
+    """What the node counts can be scraped: each counter's value appears in exactly one sample."""
+    names = [each.name for each in dataclasses.fields(NodeCounters)]
+    counters = NodeCounters(**{name: 1000 + place for place, name in enumerate(names)})
+    seen = [
+        value
+        for family in FAMILIES
+        if family.kind is Kind.COUNTER and family.read is not None
+        for _, value in family.read(leader_with(), counters)
+    ]
+    assert sorted(seen) == [1000 + place for place in range(len(names))]
+
+
+def test_labels_match_their_samples(leader_with: Callable[..., NodeStatus]) -> None:
+    """Each sample has a value for each label, and no two samples of a family have the same."""
+    for family in FAMILIES:
+        samples = list(family.read(leader_with(), NodeCounters())) if family.read is not None else []
+        assert all(len(labels) == len(family.labels) for labels, _ in samples), family.name
+        assert len({labels for labels, _ in samples}) == len(samples), family.name
+
+
+def test_buckets_span_what_is_worth_knowing() -> None:
+    """Buckets double from half a millisecond or a tenth of one up to several seconds."""
+    for buckets, lowest in ((STORE_BUCKETS, 0.0005), (REQUEST_BUCKETS, 0.0001)):
+        assert buckets[0] == lowest
+        assert 5 < buckets[-1] < 10
+        assert all(high == 2 * low for low, high in itertools.pairwise(buckets))
+
+
+def test_the_document_is_the_catalogue() -> None:
+    """docs/metrics.md lists what is exported, in this order, word for word."""
+    rows = [
+        f"| `{family.name}` | {family.kind.value} | {', '.join(f'`{label}`' for label in family.labels) or '-'} "
+        f"| {family.help} |"
+        for family in FAMILIES
+    ]
+    documented = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `raftd_")]
+    assert documented == rows, "docs/metrics.md should have these rows:\n" + "\n".join(rows)
