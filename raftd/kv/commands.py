@@ -326,7 +326,7 @@ def _parse_stamp(data: bytes) -> tuple[bytes, int]:
     stamp_length, _, user_length = _STAMP.unpack_from(data)
     user_end = _STAMP_BYTES + user_length
     start: int = _STAMP_LENGTH_BYTES + stamp_length
-    if user_end >= len(data) or start > len(data) or user_end + 1 + data[user_end] != start:
+    if user_end >= len(data) or user_end + 1 + data[user_end] != start:
         raise InvalidCommand("the stamp's lengths disagree")
     return data[_STAMP_BYTES:user_end], start
 

@@ -565,16 +565,26 @@ def test_the_digest_shows_every_change(data: bytes) -> None:
     assert driver.machine.digest() != twin.machine.digest()
 
 
+def test_the_digest_shows_when_a_session_was_active() -> None:
+    """Machines that would let a session expire at different times have different digests."""
+    driver, twin = populated(), populated()
+    for each in (driver, twin):
+        each.advance_clock(1)
+    assert driver.machine.digest() == twin.machine.digest()
+    twin.machine._sessions.touch(ONE, b"alice", 0)
+    assert driver.machine.digest() != twin.machine.digest()
+
+
 def test_the_state_hash_shows_a_diverged_answer() -> None:
     """One different answer makes the hashes differ ever after; entries that are skipped add nothing."""
     driver, twin = populated(), populated()
     assert driver.machine.state_hash == twin.machine.state_hash
-    twin.machine._store.put(b"key", b"a change that no entry made")
-    for number in (5, 6):
-        write = commands.put(ONE, number, 5, b"other", b"")
-        driver.send(write)
-        twin.send(write)
+    twin.machine._store._records.clear()
+    delete = commands.delete(ONE, 5, 5, b"key 4", expected_revision=Revision(1))
+    assert driver.send(delete) != twin.send(delete)
+    for _ in range(2):
         assert driver.machine.state_hash != twin.machine.state_hash
+        assert driver.send(b"not a command") == twin.send(b"not a command")
     before = driver.machine.state_hash
     driver.machine.skip(LogIndex(driver.machine.last_applied + 1))
     assert driver.machine.state_hash == before

@@ -141,6 +141,20 @@ def test_the_heap_is_bounded_and_left_alone_by_commands() -> None:
     assert (len(table), table.expired_total, table._deadlines) == (0, 1, [])
 
 
+def test_a_rebuilt_heap_is_in_order() -> None:
+    """After many sessions were closed, the rest still expire each at its own deadline, whichever was opened first."""
+    table = SessionTable(Limits(ttl_ms_min=1))
+    lifetimes = [50, 10, 40, 20, 30]
+    for number, ttl_ms in enumerate(lifetimes):
+        table.open(SessionId(1 + number), ALICE, ttl_ms)
+    for number in range(100, 300):
+        table.open(SessionId(number), ALICE, 1000)
+        table.close(SessionId(number), ALICE)
+    for clock_ms in range(1, 60):
+        table.advance_clock(1)
+        assert len(table) == sum(ttl_ms > clock_ms for ttl_ms in lifetimes)
+
+
 actions = st.lists(
     st.tuples(st.sampled_from(["open", "touch", "close", "advance"]), st.integers(0, 12), st.integers(1, 15)),
     max_size=60,
