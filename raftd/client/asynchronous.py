@@ -32,7 +32,7 @@ from raftd.client.results import DeleteResult, KeyValue, PutResult
 from raftd.client.retry import Attempts, Random, Route
 from raftd.client.session import Session
 from raftd.client.tls import ClientTls
-from raftd.errors import RemoteProtocolError
+from raftd.errors import InvariantViolation, RemoteProtocolError
 from raftd.kv import answers, commands
 from raftd.kv.answers import Answer, OpenedSession, Outcome
 from raftd.kv.commands import Revision, SessionId
@@ -211,6 +211,20 @@ class AsyncClient:
             raise _document_refused(endpoint, kind, payload)
         return loop.time() - start
 
+    async def find_leader(self) -> str:
+        """Where the leader listens, proven by a command of this client that it has just had committed.
+
+        Raises:
+            ClientError: `Unavailable`, `TlsError`.
+        """
+        attempts = Attempts(self._to_leader, is_write=False)
+        async with self._deadline(attempts):
+            while True:
+                session = await self._open_session()
+                with contextlib.suppress(_SessionUnknown):
+                    return await self._send_keep_alive(session, attempts)
+                self._forget(session)
+
     async def close(self) -> None:
         """Close session and connections. Calls that still wait end in an error; closing twice is allowed."""
         if self._closing:
@@ -252,8 +266,7 @@ class AsyncClient:
                     body = encode(SessionId(session.id), sequence, session.first_unanswered)
                     return await self._ask(RequestKind.WRITE, body, attempts, interpret)
                 except _SessionUnknown:
-                    if self._session is session:
-                        self._session = None
+                    self._forget(session)
                 finally:
                     # Whatever happened, these bytes are never sent again: a late copy is fenced from now on.
                     session.end(sequence)
@@ -284,16 +297,28 @@ class AsyncClient:
             if self._wrote:
                 continue
             attempts = Attempts(self._to_leader, is_write=False)
-            body = commands.keep_alive(SessionId(session.id), session.first_unanswered)
             try:
                 async with asyncio.timeout(every_seconds):
-                    await self._ask(RequestKind.WRITE, body, attempts, lambda answer: answer)
+                    await self._send_keep_alive(session, attempts)
             except _SessionUnknown:
                 # Only the cluster decides that a session is over, never a clock of ours.
-                if self._session is session:
-                    self._session = None
+                self._forget(session)
             except (ClientError, TimeoutError) as error:
                 _log.debug("session %d could not be kept alive: %s", session.id, error)
+
+    async def _send_keep_alive(self, session: Session, attempts: Attempts) -> str:
+        """Touch the session; returns who leads."""
+        body = commands.keep_alive(SessionId(session.id), session.first_unanswered)
+        await self._ask(RequestKind.WRITE, body, attempts, _require_ok)
+        leader = self._to_leader.leader
+        if leader is None:
+            raise InvariantViolation("an answer came, and from no leader")
+        return leader
+
+    def _forget(self, session: Session) -> None:
+        """The cluster does not know this session any more: the next write opens another."""
+        if self._session is session:
+            self._session = None
 
     # One request.
 

@@ -132,6 +132,20 @@ class Connection(asyncio.Protocol):
                 self._transport.abort()
                 await self._closed
 
+    def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport:
+        """Give the established connection, on which nothing is under way, to another protocol, and be done with it.
+
+        Raises:
+            NotConnected: it has ended.
+        """
+        transport, self._transport = self._transport, None
+        if transport is None or not self.usable:
+            raise NotConnected(self._lost or "not connected yet")
+        self._end("the connection was handed over")
+        self._closed.set_result(None)
+        transport.set_protocol(protocol)
+        return transport
+
     def abort(self, reason: str) -> None:
         """End the connection at once, without a good-bye."""
         self._end(reason)

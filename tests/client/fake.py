@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, TypeAlias, cast
+from typing import Any, Self, TypeAlias, cast
 
 from raftd.client import ClientTls
 from raftd.client.tls import cluster_of
@@ -92,6 +92,8 @@ class FakeNode:
         self.requests_in_flight_max = 64
         self.address = ""
         self._server: asyncio.Server | None = None
+        self._alone = asyncio.Event()
+        self._alone.set()
 
     @property
     def data_requests(self) -> list[Request]:
@@ -110,8 +112,17 @@ class FakeNode:
             self._server = None
         for connection in list(self.connections):
             connection.transport.abort()
-        while self.connections:
-            await asyncio.sleep(0)
+        await self._alone.wait()
+
+    def joined(self, connection: "FakeConnection") -> None:
+        self.connections.add(connection)
+        self.accepted_total += 1
+        self._alone.clear()
+
+    def left(self, connection: "FakeConnection") -> None:
+        self.connections.discard(connection)
+        if not self.connections:
+            self._alone.set()
 
     def _welcome(self, payload: bytes) -> bytes:
         listener = Listener(
@@ -136,11 +147,10 @@ class FakeConnection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         certificate = transport.get_extra_info("ssl_object").getpeercert()
         self.user = identity_of_alternative_names(certificate["subjectAltName"]).user or ""
-        self.node.connections.add(self)
-        self.node.accepted_total += 1
+        self.node.joined(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.node.connections.discard(self)
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio gives it
+        self.node.left(self)
 
     def data_received(self, data: bytes) -> None:
         if self.node.frozen:
@@ -243,7 +253,7 @@ class FakeCluster:
         """Bring a stopped node back where it was."""
         await node.start(self._make_context(node.node_id), int(node.address.rpartition(":")[2]))
 
-    async def __aenter__(self) -> "FakeCluster":
+    async def __aenter__(self) -> Self:
         for node in self.nodes:
             await node.start(self._make_context(node.node_id))
         return self
