@@ -28,7 +28,8 @@ class Event:
 
     def log(self, logger: logging.Logger, **fields: object) -> None:
         """Log this event with its fields, by the logger's usual rules."""
-        logger.log(self.level, self.text, fields, extra={"event": self}, stacklevel=2)
+        arguments = [fields] if fields else []
+        logger.log(self.level, self.text, *arguments, extra={"event": self}, stacklevel=2)
 
 
 NODE_STARTED: Final = Event(
@@ -149,7 +150,7 @@ CERTIFICATE_EXPIRES: Final = Event(
     "certificate_expires",
     "e12116e7146c48019cc8c42db912d37c",
     logging.WARNING,
-    "the certificate %(file)s expires at %(time)s",
+    "the certificate %(file)s expires at %(expiry)s",
 )
 CATALOGUE: Final = (
     NODE_STARTED,
