@@ -1,0 +1,114 @@
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from raftd import pki
+from raftd.cli.output import run_main
+from raftd.cli.pki import group
+from raftd.errors import ExitCode
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command in an empty directory; what it wrote, after its exit code was checked."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str, code: ExitCode = ExitCode.OK) -> str:
+        assert run_main(group, "raftctl", arguments) == code
+        output = capsys.readouterr()
+        if code is not ExitCode.OK:
+            assert output.err.count("\n") == 1
+            assert "Traceback" not in output.err
+        return output.err or output.out
+
+    return command
+
+
+def test_a_cluster_of_one_node_takes_three_commands(run: Callable[..., str]) -> None:
+    """What the help shows works, and show tells whose each certificate is."""
+    assert run("init", "--cluster", "demo").startswith("wrote pki/peer-ca.crt and pki/peer-ca.key\n")
+    run("issue-node", "--node", "1", "--host", "n1", "--host", "::1")
+    run("issue-user", "admin")
+    assert sorted(os.listdir("pki")) == sorted(  # noqa: PTH208 - names only
+        f"{stem}.{suffix}"
+        for stem in ("peer-ca", "client-ca", "node-1.peer", "node-1.client", "user-admin")
+        for suffix in ("crt", "key")
+    )
+    shown = run("show")
+    assert shown.count("\n") == 6
+    assert "raftd://demo/node/1" in shown
+    assert "in 364 days" in shown
+
+
+def test_json_says_everything(run: Callable[..., str]) -> None:
+    """For scripts that watch expiry."""
+    run("init", "--cluster", "demo", "--dir", "d", "--days", "100")
+    (row,) = json.loads(run("show", "d/peer-ca.crt", "-o", "json"))
+    assert row["identity"] == "raftd://demo/authority/peer"
+    assert (row["kind"], row["expired"], row["expires_in_days"]) == ("authority", False, 99)
+    assert len(row["fingerprint"]) == 64
+    assert row["alternative_names"] == ["raftd://demo/authority/peer"]
+    assert "kind: authority" in run("show", "d/peer-ca.crt", "-o", "yaml")
+
+
+def test_an_expired_certificate_is_marked(run: Callable[..., str]) -> None:
+    """With how long ago."""
+    run("init", "--cluster", "demo")
+    pki.issue_user(Path("pki"), "old", days=1, now=datetime.now(UTC) - timedelta(days=4, hours=1))
+    assert "EXPIRED 3 days ago" in run("show", "pki/user-old.crt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ("show", ExitCode.ERROR, "there is no directory pki"),
+        ("show none.crt", ExitCode.ERROR, "cannot read none.crt"),
+        ("show made/peer-ca.key", ExitCode.TLS, "holds no certificate"),
+        ("issue-user bob", ExitCode.TLS, "raftctl pki init"),
+        ("issue-user ../bob --dir made", ExitCode.USAGE, "is not a user's name"),
+        ("issue-user", ExitCode.USAGE, "Missing argument"),
+        ("issue-user bob --days 0 --dir made", ExitCode.USAGE, "--days"),
+        ("init", ExitCode.USAGE, "--cluster"),
+        ("init --cluster Demo", ExitCode.USAGE, "is not a cluster's name"),
+        ("init --cluster a/b", ExitCode.USAGE, "is not a cluster's name"),
+        ("init --cluster demo --dir made", ExitCode.ERROR, "already there"),
+        ("init --cluster demo --dir made/peer-ca.crt", ExitCode.ERROR, "cannot make the directory"),
+        ("issue-node --node 1 --dir made", ExitCode.USAGE, "--host"),
+        ("issue-node --node 0 --host a --dir made", ExitCode.USAGE, "--node"),
+        ("issue-node --node one --host a --dir made", ExitCode.USAGE, "--node"),
+        ("issue-node --node 1 --host a:7400 --dir made", ExitCode.USAGE, "neither a host's name"),
+        ("renew", ExitCode.USAGE, "No such command"),
+    ],
+)
+def test_each_mistake_is_one_line_and_an_exit_code(
+    run: Callable[..., str], arguments: str, code: ExitCode, message: str
+) -> None:
+    """And writes nothing."""
+    run("init", "--cluster", "demo", "--dir", "made")
+    before = sorted(Path().rglob("*"))
+    assert message in run(*arguments.split(), code=code)
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_force_replaces(run: Callable[..., str]) -> None:
+    """And only force does."""
+    run("init", "--cluster", "demo")
+    run("issue-user", "admin")
+    before = Path("pki/user-admin.key").read_bytes()
+    run("issue-user", "admin", code=ExitCode.ERROR)
+    assert Path("pki/user-admin.key").read_bytes() == before
+    run("issue-user", "admin", "--force")
+    assert Path("pki/user-admin.key").read_bytes() != before
+
+
+def test_one_bad_file_does_not_hide_the_others(run: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The good ones are shown, the bad one is told, and the exit code is the bad one's."""
+    run("init", "--cluster", "demo")
+    assert run_main(group, "raftctl", ["show", "pki/peer-ca.crt", "none.crt"]) == ExitCode.ERROR
+    output = capsys.readouterr()
+    assert "authority/peer" in output.out
+    assert output.err == "raftctl: cannot read none.crt: No such file or directory\n"

@@ -1,0 +1,115 @@
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raftd.pki.files import (
+    FILE_BYTES_MAX,
+    KeyPairFiles,
+    PkiFileError,
+    WouldOverwriteError,
+    authority_files,
+    make_directory,
+    node_files,
+    read_file,
+    refuse_overwriting,
+    user_files,
+    write_key_pair,
+)
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077])
+def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+def test_names_are_as_documented(tmp_path: Path) -> None:
+    """Settings and deployment name these files too."""
+    assert authority_files(tmp_path, "peer").key == tmp_path / "peer-ca.key"
+    assert node_files(tmp_path, 7, "client").certificate == tmp_path / "node-7.client.crt"
+    assert user_files(tmp_path, "admin") == KeyPairFiles(tmp_path / "user-admin.crt", tmp_path / "user-admin.key")
+
+
+@pytest.mark.usefixtures("_umask")
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_key_is_closed_from_its_first_moment(
+    tmp_path: Path, overwrite: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the umask: every file that a key's bytes are ever in is opened with mode 0600, never changed to it."""
+    modes: list[int] = []
+    real_open = os.open
+
+    def watched(path: Path, flags: int, mode: int = 0o777) -> int:
+        descriptor = real_open(path, flags, mode)
+        if flags & os.O_CREAT and ".key" in str(path):
+            assert flags & os.O_EXCL
+            modes.append(stat.S_IMODE(os.fstat(descriptor).st_mode))
+        return descriptor
+
+    monkeypatch.setattr(os, "open", watched)
+    files = user_files(tmp_path, "a")
+    write_key_pair(files, certificate=b"c", key=b"k", overwrite=overwrite)
+    assert modes == [0o600]
+    assert stat.S_IMODE(files.key.stat().st_mode) == 0o600
+    assert (files.certificate.read_bytes(), files.key.read_bytes()) == (b"c", b"k")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["user-a.crt", "user-a.key"]
+
+
+def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
+    """Neither a file nor a dangling link, and nothing else is left behind."""
+    files = user_files(tmp_path, "a")
+    for make in (lambda: files.key.write_bytes(b"old"), lambda: files.key.symlink_to("nowhere")):
+        make()
+        with pytest.raises(WouldOverwriteError, match=r"user-a\.key.*nothing was written"):
+            refuse_overwriting(files)
+        with pytest.raises(WouldOverwriteError, match="left as it is"):
+            write_key_pair(files, certificate=b"c", key=b"k", overwrite=False)
+        assert [path.name for path in tmp_path.iterdir()] == ["user-a.key"]
+        files.key.unlink()
+
+
+def test_overwriting_replaces_a_wider_file_and_a_link(tmp_path: Path) -> None:
+    """The new key is a new file, closed, even where the old one was open or pointed elsewhere."""
+    files = user_files(tmp_path, "a")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"old")
+    files.key.symlink_to(elsewhere)
+    write_key_pair(files, certificate=b"c", key=b"k", overwrite=True)
+    assert elsewhere.read_bytes() == b"old"
+    assert stat.S_IMODE(files.key.lstat().st_mode) == 0o600
+
+
+def test_a_directory_for_keys_is_closed(tmp_path: Path) -> None:
+    """A new one has mode 0700; one where everybody may write is refused; a file is no directory."""
+    make_directory(tmp_path / "a" / "pki")
+    assert stat.S_IMODE((tmp_path / "a" / "pki").stat().st_mode) == 0o700
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(PkiFileError, match="writable by everybody"):
+        make_directory(tmp_path / "open")
+    (tmp_path / "file").touch()
+    with pytest.raises(PkiFileError, match="cannot make"):
+        make_directory(tmp_path / "file")
+
+
+def test_failing_to_write_is_one_line(tmp_path: Path) -> None:
+    """It names the file."""
+    files = user_files(tmp_path / "absent", "a")
+    with pytest.raises(PkiFileError, match=r"cannot write .*user-a\.key: No such file"):
+        write_key_pair(files, certificate=b"c", key=b"k", overwrite=False)
+
+
+def test_reading_is_bounded(tmp_path: Path) -> None:
+    """A certificate of a megabyte is none."""
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * FILE_BYTES_MAX)
+    assert len(read_file(path)) == FILE_BYTES_MAX
+    path.write_bytes(b"x" * (FILE_BYTES_MAX + 1))
+    with pytest.raises(PkiFileError, match="neither a certificate nor a key"):
+        read_file(path)
+    with pytest.raises(PkiFileError, match="No such file"):
+        read_file(tmp_path / "none")

@@ -1,0 +1,122 @@
+from collections.abc import Callable
+
+import pytest
+
+from raftd.settings import Settings
+
+NODE_3 = """\
+  - id: 3
+    client_address: n3.example.net
+    peer_address: n3.example.net
+    http_address: n3.example.net
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("id: 2\n", "id: 1\n", "9:9: nodes[1].id 1 is given twice; first on line 5"),
+        (
+            "peer_address: n2.example.net",
+            "peer_address: n1.example.net",
+            "11:19: nodes[1].peer_address n1.example.net:7401 is taken already by nodes[0].peer_address",
+        ),
+        (
+            "http_address: n2.example.net",
+            "http_address: n2.example.net:7401",
+            "12:19: nodes[1].http_address n2.example.net:7401 is taken already by nodes[1].peer_address",
+        ),
+        (
+            "client_address: n1.example.net",
+            'client_address: "[::]"',
+            "6:21: nodes[0].client_address [::]:7400 cannot be connected to; to bind to every address",
+        ),
+        (
+            "tls:\n",
+            "listen: {client: 0.0.0.0:7401}\ntls:\n",
+            "17:18: listen.client binds port 7401 of node 1, which nodes[0].peer_address binds too",
+        ),
+        (
+            "tls:\n",
+            "listen: {client: 0.0.0.0:7400, http: 10.0.0.1:7400}\ntls:\n",
+            "17:18: listen.client binds port 7400 of node 1, which listen.http binds too",
+        ),
+        ("tls:\n", "timing: {tick: 30ms}\ntls:\n", "17:16: timing.heartbeat 100ms is no multiple of timing.tick, 30ms"),
+        (
+            "tls:\n",
+            "timing: {election_timeout: 225ms}\ntls:\n",
+            "17:28: timing.election_timeout 225ms is no multiple of timing.tick, 50ms",
+        ),
+        (
+            "tls:\n",
+            "timing: {heartbeat: 250ms}\ntls:\n",
+            "17:21: timing.election_timeout 500ms must be more than two heartbeats of 250ms",
+        ),
+        ("[read]", "[read, read]", "28:40: access[1].allow names one right twice"),
+        (
+            "user: app-*, prefix: app/",
+            'user: admin, prefix: ""',
+            "28:5: access[1] is about the same user and prefix as ",
+        ),
+        ("[read]", "[admin]", "28:27: access[1] allows admin, which is about the cluster and not about keys"),
+    ],
+)
+def test_what_does_not_fit_together_is_told_where_it_is(
+    old: str, new: str, problem: str, valid: str, problems_of: Callable[[str], list[str]]
+) -> None:
+    """Each cross check finds its mistake, at the value that can be changed."""
+    assert old in valid
+    assert any(found.startswith(f"raftd.yaml:{problem}") for found in problems_of(valid.replace(old, new, 1)))
+
+
+def test_broken_values_do_not_hide_what_does_not_fit(valid: str, problems_of: Callable[[str], list[str]]) -> None:
+    """One run is enough: cross checks look at whatever could be read."""
+    text = valid.replace("name: demo", "name: Demo").replace("id: 2\n", "id: 1\n")
+    assert len(problems_of(text + "timing: {tick: 50, heartbeat: 400ms}\n")) == 4
+
+
+def test_a_broken_value_is_not_judged_twice(valid: str, problems_of: Callable[[str], list[str]]) -> None:
+    """A value that could not be read is not compared as if it were the default."""
+    assert len(problems_of(valid + "timing: {tick: 50, heartbeat: 130ms}\n")) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "warning"),
+    [
+        (NODE_3, "", "2 voters tolerate the loss of 0, as 1 would; take an odd number"),
+        ("access:\n", "access: []\n#", ""),
+        (
+            "tls:\n",
+            "listen: {peer: 0.0.0.0:7401}\ntls:\n",
+            "",
+        ),
+    ],
+)
+def test_warnings_do_not_refuse(
+    old: str, new: str, warning: str, valid: str, load_text: Callable[[str], Settings]
+) -> None:
+    """What is allowed and probably not meant is said; what may well be meant is not."""
+    text = valid.replace(old, new, 1)
+    if "access: []" in text:
+        text = text[: text.index("#")]
+    warnings = load_text(text).warnings
+    assert len(warnings) == bool(warning)
+    assert all(f"warning: {warning}" in shown for shown in warnings)
+
+
+def test_no_access_at_all_is_warned_of(valid: str, load_text: Callable[[str], Settings]) -> None:
+    """A cluster that refuses everybody starts, but hardly on purpose; an empty list says it is on purpose."""
+    (warning,) = load_text(valid[: valid.index("access:")]).warnings
+    assert "every client will be refused" in warning
+
+
+def test_nodes_of_one_machine_cannot_share(valid: str, load_text: Callable[[str], Settings]) -> None:
+    """One listen address or data directory for several nodes of a host is warned of, not refused."""
+    text = valid
+    for number in (1, 2, 3):
+        for offset, name in enumerate(("client", "peer", "http")):
+            text = text.replace(f"{name}_address: n{number}.example.net", f"{name}_address: h:7{number}{offset}0")
+    assert load_text(text).warnings == ()
+    warnings = load_text(text + "data_directory: data\nlisten: {peer: 0.0.0.0:7401}\n").warnings
+    assert ["data_directory has no {node}" in warning for warning in warnings] == [True, False]
+    assert "several are on h" in warnings[1]

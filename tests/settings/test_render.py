@@ -1,0 +1,73 @@
+import dataclasses
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from raftd.settings import (
+    AccessLine,
+    Address,
+    ClientDocument,
+    Listen,
+    Log,
+    Settings,
+    Timing,
+    load_client,
+    render,
+    render_client,
+)
+
+names = st.sampled_from(["admin", "no", "on", "7", "1.5", "1e5", "null", "a@b", "app-*", "*", "y", "0x1", "true"])
+prefixes = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
+    ["1:30", "~", "a: b", "#x", "- a", "{node}", "2024-01-01", "\n", " ", "'", '"', "\\", "\x00", "\x85", "\ufeff"]
+)
+access = st.lists(
+    st.builds(AccessLine, names, prefixes, st.sampled_from([("read",), ("read", "write")])),
+    unique_by=lambda line: (line.user, line.prefix),
+    max_size=4,
+)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=access, level=st.sampled_from(["info", "debug"]), identity=st.uuids().filter(lambda value: value.int))
+def test_what_is_rendered_is_read_back_the_same(
+    lines: list[AccessLine], level: str, identity: uuid.UUID, valid: str, load_text: Callable[[str], Settings]
+) -> None:
+    """Whatever names and prefixes are, YAML's traps among them."""
+    base = load_text(valid).document
+    document = dataclasses.replace(
+        base,
+        access=tuple(lines),
+        log=Log(level=level),
+        cluster=dataclasses.replace(base.cluster, id=identity),
+        timing=Timing(0.01, 0.02, 86.4 / 86.4),
+        listen=Listen(peer=Address("::", 7401)),
+        data_directory="{node}: # data",
+    )
+    assert load_text(render(document)).document == document
+
+
+def test_the_rendered_file_says_what_its_parts_are(valid: str, load_text: Callable[[str], Settings]) -> None:
+    """A person who opens it finds a comment above each part, and no line too long to read."""
+    text = render(load_text(valid).document)
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        if line and line[0].isalpha():
+            assert lines[number - 1].startswith("# ")
+    assert max(map(len, lines)) <= 120
+    assert "    certificate: pki/node-{node}.peer.crt\n" in text
+    assert "timing" not in text
+
+
+def test_a_client_file_is_read_back_the_same(tmp_path: Path) -> None:
+    """With an IPv6 endpoint, which needs quotes."""
+    path = tmp_path / "raftctl.yaml"
+    path.write_text(
+        render_client(ClientDocument((Address("::1", 7400), Address("n1", 1)), "a b", "no", "/k", 1.5, "c"))
+    )
+    loaded = load_client(path)
+    assert loaded.endpoints == (Address("::1", 7400), Address("n1", 1))
+    assert (loaded.cacert, loaded.cert, loaded.key) == (tmp_path / "a b", tmp_path / "no", Path("/k"))
+    assert (loaded.timeout_seconds, loaded.cluster) == (1.5, "c")
