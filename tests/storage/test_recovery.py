@@ -89,7 +89,7 @@ def batch_positions(filesystem: SimulatedFileSystem, path: Path) -> list[tuple[i
     return found
 
 
-def test_every_flipped_bit_is_refused_or_harmless(open_on: OpenOn, identity: Identity) -> None:
+def test_every_flipped_bit_is_refused_or_harmless(open_on: OpenOn) -> None:
     """After any single bit of 50 records flips, the log is refused with file and offset, or it is exactly right.
 
     Recovery reads forwards only: so what precedes the flipped batch is read once, not once for each bit.
@@ -315,7 +315,7 @@ def test_what_a_killed_process_had_not_synced_is_durable_once_it_was_read(open_o
 
 
 def test_what_a_failed_sync_left_in_memory_only_is_written_again(open_on: OpenOn) -> None:
-    """After a failed sync the kernel holds bytes that it believes written: reading them must not mean relying on them."""
+    """After a failed sync the kernel holds bytes that it believes written: they are written again before use."""
     filesystem = SimulatedFileSystem()
     log, _ = open_on(filesystem)
     append(log, commands(1, 1, b"a"), HardState(Term(1), NodeId(1)))
@@ -335,7 +335,7 @@ def test_a_renamed_segment_is_durable_once_it_was_read(open_on: OpenOn) -> None:
     append(log, commands(1, 1, b"a"), HardState(Term(1), NodeId(1)))
     log.sync()
     original = filesystem.sync_directory
-    filesystem.sync_directory = lambda path: None  # type: ignore[method-assign]
+    filesystem.sync_directory = lambda _: None  # type: ignore[method-assign,assignment]
     append(log, commands(2, 1, b"b"))
     log.sync()
     filesystem.sync_directory = original  # type: ignore[method-assign]
@@ -447,7 +447,7 @@ def test_a_whole_batch_that_says_nonsense_is_refused(
 
 
 def test_a_client_s_bytes_cannot_pass_for_a_batch(open_on: OpenOn, identity: Identity) -> None:
-    """A value that holds a batch, header and all, at a sector of a torn batch, does not make the tear look like damage."""
+    """A value that holds a batch, header and all, at a sector of a torn batch, leaves the tear a tear."""
     filesystem = SimulatedFileSystem()
     log, _ = open_on(filesystem)
     _, buffers = encode_batch(BatchHeader(0, 0, 99, 1, 1, 1, 0, 0, 0, 0), b"", 0)

@@ -1,0 +1,152 @@
+"""The data directory: one process, one node, one cluster, one format, and nobody else."""
+
+import errno
+import random
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from zlib import crc32
+
+import pytest
+
+from raftd.consensus.types import NodeId
+from raftd.errors import CorruptionError, DataDirectoryError, ExitCode, StorageError
+from raftd.storage.data_directory import DataDirectory
+from raftd.storage.filesystem import RealFileSystem
+from raftd.storage.format import Identity
+from raftd.storage.log import Log
+from raftd.storage.recovery import Recovered
+from raftd.storage.simulated import Call, SimulatedCrash, SimulatedFileSystem
+
+PATH = Path("/data")
+
+
+@pytest.fixture
+def stamped(identity: Identity) -> SimulatedFileSystem:
+    filesystem = SimulatedFileSystem()
+    directory = DataDirectory(filesystem, PATH, identity)
+    assert directory.is_new
+    directory.stamp()
+    assert not directory.is_new
+    directory.close()
+    directory.close()
+    return filesystem
+
+
+def test_its_own_identity_is_known_again(stamped: SimulatedFileSystem, identity: Identity) -> None:
+    """A directory that was stamped is not new, not even after a power cut."""
+    stamped.lose_power(lambda _: False)
+    assert not DataDirectory(stamped, PATH, identity).is_new
+    assert len(stamped.contents(PATH / "identity")) == 40
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (Identity(b"0123456789abcdef", NodeId(2)), "/data: belongs to node 1, and this is node 2"),
+        (Identity(bytes(16), NodeId(1)), "/data: belongs to cluster 30313233.*, and this node is of 0000"),
+    ],
+)
+def test_another_s_data_is_refused(stamped: SimulatedFileSystem, other: Identity, message: str) -> None:
+    """Data of another node or cluster is refused in one line, as a mistake of the configuration."""
+    with pytest.raises(DataDirectoryError, match=message) as caught:
+        DataDirectory(stamped, PATH, other)
+    assert caught.value.exit_code is ExitCode.CONFIGURATION
+    assert "\n" not in str(caught.value)
+
+
+def test_a_refusal_leaves_the_directory_free(stamped: SimulatedFileSystem, identity: Identity) -> None:
+    """The lock of a process that was refused does not keep the right one out."""
+    with pytest.raises(DataDirectoryError):
+        DataDirectory(stamped, PATH, Identity(bytes(16), NodeId(1)))
+    DataDirectory(stamped, PATH, identity)
+
+
+def test_another_format_is_refused(stamped: SimulatedFileSystem, identity: Identity) -> None:
+    """Data of a later version is not guessed at."""
+    fields = struct.pack("<8sI16sQ", b"raftd-id", 2, identity.cluster_id, 1)
+    stamped.damage(PATH / "identity", 0, fields + crc32(fields).to_bytes(4, "little"))
+    with pytest.raises(DataDirectoryError, match="has format 2; this raftd knows format 1 only"):
+        DataDirectory(stamped, PATH, identity)
+
+
+def test_every_flipped_bit_and_every_cut_of_the_identity_is_refused(
+    stamped: SimulatedFileSystem, identity: Identity
+) -> None:
+    """A damaged identity is damage, never another identity and never a new directory."""
+    contents = stamped.contents(PATH / "identity")
+    for bit in range(320):
+        contents[bit // 8] ^= 1 << bit % 8
+        with pytest.raises(CorruptionError, match="/data/identity: damaged at offset 0"):
+            DataDirectory(stamped, PATH, identity)
+        contents[bit // 8] ^= 1 << bit % 8
+    for length in range(39, -1, -1):
+        stamped.cut(PATH / "identity", length)
+        with pytest.raises(CorruptionError, match="/data/identity: damaged at offset 0"):
+            DataDirectory(stamped, PATH, identity)
+
+
+def test_a_second_process_is_refused(tmp_path: Path, identity: Identity) -> None:
+    """The lock is the operating system's, and ends with who holds it."""
+    first = DataDirectory(RealFileSystem(), tmp_path / "1", identity)
+    with pytest.raises(DataDirectoryError, match=f"{tmp_path / '1'}: in use by another process"):
+        DataDirectory(RealFileSystem(), tmp_path / "1", identity)
+    first.close()
+    DataDirectory(RealFileSystem(), tmp_path / "1", identity).close()
+
+
+def test_it_is_made_closed_and_refused_when_open_to_others(tmp_path: Path, identity: Identity) -> None:
+    """Mode 0700, or nothing."""
+    DataDirectory(RealFileSystem(), tmp_path / "1", identity).close()
+    assert (tmp_path / "1").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "1").chmod(0o710)
+    with pytest.raises(DataDirectoryError, match=r"open to others \(mode 0710\); chmod it to 0700"):
+        DataDirectory(RealFileSystem(), tmp_path / "1", identity)
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path, identity: Identity) -> None:
+    """An absent parent is said with its name."""
+    with pytest.raises(StorageError, match="absent/1: cannot open the data directory: No such file or directory"):
+        DataDirectory(RealFileSystem(), tmp_path / "absent" / "1", identity)
+
+
+def test_a_stamp_that_fails_is_one_line(identity: Identity) -> None:
+    """The disk's failure is a `StorageError`, and the directory is still new."""
+    filesystem = SimulatedFileSystem()
+    directory = DataDirectory(filesystem, PATH, identity)
+
+    def before_call(call: Call) -> None:
+        if call.name == "sync":
+            raise OSError(errno.EIO, "Input/output error")
+
+    filesystem.before_call = before_call
+    with pytest.raises(StorageError, match="/data/identity: cannot be written: Input/output error"):
+        directory.stamp()
+    assert directory.is_new
+
+
+def test_a_crash_at_any_call_of_the_first_start_leaves_a_new_or_a_stamped_directory(
+    open_on: Callable[..., tuple[Log, Recovered]],
+) -> None:
+    """Whatever survives of the first start, the next one succeeds."""
+    generator = random.Random(7)
+    for number in range(1, 40):
+        for _ in range(4):
+            filesystem = SimulatedFileSystem()
+            left = number
+
+            def before_call(_: Call) -> None:
+                nonlocal left
+                left -= 1
+                if left == 0:
+                    raise SimulatedCrash
+
+            filesystem.before_call = before_call
+            try:
+                open_on(filesystem)
+            except SimulatedCrash:
+                filesystem.lose_power(lambda _: generator.random() < 0.5)
+                _, recovered = open_on(filesystem)
+                assert recovered.entries == []
+            else:
+                assert number > 15
