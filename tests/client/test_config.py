@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+
+from raftd.client import ClientConfig, ConfigurationError
+from raftd.client.config import parse_endpoint
+
+GOOD = "endpoints: [n1:7400, '[::1]:7401', n3]\ncacert: ca.crt\ncert: /etc/x.crt\nkey: sub/x.key\n"
+
+
+def load(tmp_path: Path, text: str) -> ClientConfig:
+    path = tmp_path / "raftctl.yaml"
+    path.write_text(text)
+    return ClientConfig.load(path)
+
+
+def test_what_is_in_the_file(tmp_path: Path) -> None:
+    """Endpoints get the default port, relative paths are the file's neighbours, the timeout has a default."""
+    config = load(tmp_path, GOOD)
+    assert config.endpoints == ("n1:7400", "[::1]:7401", "n3:7400")
+    assert (config.tls.cacert, config.tls.cert, config.tls.key) == (
+        tmp_path / "ca.crt",
+        Path("/etc/x.crt"),
+        tmp_path / "sub/x.key",
+    )
+    assert config.timeout == 5.0
+    assert load(tmp_path, GOOD + "timeout: 3\n").timeout == 3.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a mapping"),
+        ("- a", "expected a mapping"),
+        ("endpoints: [", "expected"),
+        ("a: \x00", "not allowed"),
+        (GOOD + "colour: red", "unknown key 'colour'"),
+        (GOOD + "key: other", "line 5: 'key' is given twice"),
+        (GOOD.replace("cacert: ca.crt\n", ""), "cacert is missing"),
+        (GOOD.replace("cert: /etc/x.crt", "cert: 5"), "cert must be the path"),
+        (GOOD.replace("ca.crt", "''"), "cacert must be the path"),
+        (GOOD.replace("[n1:7400, '[::1]:7401', n3]", "n1:7400"), "endpoints must be a list"),
+        (GOOD.replace("[n1:7400, '[::1]:7401', n3]", "[]"), "endpoints must be a list"),
+        (GOOD.replace("[n1:7400, '[::1]:7401', n3]", "[1]"), "endpoints must be a list"),
+        (GOOD.replace("n3", "n1"), "same node twice"),
+        (GOOD.replace("n3", "n3:0"), "port"),
+        (GOOD.replace("n3", "'::1'"), "brackets"),
+        (GOOD + "timeout: 0", "timeout must be"),
+        (GOOD + "timeout: -1", "timeout must be"),
+        (GOOD + "timeout: .nan", "timeout must be"),
+        (GOOD + "timeout: .inf", "timeout must be"),
+        (GOOD + "timeout: yes", "timeout must be"),
+        (GOOD + "timeout: soon", "timeout must be"),
+        (GOOD + "? [a, b]\n: c", "hashable|unknown key"),
+    ],
+)
+def test_what_is_wrong_with_the_file(tmp_path: Path, text: str, message: str) -> None:
+    """Each mistake is one line with the file's path, and says what is wrong."""
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        load(tmp_path, text)
+    assert str(caught.value).startswith(f"{tmp_path}/raftctl.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    """A file that is not there, or is no file, is one line too."""
+    with pytest.raises(ConfigurationError, match="No such file"):
+        ClientConfig.load(tmp_path / "none.yaml")
+    with pytest.raises(ConfigurationError, match="Is a directory"):
+        ClientConfig.load(tmp_path)
+
+
+def test_not_utf8(tmp_path: Path) -> None:
+    """Bytes that are no text are refused, not guessed at."""
+    path = tmp_path / "raftctl.yaml"
+    path.write_bytes(b"endpoints: [\xff\xfe]")
+    with pytest.raises(ConfigurationError):
+        ClientConfig.load(path)
+
+
+def test_python_objects_are_not_made(tmp_path: Path) -> None:
+    """A tag that would run code is refused."""
+    with pytest.raises(ConfigurationError):
+        load(tmp_path, GOOD + "timeout: !!python/object/apply:os.getpid []")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "expected"),
+    [("n1", "n1:7400"), ("n1:1", "n1:1"), ("10.0.0.1:65535", "10.0.0.1:65535"), ("[::1]", "[::1]:7400")],
+)
+def test_endpoints(endpoint: str, expected: str) -> None:
+    """An endpoint without a port means 7400."""
+    assert str(parse_endpoint(endpoint)) == expected
+
+
+@pytest.mark.parametrize("endpoint", ["", ":7400", "a b:1", "n1:", "n1:99999", "n1:x", "::1", "[::1", "n1:7400:1"])
+def test_no_endpoints(endpoint: str) -> None:
+    """What is not host:port is refused, and quoted."""
+    with pytest.raises(ConfigurationError, match="endpoint "):
+        parse_endpoint(endpoint)
