@@ -136,8 +136,7 @@ def write(text: str) -> None:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
-        _abandon_stdout()
-        raise click.exceptions.Exit(READER_GONE) from None
+        raise click.exceptions.Exit(READER_GONE) from None  # click itself would make it exit code 1
 
 
 def warn(name: str, message: str) -> None:

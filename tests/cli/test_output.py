@@ -192,7 +192,8 @@ def test_a_bug_keeps_its_traceback() -> None:
         output.run_main(tool, "raftctl", ["fail", "bug"])
 
 
-def test_a_reader_that_leaves_is_no_error() -> None:
+@pytest.mark.parametrize("size", [1, 70000])
+def test_a_reader_that_leaves_is_no_error(size: int) -> None:
     """`raftctl … | head -1` says nothing on standard error, and ends as SIGPIPE would."""
     program = (
         "import sys, click\n"
@@ -200,7 +201,7 @@ def test_a_reader_that_leaves_is_no_error() -> None:
         "@click.command()\n"
         "def many() -> None:\n"
         "    for _ in range(100):\n"
-        "        output.write('x' * 70000 + chr(10))\n"
+        f"        output.write('x' * {size} + chr(10))\n"
         "sys.exit(output.run_main(many, 'raftctl', []))\n"
     )
     reading, writing = os.pipe()

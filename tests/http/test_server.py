@@ -214,6 +214,19 @@ def test_a_request_has_a_size(serve: Serve, sent: bytes) -> None:
     serve(scenario)
 
 
+def test_many_modest_headers_are_too_large_together(serve: Serve) -> None:
+    """The bound holds for the whole request, also where each line of it is within the parser's own."""
+
+    async def scenario(server: HttpServer) -> None:
+        headers = b"".join(b"h%d: %s\r\n" % (number, b"x" * 4000) for number in range(5))
+        received = await exchange(server, b"GET /livez HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n")
+        head, _, body = received.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 431 ")
+        assert f"Content-Length: {len(body)}".encode() in head
+
+    serve(scenario)
+
+
 def test_bodies_are_refused(serve: Serve) -> None:
     """No page takes a body, so none is read."""
 
@@ -259,6 +272,20 @@ def test_silent_connections_do_not_hide_a_live_node(serve: Callable[..., None]) 
             writer.close()
 
     serve(scenario, ConnectionLimits(connections_max=8, deadline_seconds=30))
+
+
+def test_served_connections_do_not_count(serve: Callable[..., None]) -> None:
+    """Connections that have ended push nobody out."""
+
+    async def scenario(server: HttpServer) -> None:
+        reader, writer = await asyncio.open_connection(*server.address)
+        for _ in range(20):
+            assert (await request(server, "/livez"))[0] == 200
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
+        writer.close()
+
+    serve(scenario, ConnectionLimits(connections_max=4))
 
 
 def test_a_taken_port_is_told_in_one_line(serve: Serve, node: FakeNode) -> None:
