@@ -111,6 +111,9 @@ def test_another_node_or_cluster_is_told(directory: Path) -> None:
     assert "is the certificate of node 1 of demo, not of node 2 of demo" in problem
     problems = check(directory, identity=node_identity("prod", 1))
     assert any("is an authority of the cluster demo, not of prod" in found for found in problems)
+    assert any("is the certificate of node 1 of demo, not of node 1 of prod" in found for found in problems)
+    (problem,) = check(directory, identity=user_identity("demo", "1"))
+    assert "is the certificate of node 1 of demo, not of user 1 of demo" in problem
 
 
 def test_expiry_is_told_with_its_date(directory: Path) -> None:

@@ -78,6 +78,7 @@ def test_a_byte_order_mark_is_no_key(tmp_path: Path) -> None:
     assert isinstance(node, yaml.MappingNode)
     assert node.value[0][0].value == "a"
     assert place_of(node.value[0][1]).column == 3
+    assert problem_of(tmp_path, b"\xef\xbb\xbfa: *x\n").endswith("\n    a: *x\n       ^")
 
 
 @pytest.mark.parametrize(
