@@ -161,6 +161,39 @@ class Log:
         """The directory of the log's files."""
         return self._directory.path
 
+    def begin(self) -> None:
+        """Make the first segment of a new log; `resume` opens it.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        with self._fatal("cannot begin a log"):
+            self._directory.remove_unfinished()
+            self._rotate(0).close()
+            self._file = None
+
+    def resume(self) -> Recovered:
+        """Read the log that is there, and append behind it from now on.
+
+        Raises:
+            CorruptionError: The log is damaged.
+            StorageError: The disk failed.
+        """
+        with self._fatal("cannot read the log"):
+            replay, tail, headers, torn_at = recover(self._directory, self._identity)
+        self._segments = [(header.number, LogIndex(header.first_index)) for header in headers]
+        self._use(tail.file, tail.header, tail.position)
+        self._chain = replay.chain
+        self._sequence = replay.sequence
+        self.hard_state = unpack_hard_state(replay.current_term, replay.voted_for)
+        self.next_index = replay.next_index
+        return Recovered(
+            self.hard_state,
+            self.first_index,
+            replay.entries,
+            None if torn_at is None else (tail.file.path, torn_at),
+        )
+
     def append(
         self,
         payload: bytes = b"",
@@ -293,36 +326,3 @@ class Log:
         self._salt = header.salt
         self._segment_end = header.size
         self._position = position
-
-    def begin(self) -> None:
-        """Make the first segment of a new log; `resume` opens it.
-
-        Raises:
-            StorageError: The disk failed.
-        """
-        with self._fatal("cannot begin a log"):
-            self._directory.remove_unfinished()
-            self._rotate(0).close()
-            self._file = None
-
-    def resume(self) -> Recovered:
-        """Read the log that is there, and append behind it from now on.
-
-        Raises:
-            CorruptionError: The log is damaged.
-            StorageError: The disk failed.
-        """
-        with self._fatal("cannot read the log"):
-            replay, tail, headers, torn_at = recover(self._directory, self._identity)
-        self._segments = [(header.number, LogIndex(header.first_index)) for header in headers]
-        self._use(tail.file, tail.header, tail.position)
-        self._chain = replay.chain
-        self._sequence = replay.sequence
-        self.hard_state = unpack_hard_state(replay.current_term, replay.voted_for)
-        self.next_index = replay.next_index
-        return Recovered(
-            self.hard_state,
-            self.first_index,
-            replay.entries,
-            None if torn_at is None else (tail.file.path, torn_at),
-        )

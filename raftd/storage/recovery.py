@@ -22,12 +22,13 @@ because after a failed sync Linux takes its copy for clean, and a sync alone wou
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 from zlib import crc32
 
 from raftd.consensus.types import Entry, HardState, LogIndex
-from raftd.errors import DecodeError
+from raftd.errors import DecodeError, StorageError
 from raftd.storage.filesystem import File
 from raftd.storage.format import (
     BATCH_HEADER_BYTES,
@@ -194,39 +195,53 @@ def recover(directory: SegmentDirectory, identity: Identity) -> tuple[Replay, Ta
     directory.remove_unfinished()
     directory.sync()
     numbers = directory.numbers()
+    if not numbers:
+        raise damaged(directory.path, 0, "no segment is there")
+    for number, following in pairwise(numbers):
+        if following != number + 1:
+            raise damaged(directory.segment_path(following), 0, f"segment {following - 1} is missing")
     replay: Replay | None = None
     headers: list[SegmentHeader] = []
-    for place, number in enumerate(numbers):
+    for number in numbers[:-1]:
         file = directory.open(number)
-        keep_open = False
         try:
             reader = SegmentReader(file)
-            header = _read_segment_header(reader, number, identity)
-            if replay is None:
-                replay = Replay(header)
-            elif number != headers[-1].number + 1:
-                raise damaged(file.path, 0, f"segment {number - 1} is missing")
-            elif not replay.continues(header):
-                raise damaged(
-                    file.path,
-                    0,
-                    f"the segment begins at batch {header.sequence}, entry {header.first_index} and does not continue "
-                    f"the one before, which ends before batch {replay.sequence}, entry {replay.next_index}",
-                )
-            headers.append(header)
-            last_batch, position = read_batches(replay, reader, header.salt, SECTOR_BYTES)
-            if place < len(numbers) - 1:
-                if reader.content_end(position) > position:
-                    raise damaged(file.path, position, f"batch {replay.sequence} is not valid")
-                continue
-            torn_end = find_tear(replay, reader, header.salt, position)
-            _make_durable(reader, last_batch, position, torn_end)
-            keep_open = True
-            return replay, Tail(file, header, position), headers, None if torn_end is None else position
+            header, replay = _begin_segment(reader, number, identity, replay)
+            _, position = read_batches(replay, reader, header.salt, SECTOR_BYTES)
+            if reader.content_end(position) > position:
+                raise damaged(file.path, position, f"batch {replay.sequence} is not valid")
         finally:
-            if not keep_open:
-                file.close()
-    raise damaged(directory.path, 0, "no segment is there")
+            file.close()
+        headers.append(header)
+    file = directory.open(numbers[-1])
+    try:
+        reader = SegmentReader(file)
+        header, replay = _begin_segment(reader, numbers[-1], identity, replay)
+        last_batch, position = read_batches(replay, reader, header.salt, SECTOR_BYTES)
+        torn_end = find_tear(replay, reader, header.salt, position)
+        _make_durable(reader, last_batch, position, torn_end)
+    except (StorageError, OSError):
+        file.close()
+        raise
+    headers.append(header)
+    return replay, Tail(file, header, position), headers, None if torn_end is None else position
+
+
+def _begin_segment(
+    reader: SegmentReader, number: int, identity: Identity, replay: Replay | None
+) -> tuple[SegmentHeader, Replay]:
+    """Read a segment's header, and see that it continues what was read so far; None before the oldest segment."""
+    header = _read_segment_header(reader, number, identity)
+    if replay is None:
+        return header, Replay(header)
+    if not replay.continues(header):
+        raise damaged(
+            reader.file.path,
+            0,
+            f"the segment begins at batch {header.sequence}, entry {header.first_index} and does not continue the one "
+            f"before, which ends before batch {replay.sequence}, entry {replay.next_index}",
+        )
+    return header, replay
 
 
 def _read_segment_header(reader: SegmentReader, number: int, identity: Identity) -> SegmentHeader:
