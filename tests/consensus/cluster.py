@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from raftd.consensus import (
     Entry,
-    EntryKind,
     HardState,
     Limits,
     LogIndex,
@@ -250,29 +249,3 @@ class Cluster:
                     (at for at in reversed(range(min(len(one), len(other)))) if one[at][1] == other[at][1]), -1
                 )
                 assert one[: last_common + 1] == other[: last_common + 1], f"logs do not match in {self}"
-
-
-def make_entry(index: int, term: int, data: bytes = b"x") -> Entry:
-    """A command's entry."""
-    return LogIndex(index), Term(term), EntryKind.COMMAND, data
-
-
-def make_raft(
-    *terms: int,
-    current_term: int | None = None,
-    voted_for: int | None = None,
-    size: int = 3,
-    limits: Limits | None = None,
-) -> Raft:
-    """Node 1 of `size`, with a log that has `terms` at indexes 1, 2, ...; in their last one, or in `current_term`."""
-    return Raft(
-        node_id=NodeId(1),
-        membership=Membership(frozenset(NodeId(number) for number in range(1, size + 1))),
-        hard_state=HardState(
-            Term(max(terms, default=0) if current_term is None else current_term),
-            None if voted_for is None else NodeId(voted_for),
-        ),
-        entries=[make_entry(index, term) for index, term in enumerate(terms, 1)],
-        random=random.Random(1),
-        limits=limits,
-    )

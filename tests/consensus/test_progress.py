@@ -1,0 +1,149 @@
+"""One peer's progress: what each answer and each silence leads to."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raftd.consensus import Limits, LogIndex, Progress, ProgressState
+
+LIMITS = Limits(in_flight_appends_max=3, in_flight_bytes_max=100)
+LAST = LogIndex(20)
+
+
+def replicating(match_index: int) -> Progress:
+    progress = Progress(LogIndex(match_index + 1))
+    progress.accepted(LogIndex(match_index))
+    assert progress.state is ProgressState.REPLICATE
+    return progress
+
+
+def test_a_probe_goes_alone() -> None:
+    """After one probe nothing is sent until it is answered."""
+    progress = Progress(LogIndex(11))
+    assert progress.may_send(LAST, LIMITS)
+    progress.sent(LogIndex(15), 10)
+    assert progress.next_index == 11
+    assert not progress.may_send(LAST, LIMITS)
+    assert progress.accepted(LogIndex(14))
+    assert progress.state is ProgressState.REPLICATE
+    assert progress.next_index == 15
+
+
+def test_the_window_is_bounded_by_count_and_by_bytes() -> None:
+    """Neither more messages nor more bytes than allowed are under way, and a success opens the window again."""
+    progress = replicating(10)
+    for high in (12, 13, 14):
+        assert progress.may_send(LAST, LIMITS)
+        progress.sent(LogIndex(high), 10)
+    assert not progress.may_send(LAST, LIMITS)
+    progress.accepted(LogIndex(12))
+    assert progress.may_send(LAST, LIMITS)
+    assert list(progress.in_flight) == [(13, 10)]
+    progress.sent(LogIndex(15), 95)
+    assert not progress.may_send(LAST, LIMITS)
+
+
+def test_a_refusal_goes_back_at_once() -> None:
+    """A refusal of something in flight leads to probing from the better guess, without waiting."""
+    progress = replicating(10)
+    progress.sent(LogIndex(15), 10)
+    assert progress.refused(LogIndex(14), LogIndex(12))
+    assert progress.state is ProgressState.PROBE
+    assert progress.next_index == 12
+    assert progress.may_send(LAST, LIMITS)
+
+
+def test_late_refusals_change_nothing() -> None:
+    """A refusal of what is known to match, or of another probe than the one under way, is old news."""
+    progress = replicating(10)
+    assert not progress.refused(LogIndex(10), LogIndex(3))
+    assert progress.refused(LogIndex(14), LogIndex(13))
+    assert not progress.refused(LogIndex(14), LogIndex(11))
+    assert progress.next_index == 13
+
+
+def test_an_unreachable_peer_gets_nothing_until_it_answers_a_heartbeat() -> None:
+    """When something was dropped, the log waits for a heartbeat's answer, and then asks what has arrived."""
+    progress = replicating(10)
+    progress.sent(LogIndex(15), 10)
+    progress.unreachable()
+    assert not progress.may_send(LAST, LIMITS)
+    progress.heartbeat_answered()
+    assert progress.inquiry_due
+    progress.inquiry_due = False
+    progress.heartbeat_answered()
+    assert not progress.inquiry_due, "one inquiry in an interval"
+
+
+def test_an_unreachable_peer_that_lacks_nothing_goes_on_at_once() -> None:
+    """With nothing in doubt, the answer to a heartbeat is enough to go on."""
+    progress = replicating(20)
+    progress.unreachable()
+    progress.heartbeat_answered()
+    assert progress.state is ProgressState.REPLICATE
+
+
+def test_silence_is_asked_about_after_a_whole_interval() -> None:
+    """A peer that answers heartbeats but not the log is asked, after one whole interval and not sooner."""
+    progress = replicating(10)
+    progress.sent(LogIndex(15), 10)
+    progress.begin_interval()
+    progress.heartbeat_answered()
+    assert not progress.inquiry_due
+    progress.begin_interval()
+    progress.heartbeat_answered()
+    assert progress.inquiry_due
+
+
+def test_who_answers_is_not_asked() -> None:
+    """Under load, as long as anything is acknowledged in each interval, there is no inquiry."""
+    progress = replicating(10)
+    for high in range(12, 20):
+        progress.sent(LogIndex(high), 1)
+        progress.begin_interval()
+        progress.heartbeat_answered()
+        assert not progress.inquiry_due
+        if progress.in_flight:
+            progress.accepted(progress.in_flight[0][0])
+
+
+def test_a_probe_that_is_lost_is_tried_again() -> None:
+    """The first probe, or its answer, is lost: two intervals later, sending goes on."""
+    progress = Progress(LogIndex(1))
+    progress.sent(LogIndex(2), 1)
+    progress.begin_interval()
+    progress.begin_interval()
+    progress.heartbeat_answered()
+    assert progress.may_send(LAST, LIMITS)
+
+
+calls = st.one_of(
+    st.tuples(st.just("accepted"), st.integers(0, 20), st.just(0)),
+    st.tuples(st.just("refused"), st.integers(0, 20), st.integers(1, 20)),
+    st.tuples(st.sampled_from(["send", "unreachable", "begin_interval", "answered"]), st.just(0), st.just(0)),
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(calls, max_size=30))
+def test_match_stays_below_next_and_never_falls(script: list[tuple[str, int, int]]) -> None:
+    """Whatever comes in whatever order: 0 <= match_index < next_index, and match_index only rises."""
+    progress = Progress(LogIndex(11))
+    for call, first, second in script:
+        before = progress.match_index
+        match call:
+            case "accepted":
+                progress.accepted(LogIndex(first))
+            case "refused":
+                progress.refused(LogIndex(first), LogIndex(second))
+            case "send":
+                if progress.may_send(LAST, LIMITS):
+                    progress.sent(LogIndex(min(progress.next_index + 2, LAST + 1)), 7)
+            case "unreachable":
+                progress.unreachable()
+            case "begin_interval":
+                progress.begin_interval()
+            case _:
+                progress.heartbeat_answered()
+        assert before <= progress.match_index < progress.next_index
+        assert progress.in_flight_bytes == 7 * len(progress.in_flight)
+        assert len(progress.in_flight) <= LIMITS.in_flight_appends_max

@@ -1,0 +1,76 @@
+"""Majorities against a model that counts on its fingers."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raftd.consensus import Membership, NodeId
+from raftd.consensus.quorum import agreed, is_quorum
+from tests.consensus.words import members
+
+node_sets = st.frozensets(st.integers(1, 9).map(NodeId), max_size=7)
+
+
+@st.composite
+def memberships(draw: st.DrawFn) -> Membership:
+    voters = draw(node_sets.filter(bool))
+    outgoing = draw(node_sets)
+    learners = draw(node_sets) - voters - outgoing
+    return Membership(voters, outgoing, learners)
+
+
+def has_majority(group: frozenset[NodeId], nodes: frozenset[NodeId]) -> bool:
+    """The model: more of the group's nodes are in than out."""
+    inside = outside = 0
+    for node in group:
+        if node in nodes:
+            inside += 1
+        else:
+            outside += 1
+    return inside > outside
+
+
+def decides(membership: Membership, nodes: frozenset[NodeId]) -> bool:
+    groups = [membership.voters, *([membership.outgoing] if membership.outgoing else [])]
+    return all(has_majority(group, nodes) for group in groups)
+
+
+@settings(deadline=None, max_examples=500)
+@given(memberships(), node_sets)
+def test_is_quorum_is_a_majority_of_each_group(membership: Membership, nodes: frozenset[NodeId]) -> None:
+    """A quorum has more nodes inside than outside, of the voters, and of the outgoing ones if there are any."""
+    assert is_quorum(membership, nodes) == decides(membership, nodes)
+
+
+@settings(deadline=None, max_examples=500)
+@given(memberships(), node_sets, node_sets)
+def test_two_quorums_share_a_voter(membership: Membership, one: frozenset[NodeId], other: frozenset[NodeId]) -> None:
+    """What all of Raft stands on: two quorums always have a voter in common."""
+    if is_quorum(membership, one) and is_quorum(membership, other):
+        assert one & other & membership.voters
+
+
+@settings(deadline=None, max_examples=500)
+@given(memberships(), st.dictionaries(st.integers(1, 9).map(NodeId), st.integers(0, 6)))
+def test_agreed_is_the_highest_that_a_quorum_reached(membership: Membership, reached: dict[NodeId, int]) -> None:
+    """The agreed number is the highest for which those who reached it are a quorum."""
+
+    def who_reached(value: int) -> frozenset[NodeId]:
+        return frozenset(node for node in membership.members if reached.get(node, 0) >= value)
+
+    best = max(value for value in range(8) if decides(membership, who_reached(value)))
+    assert agreed(membership, reached) == best
+
+
+def test_learners_never_count() -> None:
+    """Neither a vote nor a stored entry of a learner decides anything."""
+    membership = members(1, 2, 3, learners=(4, 5, 6, 7))
+    everyone = {NodeId(node) for node in (1, 4, 5, 6, 7)}
+    assert not is_quorum(membership, everyone)
+    assert agreed(membership, dict.fromkeys(everyone, 9)) == 0
+
+
+def test_half_is_no_majority() -> None:
+    """Two of four decide nothing, nor does one of two."""
+    assert not is_quorum(members(1, 2, 3, 4), {NodeId(1), NodeId(2)})
+    assert not is_quorum(members(1, 2), {NodeId(1)})
+    assert agreed(members(1, 2, 3, 4), {NodeId(1): 5, NodeId(2): 5}) == 0

@@ -1,0 +1,280 @@
+"""The leader's side: batches, windows, finding where logs agree, recovering what was lost, committing."""
+
+import pytest
+
+from raftd.consensus import (
+    AppendEntries,
+    AppendEntriesReply,
+    EntryKind,
+    HardState,
+    Heartbeat,
+    Limits,
+    LogIndex,
+    Message,
+    NodeId,
+    ProgressState,
+    Raft,
+    Term,
+)
+from tests.consensus.cluster import Cluster
+from tests.consensus.words import (
+    accepted,
+    acknowledge,
+    complete,
+    entry,
+    heartbeat_reply,
+    make_leader,
+    make_raft,
+    refused,
+    say,
+    terms_of,
+)
+
+
+def appends_to(messages: list[tuple[int, Message]], peer: int) -> list[AppendEntries]:
+    return [message for to, message in messages if to == peer and isinstance(message, AppendEntries)]
+
+
+def indexes(message: AppendEntries) -> list[int]:
+    return [one[0] for one in message.entries]
+
+
+def ready_leader(limits: Limits | None = None) -> Raft:
+    """A leader of three whose peers both have its no-op."""
+    raft = make_leader(limits=limits)
+    say(raft, 2, accepted(1, 1))
+    say(raft, 3, accepted(1, 1))
+    complete(raft)
+    return raft
+
+
+def test_several_proposals_before_one_ready_are_one_message() -> None:
+    """Whatever was proposed in one turn leaves in one AppendEntries per peer, and as one object with what is stored."""
+    raft = ready_leader()
+    for command in (b"a", b"b", b"c"):
+        raft.propose([command])
+    ready = raft.ready()
+    appends = [message for _, message in ready.messages if isinstance(message, AppendEntries)]
+    assert [indexes(message) for message in appends] == [[2, 3, 4], [2, 3, 4]]
+    assert appends[0].entries is appends[1].entries is ready.entries
+
+
+def test_a_leader_sends_before_it_has_stored() -> None:
+    """The leader's disk is in parallel to the peers', and counts when it is done (thesis §10.2.1)."""
+    raft = ready_leader()
+    raft.propose([b"a"])
+    ready = raft.ready()
+    assert ready.messages
+    say(raft, 2, accepted(1, 2))
+    assert raft.commit_index == 1
+    say(raft, 3, accepted(1, 2))
+    assert raft.commit_index == 2
+    assert raft.stored_index == 1
+    acknowledge(raft, ready)
+    assert raft.stored_index == 2
+
+
+def test_appends_respect_both_bounds_and_the_window() -> None:
+    """A long backlog goes out in bounded messages, no more at once than the window, and the rest as answers come."""
+    limits = Limits(append_entries_max=3, append_bytes_max=30, in_flight_appends_max=2)
+    raft = ready_leader(limits)
+    raft.propose([b"a", b"b", b"c", b"d" * 50, b"e"])
+    first = appends_to(complete(raft), 2)
+    assert [indexes(message) for message in first] == [[2, 3], [4]]
+    say(raft, 2, accepted(1, 3))
+    assert [indexes(message) for message in appends_to(complete(raft), 2)] == [[5]]
+    say(raft, 2, accepted(1, 5))
+    assert [indexes(message) for message in appends_to(complete(raft), 2)] == [[6]]
+
+
+def test_a_lost_append_shows_in_the_next_one() -> None:
+    """The follower refuses what does not fit, and gets everything from the gap on."""
+    raft = ready_leader()
+    raft.propose([b"a"])
+    complete(raft)
+    raft.propose([b"b"])
+    complete(raft)
+    say(raft, 2, refused(1, 2, 2))
+    assert [indexes(message) for message in appends_to(complete(raft), 2)] == [[2, 3]]
+    assert raft.progress[NodeId(2)].state is ProgressState.PROBE
+    say(raft, 2, accepted(1, 3))
+    assert raft.progress[NodeId(2)].state is ProgressState.REPLICATE
+
+
+def test_a_loss_without_further_load_is_asked_about() -> None:
+    """The last AppendEntries is lost, nothing follows it: an empty one asks, and the refusal brings it again."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.run(3)
+    cluster.propose(b"lost on its way to node 3")
+    cluster.network = [message for message in cluster.network if message[1] != 3]
+    cluster.settle()
+    cluster.run(4 * cluster.limits.heartbeat_ticks)
+    assert cluster[3].commit_index == cluster[1].last_index == 2
+
+
+def test_a_lost_answer_is_asked_about() -> None:
+    """All entries arrived, but the last answer was lost: it is asked for, and nothing is sent twice."""
+    cluster = Cluster(2)
+    cluster.elect(1)
+    cluster.run(3)
+    cluster.propose(b"a")
+    cluster.cut = {(NodeId(2), NodeId(1))}
+    cluster.settle()
+    cluster.cut.clear()
+    sent = []
+    for _ in range(4 * cluster.limits.heartbeat_ticks):
+        cluster.tick()
+        sent += [message for _, _, message in cluster.network if isinstance(message, AppendEntries)]
+        cluster.settle()
+    assert cluster[1].commit_index == 2
+    assert not any(message.entries for message in sent)
+
+
+def test_a_slow_disk_is_not_sent_the_same_entries_again() -> None:
+    """A follower that answers heartbeats while its disk takes for ever gets inquiries, and no entry twice."""
+    raft = ready_leader()
+    raft.propose([b"a" * 1000])
+    complete(raft)
+    for _ in range(50):
+        raft.tick()
+        for message in appends_to(complete(raft), 2):
+            assert not message.entries
+        say(raft, 2, heartbeat_reply(1, 1))
+        say(raft, 3, heartbeat_reply(1, 1))
+
+
+def test_an_unreachable_peer_gets_heartbeats_only() -> None:
+    """After a drop nothing but heartbeats goes out until one is answered."""
+    raft = ready_leader()
+    raft.unreachable(NodeId(2))
+    raft.propose([b"a"])
+    assert appends_to(complete(raft), 2) == []
+    raft.tick()
+    raft.tick()
+    assert any(isinstance(message, Heartbeat) for to, message in complete(raft) if to == 2)
+    say(raft, 2, heartbeat_reply(1, 2))
+    assert [indexes(message) for message in appends_to(complete(raft), 2)] == [[2]]
+
+
+def test_unreachable_means_nothing_to_a_follower() -> None:
+    """Only leaders keep progress."""
+    raft = ready_leader()
+    raft.unreachable(NodeId(9))
+    say(raft, 2, refused(5, 0))
+    raft.unreachable(NodeId(2))
+    assert not raft.progress
+
+
+def test_heartbeats_tell_of_commits_that_the_peer_holds() -> None:
+    """A heartbeat's commit index is never above what its receiver acknowledged, and an idle follower learns by it."""
+    raft = make_leader()
+    raft.propose([b"a", b"b"])
+    complete(raft)
+    say(raft, 2, accepted(1, 3))
+    say(raft, 3, accepted(1, 2))
+    complete(raft)
+    assert raft.commit_index == 3
+    raft.tick()
+    raft.tick()
+    beats = {to: message.leader_commit for to, message in complete(raft) if isinstance(message, Heartbeat)}
+    assert beats == {2: 3, 3: 2}
+
+
+def test_an_idle_follower_learns_of_the_commit_within_a_heartbeat() -> None:
+    """With no further load, everybody has applied the last entry one heartbeat after it was committed."""
+    cluster = Cluster(5)
+    cluster.elect(1)
+    cluster.propose(b"a")
+    cluster.settle()
+    cluster.run(cluster.limits.heartbeat_ticks)
+    assert {server.raft.last_applied for server in cluster.up()} == {2}
+
+
+def test_late_answers_take_nothing_back() -> None:
+    """Duplicates and late answers, successes and refusals, move neither match nor commit back."""
+    raft = ready_leader()
+    raft.propose([b"a", b"b", b"c"])
+    complete(raft)
+    say(raft, 2, accepted(1, 4), accepted(1, 2), refused(1, 3, 2), refused(1, 1, 1), accepted(1, 4))
+    progress = raft.progress[NodeId(2)]
+    assert (progress.match_index, progress.next_index, raft.commit_index) == (4, 5, 4)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5, 7])
+def test_a_commit_needs_a_majority(size: int) -> None:
+    """Two copies are no majority of four, and two are one of two."""
+    cluster = Cluster(size)
+    cluster.elect(1)
+    for number in range(size // 2 + 1, size + 1):
+        cluster.crash(number)
+    index = cluster.propose(b"a")
+    cluster.settle()
+    assert cluster[1].commit_index < index
+    cluster.restart(size // 2 + 1)
+    cluster.run(3 * cluster.limits.heartbeat_ticks)
+    assert cluster[1].commit_index == index
+
+
+def test_figure_8() -> None:
+    """An entry of an old term on a majority is not committed, and may be replaced by a newer term's (§5.4.2)."""
+    cluster = Cluster(5)
+    servers = cluster.servers
+    for number, terms in enumerate(((1, 2, 4), (1, 2), (1, 2), (1,), (1, 3)), 1):
+        server = servers[NodeId(number)]
+        server.disk_entries = [entry(index, term) for index, term in enumerate(terms, 1)]
+        server.disk_hard_state = HardState(Term(4), None)
+        server.start()
+    assert [cluster[number].commit_index for number in range(1, 6)] == [0] * 5
+    for number in (1, 4):
+        cluster.crash(number)
+    cluster.elect(5)
+    cluster.restart(1)
+    cluster.restart(4)
+    cluster.run(50)
+    for server in servers.values():
+        assert [one[1] for one in server.applied] == [1, 3, 5], "the entry of term 2 was on three of five, and is gone"
+
+
+@pytest.mark.parametrize(
+    ("leader_terms", "follower_terms", "rounds_max"),
+    [
+        # Figure 7's followers (a) to (f), for a leader of term 8.
+        ((1, 1, 1, 4, 4, 5, 5, 6, 6, 6), (1, 1, 1, 4, 4, 5, 5, 6, 6), 2),
+        ((1, 1, 1, 4, 4, 5, 5, 6, 6, 6), (1, 1, 1, 4), 2),
+        ((1, 1, 1, 4, 4, 5, 5, 6, 6, 6), (1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 6), 1),
+        ((1, 1, 1, 4, 4, 5, 5, 6, 6, 6), (1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 7, 7), 1),
+        ((1, 1, 1, 4, 4, 5, 5, 6, 6, 6), (1, 1, 1, 4, 4, 4, 4), 3),
+        ((1, 1, 1, 4, 4, 5, 5, 6, 6, 6), (1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3), 2),
+        # A thousand entries of one term in conflict are skipped at once.
+        ((1,) + (3,) * 1000, (1,) + (2,) * 1000, 2),
+        ((1, 2) + (5,) * 500, (1,) + (3,) * 300 + (4,) * 300, 2),
+    ],
+)
+def test_conflicts_are_skipped_by_term(
+    leader_terms: tuple[int, ...], follower_terms: tuple[int, ...], rounds_max: int
+) -> None:
+    """Finding where two logs agree takes a probe for each term in conflict, not one for each entry (§5.3)."""
+    leader = make_leader(*leader_terms, current_term=7)
+    follower = make_raft(*follower_terms, current_term=7, node_id=2)
+    refusals = 0
+    probe = AppendEntries(Term(8), NodeId(1), LogIndex(len(leader_terms)), Term(leader_terms[-1]), LogIndex(0), ())
+    for _ in range(10):
+        say(follower, 1, probe)
+        [reply] = [message for _, message in complete(follower)]
+        assert isinstance(reply, AppendEntriesReply)
+        say(leader, 2, reply)
+        if reply.success:
+            break
+        refusals += 1
+        [probe] = appends_to(complete(leader), 2)
+    assert refusals <= rounds_max
+    for message in appends_to(complete(leader), 2):
+        say(follower, 1, message)
+    assert terms_of(follower) == terms_of(leader)
+
+
+def test_a_new_leader_appends_a_noop_of_its_term() -> None:
+    """So that what earlier terms left can be committed at once (§8)."""
+    raft = make_leader(1, 1)
+    assert raft.entries(LogIndex(3), LogIndex(4)) == ((3, 2, EntryKind.NOOP, b""),)
