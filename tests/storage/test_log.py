@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from raftd.consensus.types import Entry, EntryKind, HardState, LogIndex, NodeId, Term
 from raftd.errors import CorruptionError, DataDirectoryError, InvariantViolation, StorageError
 from raftd.storage.data_directory import DataDirectory
+from raftd.storage.filesystem import RealFileSystem
 from raftd.storage.format import PAYLOAD_BYTES_MAX, Identity
 from raftd.storage.log import Log, open_log
 from raftd.storage.recovery import Recovered
@@ -59,6 +60,22 @@ def test_entries_and_hard_state_come_back(open_on: OpenOn) -> None:
     assert recovered.hard_state == log.hard_state == HardState(Term(2), NodeId(3))
     assert recovered.entries == [*commands(1, 1, b"a"), *commands(2, 2, b"B")]
     assert log.next_index == 3
+
+
+def test_the_real_file_system_serves_as_well(identity: Identity, tmp_path: Path) -> None:
+    """On the operating system's files, over several segments and processes, the same comes back."""
+    entries = [entry for index in range(1, 31) for entry in commands(index, 1, b"a" * 300 * (index % 7))]
+    for start in range(0, 40, 10):
+        directory = DataDirectory(RealFileSystem(), tmp_path / "1", identity)
+        log, recovered = open_log(directory, segment_bytes=4096, reserve_bytes=4096)
+        assert recovered.entries == entries[:start]
+        assert recovered.hard_state == HardState(Term(start and 1), NodeId(1) if start else None)
+        for entry in entries[start : start + 10]:
+            append(log, (entry,), HardState(Term(1), NodeId(1)))
+            log.sync()
+            log.prepare()
+        log.close()
+        directory.close()
 
 
 def test_entries_can_be_dropped_without_new_ones(open_on: OpenOn) -> None:

@@ -7,9 +7,12 @@ from collections.abc import Callable, Hashable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raftd.consensus.types import Entry, EntryKind, HardState, LogIndex, NodeId, Term
 from raftd.errors import CorruptionError
+from raftd.storage.data_directory import DataDirectory
 from raftd.storage.filesystem import FileSystem
 from raftd.storage.format import (
     BATCH_HEADER_BYTES,
@@ -21,7 +24,7 @@ from raftd.storage.format import (
     encode_batch,
     round_to_sectors,
 )
-from raftd.storage.log import Log
+from raftd.storage.log import Log, open_log
 from raftd.storage.recovery import Recovered, Replay, SegmentReader, find_tear, read_batches, recover
 from raftd.storage.reserve import Reserve
 from raftd.storage.segment import SegmentDirectory
@@ -463,6 +466,38 @@ def test_a_client_s_bytes_cannot_pass_for_a_batch(open_on: OpenOn, identity: Ide
     filesystem.lose_power(survives)
     replay, torn_at = recover_on(filesystem, identity)
     assert (replay.entries, torn_at) == ([], SECTOR_BYTES)
+
+
+@settings(max_examples=300, deadline=None)
+@given(place=st.floats(0, 1, exclude_max=True), junk=st.binary(min_size=1, max_size=1200), cut=st.booleans())
+def test_garbage_is_refused_or_leaves_a_prefix(place: float, junk: bytes, *, cut: bool) -> None:
+    """Whatever is written over a log, it is refused with a file, or what is found is a beginning of what was stored."""
+    filesystem, states = _three_batches()
+    size = len(filesystem.contents(FIRST))
+    filesystem.damage(FIRST, min(int(place * size), size - len(junk)), bytes(len(junk)) if cut else junk)
+    identity = Identity(bytes(16), NodeId(1))
+    try:
+        replay, _ = recover_on(filesystem, identity)
+    except CorruptionError as error:
+        assert str(FIRST) in str(error)  # noqa: PT017 - either end is right
+    else:
+        assert replay.entries in states
+
+
+def _three_batches() -> tuple[SimulatedFileSystem, list[list[Entry]]]:
+    """Give a log of three batches, and what it holds after each."""
+    filesystem = SimulatedFileSystem()
+    directory = DataDirectory(filesystem, Path("/data"), Identity(bytes(16), NodeId(1)))
+    log, recovered = open_log(directory, segment_bytes=5120, reserve_bytes=0, entropy=lambda count: b"\7" * count)
+    states = [recovered.entries]
+    for index in range(1, 4):
+        new = commands(index, 1, bytes([index]) * 700)
+        append(log, new, HardState(Term(1), NodeId(1)))
+        log.sync()
+        states.append([*states[-1], *new])
+    log.close()
+    filesystem.kill()
+    return filesystem, states
 
 
 def test_a_log_larger_than_a_chunk_is_read(open_on: OpenOn) -> None:
