@@ -14,7 +14,7 @@ from typing import Final, TypeAlias, cast
 
 from raftd.client.config import parse_endpoint
 from raftd.client.errors import TlsError, TooLarge
-from raftd.client.tls import explain
+from raftd.client.tls import PerhapsRejected, explain, reason_of
 from raftd.errors import RemoteProtocolError
 from raftd.wire.client import RequestKind, ResponseKind, encode_request, parse_response
 from raftd.wire.frames import FrameReader, encode_frame
@@ -179,6 +179,12 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over."""
         tls_error = explain(self.endpoint, exc) if exc is not None else None
+        if tls_error is None and not self._heard and not self.welcomed.done():
+            # Between TLS and the Welcome there is one thing that a node looks at: the certificate.
+            tls_error = PerhapsRejected(
+                f"{self.endpoint}: the node ended the connection when it saw this client's certificate; most likely it "
+                "has expired, or the node does not know its authority"
+            )
         self._end(str(tls_error or (_describe(exc) if exc is not None else _SERVER_CLOSED)), tls_error)
         if not self._closed.done():
             self._closed.set_result(None)
@@ -318,7 +324,7 @@ async def connect(
 
 def _describe(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"no TLS: {(error.reason or str(error)).lower().replace('_', ' ')}"
+        return f"no TLS: {(reason_of(error) or str(error)).lower().replace('_', ' ')}"
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return reason.lower() or type(error).__name__
 

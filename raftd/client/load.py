@@ -252,8 +252,6 @@ class _Worker(asyncio.Protocol):
             try:
                 await self._open(leader)
             except (NotConnected, ConnectionLost, RemoteProtocolError) as error:
-                if isinstance(error, NotConnected) and error.certificates is not None:
-                    raise error.certificates from None
                 if asyncio.get_running_loop().time() > deadline:
                     raise Unavailable(f"{leader}: {error}") from None
                 await asyncio.sleep(_PAUSE_SECONDS)

@@ -39,13 +39,15 @@ from raftd.client.errors import (
     TooLarge,
     Unavailable,
 )
-from raftd.client.tls import RejectedByServer
+from raftd.client.tls import PerhapsRejected, RejectedByServer
 from raftd.wire.client import Refusal, RefusalCode
 
 PAUSE_SECONDS_MIN: Final = 0.02
 PAUSE_SECONDS_MAX: Final = 0.5
 _STRANGERS_MAX: Final = 4
 """How many addresses that are not among the endpoints one round may be sent to."""
+_SUSPICIOUS_ROUNDS_MAX: Final = 3
+"""After so many rounds in a row in which nobody could be met, and some node seemed to reject us, it is believed."""
 
 
 class Random(Protocol):
@@ -103,7 +105,8 @@ class Attempts:
     """
 
     __slots__ = (
-        "_failures", "_is_write", "_met_node", "_queue", "_reasons", "_route", "_tried", "possibly_applied", "rounds"
+        "_failures", "_is_write", "_met_node", "_queue", "_reasons", "_route", "_suspicious_rounds", "_tried",
+        "possibly_applied", "rounds",
     )  # fmt: skip
 
     def __init__(self, route: Route, *, is_write: bool) -> None:
@@ -115,6 +118,7 @@ class Attempts:
         # Of this round only: which endpoints failed by certificates, and whether any could be connected to.
         self._failures: list[TlsError] = []
         self._met_node = False
+        self._suspicious_rounds = 0
         self.rounds = 0
         """How many rounds have found nobody."""
         self.possibly_applied = False
@@ -132,7 +136,9 @@ class Attempts:
                 self._tried.add(endpoint)
                 self._note(endpoint, "no answer in time")
                 return endpoint
-        if not self._met_node:
+        if self._met_node:
+            self._suspicious_rounds = 0
+        else:
             self._judge_certificates()
         self.rounds += 1
         self._tried.clear()
@@ -265,10 +271,16 @@ class Attempts:
     def _judge_certificates(self) -> None:
         """End it when a certificate of ours was rejected, or every endpoint's is one that we do not accept.
 
-        A node whose certificate alone is bad is a node that is down: others may come back before the deadline.
+        A node whose certificate alone is bad is a node that is down: others may come back before the deadline. And a
+        node that seems to reject ours may only have died at that moment: that must happen a few rounds in a row.
         """
         for failure in self._failures:
             if isinstance(failure, RejectedByServer):
                 raise failure
-        if self._failures and len(self._failures) >= len(self._tried):
+        suspected = [failure for failure in self._failures if isinstance(failure, PerhapsRejected)]
+        if suspected:
+            self._suspicious_rounds += 1
+            if self._suspicious_rounds >= _SUSPICIOUS_ROUNDS_MAX:
+                raise suspected[0]
+        elif self._failures and len(self._failures) >= len(self._tried):
             raise self._failures[0]

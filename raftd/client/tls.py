@@ -5,7 +5,8 @@ are not compared: the address that a redirect names may be any, and what answers
 cluster.
 
 Under TLS 1.3 a client's handshake is complete before the server has looked at the client's certificate (RFC 8446 §2).
-So a refusal arrives later, as an alert in the place of the first answer; `explain` recognises both.
+So a refusal arrives later, as an alert in the place of the first answer; `explain` recognises both. And many servers,
+those of asyncio among them, end the connection without sending their alert: `PerhapsRejected` stands for that.
 """
 
 import ssl
@@ -32,6 +33,10 @@ _ALERTS: Final = {
 
 class RejectedByServer(TlsError):  # noqa: N818 - says who did it
     """The other side does not accept this client's certificate; another node will hardly either."""
+
+
+class PerhapsRejected(TlsError):  # noqa: N818 - says what is suspected
+    """The other side ended the connection as soon as it had seen the certificate: once, it may have died just then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +97,15 @@ def explain(endpoint: str, error: BaseException) -> TlsError | None:
         return TlsError(f"{endpoint}: the node's certificate is not accepted: {error.verify_message}")
     if not isinstance(error, ssl.SSLError):
         return None
-    _, _, alert = (error.reason or "").partition("ALERT_")
+    _, _, alert = reason_of(error).partition("ALERT_")
     if alert not in _ALERTS:
         return None
     return RejectedByServer(f"{endpoint}: the node refused this client: {_ALERTS[alert]}")
+
+
+def reason_of(error: ssl.SSLError) -> str:
+    """OpenSSL's name for what went wrong; empty when the error is not OpenSSL's own."""
+    return getattr(error, "reason", None) or ""
 
 
 def _require_readable(path: Path) -> None:

@@ -15,7 +15,7 @@ from raftd.client.errors import (
     Unavailable,
 )
 from raftd.client.retry import PAUSE_SECONDS_MAX, PAUSE_SECONDS_MIN, Attempts, Route
-from raftd.client.tls import RejectedByServer
+from raftd.client.tls import PerhapsRejected, RejectedByServer
 from raftd.consensus.types import NodeId
 from raftd.wire.client import Refusal, RefusalCode
 
@@ -291,6 +291,26 @@ def test_only_strangers_end_it() -> None:
         attempts.unreachable(go(attempts), "x", TlsError("self-signed"))
     with pytest.raises(TlsError, match="self-signed"):
         attempts.next()
+
+
+def test_a_suspected_rejection_is_believed_the_third_time() -> None:
+    """One node that ends a connection at the certificate may have died; in three rounds in a row it means it."""
+    _, attempts = write()
+    for _ in range(2):
+        attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
+        end_round(attempts)
+    attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
+    with pytest.raises(TlsError, match="no word"):
+        end_round(attempts)
+
+
+def test_a_suspected_rejection_is_forgotten_when_a_node_is_met() -> None:
+    """The rounds must follow each other: a node that talks to us proves that our certificate is good."""
+    _, attempts = write()
+    for _ in range(5):
+        attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
+        attempts.refused(go(attempts), Refusal(RefusalCode.NO_LEADER), before=attempts.sent())
+        end_round(attempts)
 
 
 def test_a_node_that_was_met_outweighs_bad_certificates() -> None:

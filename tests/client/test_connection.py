@@ -1,0 +1,314 @@
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from raftd.client.connection import Connection, ConnectionLost, NotConnected, connect
+from raftd.client.errors import TooLarge
+from raftd.consensus.types import NodeId
+from raftd.wire.client import (
+    BODY_OFFSET,
+    Consistency,
+    QueryOpcode,
+    RequestKind,
+    ResponseKind,
+    encode_pong,
+    encode_read_body,
+)
+from raftd.wire.frames import encode_frame
+from raftd.wire.handshake import HandshakeRefusal, HandshakeRefusalCode, Welcome, encode_reply
+from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX
+from tests.client.fake import CLUSTER_ID, Cut, FakeNode, Pki, Say, Silent, Wait
+
+GET = encode_read_body(Consistency.STALE, QueryOpcode.GET, b"a")
+
+
+@asynccontextmanager
+async def connected(pki: Pki, dead_after: float = 5.0) -> AsyncIterator[tuple[FakeNode, Connection]]:
+    async with pki.cluster(1) as cluster:
+        node = cluster.nodes[0]
+        connection = await connect(node.address, pki.user.context(), dead_after=dead_after)
+        yield node, connection
+        await connection.close()
+
+
+async def get(connection: Connection) -> bytes:
+    kind, payload = await connection.request(RequestKind.READ, GET)
+    assert kind is ResponseKind.ANSWER
+    return payload[BODY_OFFSET:]
+
+
+def test_identity_and_welcome(pki: Pki) -> None:
+    """After connecting it is known who is there."""
+
+    async def scenario() -> None:
+        async with connected(pki) as (_, connection):
+            assert str(connection.identity) == "raftd://test/node/1"
+            assert connection.welcomed.result().cluster_id == CLUSTER_ID
+            assert connection.usable
+
+    asyncio.run(scenario())
+
+
+def test_many_under_way_answered_in_any_order(pki: Pki) -> None:
+    """A request that waits holds up none that was sent after it."""
+
+    async def scenario() -> None:
+        async with connected(pki) as (node, connection):
+            held = Wait()
+            node.plan.append(held)
+            first = asyncio.create_task(get(connection))
+            await asyncio.gather(*(get(connection) for _ in range(200)))
+            assert not first.done()
+            held.until.set()
+            await first
+
+    asyncio.run(scenario())
+
+
+def test_never_more_under_way_than_the_node_allows(pki: Pki) -> None:
+    """The window of the Welcome holds for all tasks together, and one slot of it is kept for a PING."""
+
+    async def scenario() -> None:
+        async with pki.cluster(1) as cluster:
+            node = cluster.nodes[0]
+            node.requests_in_flight_max = 4
+            connection = await connect(node.address, pki.user.context(), dead_after=5.0)
+            waits = [Wait() for _ in range(3)]
+            node.plan.extend(waits)
+            tasks = [asyncio.create_task(get(connection)) for _ in range(10)]
+            await until(lambda: len(node.requests) == 3)
+            assert not any(task.done() for task in tasks)
+            waits[0].until.set()
+            await until(lambda: sum(task.done() for task in tasks) == 8)
+            assert len(node.requests) == 10
+            for wait in waits:
+                wait.until.set()
+            await asyncio.gather(*tasks)
+            await connection.close()
+
+    asyncio.run(scenario())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for the fake, which tells nobody."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+def test_cancelled_requests_give_their_slot_back_when_answered(pki: Pki) -> None:
+    """An answer that nobody waits for any more is dropped; the connection goes on."""
+
+    async def scenario() -> None:
+        async with connected(pki) as (node, connection):
+            held = Wait()
+            node.plan.append(held)
+            task = asyncio.create_task(get(connection))
+            await until(lambda: bool(node.requests))
+            task.cancel()
+            held.until.set()
+            for _ in range(200):
+                await get(connection)
+            assert connection.usable
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("sent_bytes", range(31))
+def test_reset_at_every_byte_of_an_answer(pki: Pki, sent_bytes: int) -> None:
+    """However much of an answer came, an unfinished one is a lost connection, and never an answer."""
+
+    async def scenario() -> None:
+        async with connected(pki) as (node, connection):
+            node.plan.append(Cut(sent_bytes))
+            if sent_bytes == 30:  # 4 + 9 + 17: all of it
+                await get(connection)
+                return
+            with pytest.raises(ConnectionLost):
+                await get(connection)
+            assert not connection.usable
+            with pytest.raises(NotConnected):
+                await connection.reserve()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("sent_bytes", [0, 1, 4, 12, 40])
+def test_reset_at_bytes_of_the_welcome(pki: Pki, sent_bytes: int) -> None:
+    """A connection that ends within the handshake was never one."""
+
+    async def scenario() -> None:
+        async with pki.cluster(1) as cluster:
+            node = cluster.nodes[0]
+            behave = node.handshake
+
+            def cut(hello: bytes) -> bytes:
+                asyncio.get_running_loop().call_soon(next(iter(node.connections)).transport.close)
+                return behave(hello)[:sent_bytes]
+
+            node.handshake = cut
+            with pytest.raises(NotConnected):
+                await connect(node.address, pki.user.context(), dead_after=5.0)
+
+    asyncio.run(scenario())
+
+
+def welcome(requests_in_flight_max: int = 8, version: int = 1, cluster_id: bytes = CLUSTER_ID) -> bytes:
+    return encode_frame(
+        encode_reply(Welcome(version, cluster_id, NodeId(1), CLIENT_FRAME_BYTES_MAX, requests_in_flight_max))
+    )
+
+
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "broke the protocol"),
+        (encode_frame(b"garbage"), "not a node of raftd"),
+        (welcome(version=7), "version 7 was chosen"),
+        (welcome(cluster_id=bytes(15) + b"x"), "cluster"),
+        (welcome(requests_in_flight_max=0), "allows no request"),
+        (welcome() + b"x", "spoke before it was asked"),
+        (welcome() + encode_pong(1), "spoke before it was asked|not under way"),
+        (
+            encode_frame(encode_reply(HandshakeRefusal(HandshakeRefusalCode.NOT_ALLOWED, "no such user"))),
+            "refused the connection: no such user",
+        ),
+    ],
+)
+def test_handshakes_that_fail(pki: Pki, reply: bytes, message: str) -> None:
+    """Whatever comes instead of a fitting Welcome is told in one line, and no request is ever sent."""
+
+    async def scenario() -> None:
+        async with pki.cluster(1) as cluster:
+            node = cluster.nodes[0]
+            node.handshake = lambda _: reply
+
+            async def connect_and_ask() -> None:
+                connection = await connect(node.address, pki.user.context(), cluster_id=CLUSTER_ID, dead_after=5.0)
+                await connection.request(RequestKind.PING)
+
+            with pytest.raises(NotConnected, match=message):
+                await connect_and_ask()
+            assert not node.requests
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        lambda _: b"\xff" * 64,
+        lambda request_id: encode_frame(b"\x09" + request_id.to_bytes(8, "little")),
+        lambda _: encode_frame(b"\x01\x02"),
+        lambda request_id: encode_pong(request_id + 1),
+        lambda _: bytes(4),
+    ],
+)
+def test_garbage_instead_of_an_answer(pki: Pki, frames: Callable[[int], bytes]) -> None:
+    """Garbage ends the connection, with every request on it; nothing is guessed."""
+
+    async def scenario() -> None:
+        async with connected(pki) as (node, connection):
+            node.plan.append(Say(frames))
+            with pytest.raises(ConnectionLost, match="broke the protocol"):
+                await get(connection)
+
+    asyncio.run(scenario())
+
+
+def test_a_silent_node_is_found_out(pki: Pki) -> None:
+    """A node that keeps its connections and says nothing is asked by a PING, and then given up."""
+
+    async def scenario() -> None:
+        async with connected(pki, dead_after=0.2) as (node, connection):
+            node.plan.append(Silent(freeze=True))
+            with pytest.raises(ConnectionLost, match=r"silent for 0\.2 s"):
+                await get(connection)
+
+    asyncio.run(scenario())
+
+
+def test_a_slow_node_is_not_taken_for_dead(pki: Pki) -> None:
+    """As long as PINGs are answered, a request may wait much longer than silence is borne."""
+
+    async def scenario() -> None:
+        async with connected(pki, dead_after=0.6) as (node, connection):
+            held = Wait()
+            node.plan.append(held)
+            task = asyncio.create_task(get(connection))
+            await until(lambda: sum(kind is RequestKind.PING for kind, _ in node.requests) >= 2)
+            held.until.set()
+            await task
+
+    asyncio.run(scenario())
+
+
+def test_a_node_that_never_finishes_the_handshake(pki: Pki) -> None:
+    """Connecting is bounded, with TLS (a port that says nothing) and with our handshake."""
+
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # its backlog accepts, and nobody ever answers
+            host, port = silent.getsockname()
+            with pytest.raises(NotConnected, match=r"no answer within 0\.2 s"):
+                await connect(f"{host}:{port}", pki.user.context(), dead_after=0.2)
+        async with pki.cluster(1) as cluster:
+            cluster.nodes[0].handshake = lambda _: b""
+            with pytest.raises(NotConnected, match=r"no answer within 0\.2 s"):
+                await connect(cluster.endpoints[0], pki.user.context(), dead_after=0.2)
+
+    asyncio.run(scenario())
+
+
+def test_a_port_without_tls(pki: Pki) -> None:
+    """A port that speaks something else is named so; it is no problem of certificates."""
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example ESMTP\r\n")
+        await writer.drain()
+        writer.close()
+
+    async def scenario() -> None:
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        with pytest.raises(NotConnected, match="no TLS") as caught:
+            await connect(f"{host}:{port}", pki.user.context(), dead_after=5.0)
+        assert caught.value.certificates is None
+        server.close()
+
+    asyncio.run(scenario())
+
+
+def test_too_long_a_request_is_not_sent(pki: Pki) -> None:
+    """A request over the node's bound would end the connection for all: it is refused here."""
+
+    async def scenario() -> None:
+        async with connected(pki) as (node, connection):
+            for _ in range(100):  # more often than there are slots: none is leaked
+                with pytest.raises(TooLarge):
+                    await connection.request(RequestKind.WRITE, bytes(CLIENT_FRAME_BYTES_MAX))
+            await get(connection)
+            assert len(node.requests) == 1
+
+    asyncio.run(scenario())
+
+
+def test_those_who_wait_for_a_slot_learn_of_the_end(pki: Pki) -> None:
+    """When the connection ends, every task that waits for a slot hears that nothing of it was sent."""
+
+    async def scenario() -> None:
+        async with pki.cluster(1) as cluster:
+            node = cluster.nodes[0]
+            node.requests_in_flight_max = 2
+            connection = await connect(node.address, pki.user.context(), dead_after=5.0)
+            node.plan.append(Silent())
+            tasks = [asyncio.create_task(get(connection)) for _ in range(5)]
+            await until(lambda: bool(node.requests))
+            connection.abort("for the test")
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert [type(result) for result in results] == [ConnectionLost] + [NotConnected] * 4
+            await connection.close()
+
+    asyncio.run(scenario())
