@@ -32,7 +32,7 @@ from raftd.client.results import DeleteResult, KeyValue, PutResult
 from raftd.client.retry import Attempts, Random, Route
 from raftd.client.session import Session
 from raftd.client.tls import ClientTls
-from raftd.errors import InvariantViolation, RemoteProtocolError
+from raftd.errors import DecodeError, InvariantViolation, RemoteProtocolError
 from raftd.kv import answers, commands
 from raftd.kv.answers import Answer, OpenedSession, Outcome
 from raftd.kv.commands import Revision, SessionId
@@ -358,7 +358,7 @@ class AsyncClient:
                 result = self._digest(endpoint, await response, attempts, before, interpret)
             except ConnectionLost as error:
                 attempts.lost(endpoint, str(error))
-            except RemoteProtocolError as error:
+            except (RemoteProtocolError, DecodeError) as error:
                 connection.abort(f"the node broke the protocol: {error}")
                 attempts.lost(endpoint, str(error))
             else:
@@ -408,7 +408,7 @@ class AsyncClient:
             raise _document_refused(endpoint, response_kind, payload)
         try:
             document = json.loads(decode_document(payload))
-        except (RemoteProtocolError, ValueError) as error:
+        except (RemoteProtocolError, DecodeError, ValueError) as error:
             raise Unavailable(f"{endpoint}: the answer cannot be read: {error}") from None
         if not isinstance(document, dict):
             raise Unavailable(f"{endpoint}: the answer is not a JSON object")
@@ -477,7 +477,7 @@ def _document_refused(endpoint: str, kind: ResponseKind, payload: bytes) -> Clie
         return Unavailable(f"{endpoint}: {kind.name} came, which is no answer to this request")
     try:
         refusal = decode_refusal(payload)
-    except RemoteProtocolError as error:
+    except (RemoteProtocolError, DecodeError) as error:
         return Unavailable(f"{endpoint}: {error}")
     reason = f"{endpoint}: {refusal.message or refusal.code.name.lower().replace('_', ' ')}"
     return Denied(reason) if refusal.code is RefusalCode.DENIED else Unavailable(reason)

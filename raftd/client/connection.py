@@ -9,13 +9,14 @@ A node whose process or machine hangs keeps its connections. So while answers ar
 """
 
 import asyncio
+import os
 import ssl
 from typing import Final, TypeAlias, cast
 
 from raftd.client.config import parse_endpoint
 from raftd.client.errors import TlsError, TooLarge
 from raftd.client.tls import PerhapsRejected, explain, reason_of
-from raftd.errors import RemoteProtocolError
+from raftd.errors import DecodeError, RemoteProtocolError
 from raftd.wire.client import RequestKind, ResponseKind, encode_request, parse_response
 from raftd.wire.frames import FrameReader, encode_frame
 from raftd.wire.handshake import (
@@ -173,7 +174,7 @@ class Connection(asyncio.Protocol):
                     self._receive(payload)
                 else:
                     self._receive_welcome(payload)
-        except RemoteProtocolError as error:
+        except (RemoteProtocolError, DecodeError) as error:
             self.abort(f"the node broke the protocol: {error}")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -325,6 +326,8 @@ async def connect(
 def _describe(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return f"no TLS: {(reason_of(error) or str(error)).lower().replace('_', ' ')}"
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()  # asyncio puts the address into its own words, and we do so too
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return reason.lower() or type(error).__name__
 

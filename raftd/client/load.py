@@ -22,7 +22,7 @@ from raftd.client.config import DEFAULT_TIMEOUT_SECONDS
 from raftd.client.connection import Connection, ConnectionLost, NotConnected, connect
 from raftd.client.errors import ClientError, InvalidRequest, Unavailable
 from raftd.client.tls import ClientTls
-from raftd.errors import RemoteProtocolError
+from raftd.errors import DecodeError, RemoteProtocolError
 from raftd.kv import answers, commands
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import SessionId
@@ -251,7 +251,7 @@ class _Worker(asyncio.Protocol):
             leader = await self._run.client.find_leader()
             try:
                 await self._open(leader)
-            except (NotConnected, ConnectionLost, RemoteProtocolError) as error:
+            except (NotConnected, ConnectionLost, RemoteProtocolError, DecodeError) as error:
                 if asyncio.get_running_loop().time() > deadline:
                     raise Unavailable(f"{leader}: {error}") from None
                 await asyncio.sleep(_PAUSE_SECONDS)
@@ -349,7 +349,7 @@ class _Worker(asyncio.Protocol):
                 frame = self._issue(slot, now)
                 if frame is not None:
                     out.append(frame)
-        except RemoteProtocolError as error:
+        except (RemoteProtocolError, DecodeError) as error:
             self._leave(f"protocol: {error}")
             return
         run.ended_at = now

@@ -112,7 +112,8 @@ class Attempts:
     def __init__(self, route: Route, *, is_write: bool) -> None:
         self._route = route
         self._is_write = is_write
-        self._queue = route.candidates()
+        # Filled by the first `next`: until then another request may find out who leads.
+        self._queue: deque[str] | None = None
         self._tried: set[str] = set()
         self._reasons: dict[str, str] = {}
         # Of this round only: which endpoints failed by certificates, and whether any could be connected to.
@@ -130,6 +131,8 @@ class Attempts:
         Raises:
             TlsError: certificates are the reason why nobody could be reached, and no later round can be better.
         """
+        if self._queue is None:
+            self._queue = self._route.candidates()
         while self._queue:
             endpoint = self._queue.popleft()
             if endpoint not in self._tried:
@@ -144,7 +147,7 @@ class Attempts:
         self._tried.clear()
         self._failures.clear()
         self._met_node = False
-        self._queue = self._route.candidates()
+        self._queue = None
         return None
 
     def pause_seconds(self, random: Random) -> float:
@@ -189,7 +192,7 @@ class Attempts:
         """
         self.possibly_applied = before
         self._note(endpoint, reason)
-        self._queue.clear()
+        self._end_round()
 
     def refused(self, endpoint: str, refusal: Refusal, *, before: bool) -> None:
         """Note what a node answered instead of doing it.
@@ -213,7 +216,7 @@ class Attempts:
             case RefusalCode.NO_LEADER | RefusalCode.STOPPING | RefusalCode.OUTCOME_UNKNOWN | RefusalCode.UNAVAILABLE:
                 self._route.forget(endpoint)
             case RefusalCode.OVERLOADED:
-                self._queue.clear()
+                self._end_round()
             case RefusalCode.DENIED:
                 raise self._final(Denied(reason))
             case RefusalCode.BAD_REQUEST:
@@ -230,7 +233,7 @@ class Attempts:
             before: what `sent` returned.
         """
         self.possibly_applied = before
-        self._queue.clear()
+        self._end_round()
         if not before:
             return None
         return SessionExpired("the session expired while the write was under way; it may or may not have happened")
@@ -243,6 +246,9 @@ class Attempts:
         if self.possibly_applied:
             return OutcomeUnknown(f"{reason}, and the write may or may not have happened ({details})")
         return Unavailable(f"{reason} ({details})" if details else reason)
+
+    def _end_round(self) -> None:
+        self._queue = deque()
 
     def _note(self, endpoint: str, reason: str) -> None:
         self._reasons[endpoint] = reason
@@ -261,7 +267,8 @@ class Attempts:
         if leader_address in self._tried or len(strangers) >= _STRANGERS_MAX:
             return
         self._route.leader = leader_address
-        self._queue.appendleft(leader_address)
+        if self._queue is not None:
+            self._queue.appendleft(leader_address)
 
     def _final(self, error: ClientError) -> ClientError:
         if self.possibly_applied:

@@ -66,6 +66,13 @@ def test_rounds_begin_elsewhere_each_time() -> None:
     assert [Attempts(route, is_write=True).next() for _ in range(4)] == [A, B, C, A]
 
 
+def test_a_leader_that_was_found_meanwhile_is_asked_first() -> None:
+    """A request that had to wait before its first sending goes where others have found the leader."""
+    route, attempts = write()
+    route.leader = C
+    assert attempts.next() == C
+
+
 @pytest.mark.parametrize("address", [C, "stranger:1"])
 def test_a_redirection_is_followed_at_once_and_remembered(address: str) -> None:
     """NOT_LEADER with an address leads there next, in this request and in later ones, known or not."""
