@@ -274,6 +274,19 @@ def test_conflicts_are_skipped_by_term(
     assert terms_of(follower) == terms_of(leader)
 
 
+@pytest.mark.parametrize(
+    ("conflict_index", "conflict_term", "prev_log_index"),
+    [(2, 2, 4), (2, 3, 1), (5, 3, 4), (1, 4, 0), (3, 0, 2)],
+    ids=["shared term", "unknown term, begins lower", "unknown term, begins higher", "nothing shared", "short log"],
+)
+def test_the_next_probe_skips_what_cannot_match(conflict_index: int, conflict_term: int, prev_log_index: int) -> None:
+    """The guess is behind our last entry of the refused term if we have it, and else at the lower of both bounds."""
+    raft = make_leader(1, 2, 2, 2, 5, 5, 5)
+    say(raft, 2, refused(6, 7, conflict_index, conflict_term))
+    [probe] = appends_to(complete(raft), 2)
+    assert probe.prev_log_index == prev_log_index
+
+
 def test_a_new_leader_appends_a_noop_of_its_term() -> None:
     """So that what earlier terms left can be committed at once (§8)."""
     raft = make_leader(1, 1)
