@@ -66,7 +66,7 @@ class JsonCodec:
 
     def decode(self, data: bytes) -> Any:
         """Raises: ValueError, when something else than this codec has written the value."""
-        return json.loads(data)
+        return json.loads(data.decode())  # json alone would guess at UTF-16 and UTF-32
 
 
 class DistDict(Generic[V]):

@@ -35,7 +35,7 @@ class Unavailable(ClientError):  # noqa: N818 - the field's own word
 class OutcomeUnknown(ClientError):  # noqa: N818 - the field's own word
     """A write may or may not have happened: it was sent, and no answer came before the deadline.
 
-    It happened at most once. If it has not happened when the client's next write is applied, it never will.
+    It happened at most once, and a later write of the same client fences it (`raftd.client.session`).
     """
 
     exit_code = ExitCode.OUTCOME_UNKNOWN

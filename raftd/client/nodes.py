@@ -46,7 +46,13 @@ class Nodes:
             task = self._dialling[endpoint] = asyncio.create_task(self._dial(endpoint))
             task.add_done_callback(lambda done: self._dialled(endpoint, done))
         # Who asked may give up, by deadline or cancellation, and the dialling still serves the next one.
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # `close` has cancelled the dialling; nobody has cancelled the request, so it must not look like that.
+            if task.cancelled() and self._closed:
+                raise NotConnected("the client is closed") from None
+            raise
 
     async def close(self) -> None:
         """End all connections and wait for that."""

@@ -6,8 +6,8 @@ Two things follow, and this module is where both are kept:
 
 - A sequence may leave the unanswered ones only when the client will never send its bytes again: it has an answer, or
   its caller was told that there will be none.
-- So a write that was given up is fenced: as soon as a later write of the session is applied, a late copy of the
-  given-up one, still under way in the network or in a deposed leader's log, is refused instead of applied.
+- So a write that was given up is fenced: as soon as a command of the session is applied that began when no earlier
+  sequence was unanswered, a late copy of the given-up one, still under way somewhere, is refused instead of applied.
 """
 
 from raftd.errors import LocalProtocolError

@@ -1,0 +1,79 @@
+import asyncio
+import ssl
+
+import pytest
+
+from raftd.client import TlsError
+from raftd.client.connection import NotConnected
+from raftd.client.nodes import Nodes
+from tests.client.fake import Pki
+
+
+def test_one_connection_per_node(pki: Pki) -> None:
+    """All who ask at once, and all later, share one connection; a lost one is replaced."""
+
+    async def scenario() -> None:
+        async with pki.cluster() as cluster:
+            nodes = Nodes(pki.user.context, dead_after=5.0)
+            endpoint = cluster.endpoints[0]
+            first = await asyncio.gather(*(nodes.connection(endpoint) for _ in range(20)))
+            assert len(set(first)) == 1
+            assert await nodes.connection(endpoint) is first[0]
+            first[0].abort("for the test")
+            assert await nodes.connection(endpoint) is not first[0]
+            assert cluster.nodes[0].accepted_total == 2
+            await nodes.close()
+
+    asyncio.run(scenario())
+
+
+def test_who_gives_up_does_not_end_the_dialling(pki: Pki) -> None:
+    """Cancelling one of those who wait for a connection leaves it to the others."""
+
+    async def scenario() -> None:
+        async with pki.cluster() as cluster:
+            nodes = Nodes(pki.user.context, dead_after=5.0)
+            impatient = asyncio.create_task(nodes.connection(cluster.endpoints[0]))
+            patient = asyncio.create_task(nodes.connection(cluster.endpoints[0]))
+            await asyncio.sleep(0)
+            impatient.cancel()
+            assert (await patient).usable
+            assert cluster.nodes[0].accepted_total == 1
+            await nodes.close()
+
+    asyncio.run(scenario())
+
+
+def test_closed(pki: Pki) -> None:
+    """After close nothing is dialled, and nothing is left open, not even what was being dialled."""
+
+    async def scenario() -> None:
+        async with pki.cluster() as cluster:
+            nodes = Nodes(pki.user.context, dead_after=5.0)
+            connection = await nodes.connection(cluster.endpoints[0])
+            dialling = asyncio.create_task(nodes.connection(cluster.endpoints[1]))
+            await asyncio.sleep(0)
+            await nodes.close()
+            assert not connection.usable
+            with pytest.raises(NotConnected, match="closed"):
+                await dialling
+            with pytest.raises(NotConnected, match="closed"):
+                await nodes.connection(cluster.endpoints[0])
+
+    asyncio.run(scenario())
+
+
+def test_a_context_that_cannot_be_made() -> None:
+    """When the files cannot be used any more, that is why there is no connection."""
+
+    def make_context() -> ssl.SSLContext:
+        raise TlsError("no such key")
+
+    async def scenario() -> None:
+        nodes = Nodes(make_context, dead_after=5.0)
+        with pytest.raises(NotConnected) as caught:
+            await nodes.connection("127.0.0.1:1")
+        assert isinstance(caught.value.certificates, TlsError)
+        await nodes.close()
+
+    asyncio.run(scenario())
