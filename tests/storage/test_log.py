@@ -380,7 +380,11 @@ def test_a_closed_log_takes_nothing(open_on: OpenOn) -> None:
 
 
 class LogAgainstList(RuleBasedStateMachine):
-    """Random appends, truncations, votes, restarts and power cuts, against a list."""
+    """Random appends, truncations, votes, restarts and power cuts, against a list.
+
+    Terms are odd and greater than one: so no sector has just one bit set, which a tear could empty and recovery would
+    then rightly refuse (test_recovery.py has that case).
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -399,7 +403,7 @@ class LogAgainstList(RuleBasedStateMachine):
     @rule(
         back=st.integers(0, 3),
         sizes=st.lists(st.sampled_from([0, 1, 30, 500, 2000, 6000]), max_size=4),
-        term_step=st.integers(0, 1),
+        term_step=st.sampled_from([0, 2]),
         vote=st.sampled_from([None, NodeId(1), NodeId(2)]),
         fill=st.sampled_from([b"\0", b"x"]),
         sync=st.booleans(),
@@ -407,7 +411,7 @@ class LogAgainstList(RuleBasedStateMachine):
     def append(
         self, back: int, sizes: list[int], term_step: int, vote: NodeId | None, fill: bytes, *, sync: bool
     ) -> None:
-        term = Term(self.hard_state.current_term + (term_step or not self.hard_state.current_term))
+        term = Term(max(3, self.hard_state.current_term + term_step))
         state = HardState(term, vote) if term > self.hard_state.current_term else self.hard_state
         first = max(1, len(self.entries) + 1 - back)
         new = commands(first, term, *(fill * size for size in sizes))

@@ -94,6 +94,7 @@ def test_a_prepared_segment_is_used(filesystem: SimulatedFileSystem) -> None:
     """What was prepared costs no allocation later, unless another size is wanted."""
     directory = directory_of(filesystem)
     directory.prepare(2048)
+    assert not any("length" in change for change in filesystem.unsynced() if isinstance(change, tuple))
     directory.prepare(2048)
     calls: list[str] = []
     filesystem.before_call = lambda call: calls.append(call.name)
