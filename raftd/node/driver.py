@@ -48,6 +48,13 @@ _READIES_PER_TURN_MAX: Final = 8
 _KEPT_BATCHES_MAX: Final = 16
 
 
+class Timer(Protocol):
+    """A call that is due at some time."""
+
+    def cancel(self) -> None:
+        """Do not make it."""
+
+
 class Scheduler(Protocol):
     """The part of an event loop that the driver uses; any asyncio loop is one, and so is a simulator's."""
 
@@ -57,7 +64,7 @@ class Scheduler(Protocol):
     def call_soon(self, callback: Callable[[], None], /) -> object:
         """Run `callback` in the loop's next pass."""
 
-    def call_at(self, when: float, callback: Callable[[], None], /) -> asyncio.TimerHandle:
+    def call_at(self, when: float, callback: Callable[[], None], /) -> Timer:
         """Run `callback` at `when`, by `time`."""
 
 
@@ -88,6 +95,7 @@ class Driver:
         network: Network,
         scheduler: Scheduler,
         tick_seconds: float,
+        session_clock: SessionClock | None = None,
     ) -> None:
         self.raft = raft
         self._machine = machine
@@ -97,14 +105,14 @@ class Driver:
         self._scheduler = scheduler
         self._tick_seconds = tick_seconds
         self._gateway: Gateway | None = None
-        self._clock = SessionClock()
+        self._clock = session_clock or SessionClock()
         self._server_stamp = Stamp("")
         self._batches: dict[BatchKey, bytes] = {}
         self._storing: deque[Ready] = deque()
         self._turn_due = False
         self._idle: asyncio.Future[None] | None = None
         self._next_tick = 0.0
-        self._tick_timer: asyncio.TimerHandle | None = None
+        self._tick_timer: Timer | None = None
         self._last_leadership: tuple[Role, Term, NodeId | None] = (raft.role, raft.current_term, raft.leader_id)
         self._on_leadership: Callable[[Role, Term, NodeId | None], None] | None = None
         self.loop_lag_seconds = 0.0

@@ -81,6 +81,7 @@ class Gateway:
         client_addresses: Mapping[NodeId, str],
         wake: Callable[[], None],
         limits: GatewayLimits,
+        wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """`client_addresses` tells clients where leaders are; `wake` makes the driver take its next turn."""
         self._leadership = leadership
@@ -91,6 +92,7 @@ class Gateway:
         self._client_addresses = client_addresses
         self._wake = wake
         self._limits = limits
+        self._wall_clock_ns = wall_clock_ns
         self.is_draining = False
         """Whether the node is going down: nothing new is accepted."""
 
@@ -158,7 +160,7 @@ class Gateway:
         refusal = self._admit(connection)
         if refusal is None:
             # The stamp is for people; a clock that jumps does no harm.
-            stamp = connection.stamp.at(time.time_ns() // 1_000_000)
+            stamp = connection.stamp.at(self._wall_clock_ns() // 1_000_000)
             self._requests.queue_write(connection, request_id, stamp + payload[BODY_OFFSET:])
         return refusal
 

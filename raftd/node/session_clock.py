@@ -14,9 +14,10 @@ class SessionClock:
     What was measured and not proposed when leadership ends is forgotten: sessions may live longer, never shorter.
     """
 
-    __slots__ = ("_counted_until", "_term")
+    __slots__ = ("_counted_until", "_interval_seconds", "_term")
 
-    def __init__(self) -> None:
+    def __init__(self, interval_seconds: float = ADVANCE_INTERVAL_SECONDS) -> None:
+        self._interval_seconds = interval_seconds
         self._term = NO_TERM
         self._counted_until = 0.0
 
@@ -32,7 +33,7 @@ class SessionClock:
             self._term = leading_term
             self._counted_until = now
         elapsed = now - self._counted_until
-        if elapsed < ADVANCE_INTERVAL_SECONDS:
+        if elapsed < self._interval_seconds:
             return 0
         self._counted_until = now
         return int(elapsed * 1000)
