@@ -1,11 +1,10 @@
-"""Settings: `raftd.yaml` and `raftctl.yaml`, read into frozen dataclasses, every mistake at once and with its place."""
+"""Settings: `raftd.yaml`, read into frozen dataclasses, every mistake at once and with its place."""
 
-from raftd.settings.load import load, load_client
-from raftd.settings.model import ClientSettings, NodeSettings, Settings, TlsFiles
-from raftd.settings.render import render, render_client
+from raftd.settings.load import load
+from raftd.settings.model import NodeSettings, Settings, TlsFiles
+from raftd.settings.render import render
 from raftd.settings.schema import (
     AccessLine,
-    ClientDocument,
     Cluster,
     Document,
     Limits,
@@ -22,8 +21,6 @@ from raftd.wire.address import Address, parse_address
 __all__ = [
     "AccessLine",
     "Address",
-    "ClientDocument",
-    "ClientSettings",
     "Cluster",
     "Document",
     "Limits",
@@ -38,8 +35,6 @@ __all__ = [
     "TlsFiles",
     "TlsTemplate",
     "load",
-    "load_client",
     "parse_address",
     "render",
-    "render_client",
 ]

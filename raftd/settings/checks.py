@@ -5,11 +5,11 @@ Each check looks at what could be read, so that one broken value hides no mistak
 
 from collections.abc import Iterator
 
-from raftd.settings.kinds import show_duration
 from raftd.settings.reader import Reading
 from raftd.settings.report import Place
 from raftd.settings.schema import Timing
 from raftd.wire.address import Address
+from raftd.wire.duration import show_duration
 
 PORT_NAMES = ("client", "peer", "http")
 

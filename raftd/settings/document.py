@@ -11,7 +11,7 @@ import yaml
 
 from raftd.errors import SettingsError
 from raftd.settings.kinds import Scalar
-from raftd.settings.report import Place, Report
+from raftd.settings.report import LINE_END, Place, Report
 
 FILE_BYTES_MAX = 1 << 20
 DEPTH_MAX = 20
@@ -118,9 +118,9 @@ def _place_of(text: str, position: int) -> Place:
 
 
 def _syntax_message(error: yaml.MarkedYAMLError, text: str, place: Place) -> str:
-    lines = text.split("\n")
+    lines = LINE_END.split(text)
     line = lines[place.line] if place.line < len(lines) else ""
-    above = lines[place.line - 1] if place.line else ""
+    above = lines[place.line - 1] if 0 < place.line <= len(lines) else ""
     problem = (error.problem or "").strip()
     if "\\t" in problem or "\t" in line[: place.column + 1]:
         return "not valid YAML: a tab; indent with spaces"

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from raftd.wire.address import Address, AddressError, parse_address
+from raftd.wire.duration import DurationError, parse_duration, show_duration
 from raftd.wire.identity import CLUSTER_NAME, NODE_ID_MAX, USER_NAME
 
 T = TypeVar("T")
 
 PLACEHOLDER = "{node}"
-
-_DURATION = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,9}))?\s?(ms|s|m|h|d)", re.ASCII)
-_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 _SIZE = re.compile(r"([0-9]{1,15})\s?(B|KiB|MiB|GiB)", re.ASCII)
 _DECIMAL_SIZE = re.compile(r"([0-9]{1,15})\s?([kKmMgG])[bB]?", re.ASCII)
@@ -128,24 +126,10 @@ def duration(low: str, high: str) -> Kind[float]:
 
 def duration_milliseconds(text: str) -> int:
     """The whole milliseconds of a duration such as `250ms`, `1.5s` or `7d`. Raises: Misfit."""
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise Misfit("is not a duration: a number and one of the units ms, s, m, h, d, such as 250ms")
-    whole, fraction, unit = match.groups(default="")
-    scale: int = 10 ** len(fraction)
-    milliseconds, rest = divmod(int(whole + fraction) * _MILLISECONDS[unit], scale)
-    if rest:
-        raise Misfit("is finer than a millisecond")
-    return milliseconds
-
-
-def show_duration(seconds: float) -> str:
-    """A duration in the largest unit that gives a whole number."""
-    milliseconds = round(seconds * 1000)
-    if milliseconds == 0:
-        return "0s"
-    unit = next(unit for unit in ("d", "h", "m", "s", "ms") if milliseconds % _MILLISECONDS[unit] == 0)
-    return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
+    try:
+        return parse_duration(text)
+    except DurationError as error:
+        raise Misfit(str(error)) from None
 
 
 def size(low: str, high: str) -> Kind[int]:

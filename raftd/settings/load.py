@@ -1,13 +1,13 @@
-"""Reading `raftd.yaml` and `raftctl.yaml`."""
+"""Reading `raftd.yaml`."""
 
 from pathlib import Path
 
 from raftd.errors import InvariantViolation
 from raftd.settings.checks import check
 from raftd.settings.document import read_document
-from raftd.settings.model import ClientSettings, Settings
+from raftd.settings.model import Settings
 from raftd.settings.reader import read
-from raftd.settings.schema import ClientDocument, Document
+from raftd.settings.schema import Document
 
 
 def load(path: Path) -> Settings:
@@ -25,17 +25,3 @@ def load(path: Path) -> Settings:
     if document is None:
         raise InvariantViolation(f"{path} could not be read, and yet no problem was noted")
     return Settings(path.absolute(), document, report.warnings)
-
-
-def load_client(path: Path) -> ClientSettings:
-    """Read a `raftctl.yaml`.
-
-    Raises:
-        SettingsError: with everything that is wrong, each with its place and line.
-    """
-    node, report = read_document(path)
-    document, _ = read(ClientDocument, node, report)
-    report.raise_problems()
-    if document is None:
-        raise InvariantViolation(f"{path} could not be read, and yet no problem was noted")
-    return ClientSettings.of(document, path.absolute().parent)

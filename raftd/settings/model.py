@@ -1,4 +1,4 @@
-"""The settings as the rest of raftd sees them: the whole file, one node's view of it, and `raftctl`'s."""
+"""The settings as the rest of raftd sees them: the whole file, and one node's view of it."""
 
 import hashlib
 import json
@@ -10,7 +10,6 @@ from raftd.kv.access import AccessRules, Grant
 from raftd.settings.kinds import PLACEHOLDER
 from raftd.settings.schema import (
     AccessLine,
-    ClientDocument,
     Cluster,
     Document,
     Limits,
@@ -145,30 +144,6 @@ class Settings:
 
     def _path(self, template: str, node_id: int) -> Path:
         return self.path.parent / template.replace(PLACEHOLDER, str(node_id))
-
-
-@dataclass(frozen=True, slots=True)
-class ClientSettings:
-    """A `raftctl.yaml` without mistakes; what it does not give is None or empty, for flags and environment to fill."""
-
-    endpoints: tuple[Address, ...] = ()
-    cacert: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
-    timeout_seconds: float = 5.0
-    cluster: str | None = None
-
-    @classmethod
-    def of(cls, document: ClientDocument, directory: Path) -> "ClientSettings":
-        """The settings that `document`, found in `directory`, stands for."""
-        return cls(
-            endpoints=document.endpoints,
-            cacert=directory / document.cacert if document.cacert else None,
-            cert=directory / document.cert if document.cert else None,
-            key=directory / document.key if document.key else None,
-            timeout_seconds=document.timeout_seconds,
-            cluster=document.cluster,
-        )
 
 
 def _plain(value: object) -> object:

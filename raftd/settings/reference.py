@@ -6,7 +6,7 @@ from typing import Any, assert_never
 
 from raftd.settings import schema
 from raftd.settings.kinds import Kind
-from raftd.settings.schema import ClientDocument, Document
+from raftd.settings.schema import Document
 
 _HEAD = """\
 # Settings
@@ -29,11 +29,8 @@ def reference() -> str:
     """The whole of `docs/settings.md`."""
     return (
         _HEAD
-        + "## raftd.yaml\n\n"
         + "\n".join(_table(Document))
-        + "\n\n## raftctl.yaml\n\nFlags stand over the environment (`RAFTCTL_…`), and both over this file.\n\n"
-        + "\n".join(_table(ClientDocument))
-        + "\n"
+        + "\n\nThe client's file, `raftctl.yaml`, is described in [client.md](client.md).\n"
     )
 
 

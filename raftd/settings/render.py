@@ -10,7 +10,7 @@ import yaml
 from raftd.settings import schema
 from raftd.settings.document import resolved
 from raftd.settings.kinds import Kind, Misfit
-from raftd.settings.schema import ClientDocument, Document
+from raftd.settings.schema import Document
 
 COMMENT_CHARACTERS_MAX = 100
 INDENT = "  "
@@ -24,12 +24,6 @@ def render(document: Document) -> str:
     lines = ["# One file for all nodes of the cluster; raftd run --node N picks its own. See docs/settings.md."]
     lines += _mapping(document, "", is_commented=True)
     return "\n".join(lines) + "\n"
-
-
-def render_client(document: ClientDocument) -> str:
-    """The text of a `raftctl.yaml`; what has its default is left out."""
-    lines = list(_mapping(document, "", is_commented=False))
-    return "\n".join(["# Where raftctl finds the cluster, and as whom it goes there.", *lines]) + "\n"
 
 
 def _mapping(instance: Any, indent: str, *, is_commented: bool) -> Iterator[str]:

@@ -12,7 +12,7 @@ PROBLEMS_SHOWN_MAX = 50
 LINE_CHARACTERS_MAX = 120
 
 # What YAML takes for the end of a line (YAML 1.1 §5.4); str.splitlines() takes more.
-_LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+LINE_END = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,7 +36,7 @@ class Report:
 
     def __init__(self, path: Path, text: str) -> None:
         self._path = path
-        self._lines = _LINE_END.split(text)
+        self._lines = LINE_END.split(text)
         self._problems: dict[tuple[Place, str], None] = {}
         self._warnings: dict[tuple[Place, str], None] = {}
 

@@ -200,7 +200,7 @@ class Limits:
         Key(
             "requests_in_flight",
             kinds.integer(1, 65_536),
-            "Unanswered requests of one connection; beyond, it is not read from until answers left.",
+            "Unanswered requests of one connection; a further one is refused as OVERLOADED.",
         ),
     ] = 1024
     pending_bytes_max: Annotated[
@@ -208,20 +208,12 @@ class Limits:
         Key(
             "pending_bytes",
             kinds.size("1MiB", "16GiB"),
-            "Writes of all clients that await their commit; beyond, further ones are refused as busy.",
+            "Writes of all clients that await their commit; beyond, further ones are refused as OVERLOADED.",
         ),
     ] = 64 << 20
     segment_bytes: Annotated[
         int, Key("segment_size", kinds.size("4MiB", "1GiB"), "One file of the write-ahead log; it is preallocated.")
     ] = 64 << 20
-    session_ttl_seconds: Annotated[
-        float,
-        Key(
-            "session_ttl",
-            kinds.duration("10s", "30d"),
-            "The longest silence after which a client's session may still be remembered; clients may ask for less.",
-        ),
-    ] = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,27 +263,6 @@ class Document:
     log: Annotated[Log, Section("log", "What a node says of itself.")] = Log()
     limits: Annotated[Limits, Section("limits", "Bounds of one node.")] = Limits()
     shutdown: Annotated[Shutdown, Section("shutdown", "How a node stops.")] = Shutdown()
-
-
-@dataclass(frozen=True, slots=True)
-class ClientDocument:
-    """The whole of `raftctl.yaml`. Everything may be given by flag or environment instead."""
-
-    endpoints: Annotated[
-        tuple[Address, ...], Words("endpoints", kinds.address(CLIENT_PORT), "Nodes to ask, in any order.", 1, 100)
-    ] = ()
-    cacert: Annotated[
-        str | None, Key("cacert", kinds.path(has_placeholder=False), "The client authority's certificate (PEM).")
-    ] = None
-    cert: Annotated[str | None, Key("cert", kinds.path(has_placeholder=False), "The user's certificate (PEM).")] = None
-    key: Annotated[str | None, Key("key", kinds.path(has_placeholder=False), "Its private key (PEM).")] = None
-    timeout_seconds: Annotated[
-        float, Key("timeout", kinds.duration("1ms", "1d"), "How long a command may take in all.")
-    ] = 5.0
-    cluster: Annotated[
-        str | None,
-        Key("cluster", kinds.cluster_name(), "The cluster that the nodes must be of; any when not given."),
-    ] = None
 
 
 def specifications(owner: type[Any]) -> dict[str, Specification]:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from raftd.client import ClientConfig, ConfigurationError
-from raftd.client.config import parse_endpoint
+from raftd.client.config import DEFAULT_TIMEOUT_SECONDS, PartialConfig, parse_endpoint
 
 GOOD = "endpoints: [n1:7400, '[::1]:7401', n3]\ncacert: ca.crt\ncert: /etc/x.crt\nkey: sub/x.key\n"
 
@@ -24,7 +24,8 @@ def test_what_is_in_the_file(tmp_path: Path) -> None:
         tmp_path / "sub/x.key",
     )
     assert config.timeout == 5.0
-    assert load(tmp_path, GOOD + "timeout: 3\n").timeout == 3.0
+    assert load(tmp_path, GOOD + "timeout: 3s\n").timeout == 3.0
+    assert load(tmp_path, GOOD + "timeout: 250ms\n").timeout == 0.25
 
 
 @pytest.mark.parametrize(
@@ -45,12 +46,18 @@ def test_what_is_in_the_file(tmp_path: Path) -> None:
         (GOOD.replace("n3", "n1"), "same node twice"),
         (GOOD.replace("n3", "n3:0"), "port"),
         (GOOD.replace("n3", "'::1'"), "brackets"),
-        (GOOD + "timeout: 0", "timeout must be"),
-        (GOOD + "timeout: -1", "timeout must be"),
-        (GOOD + "timeout: .nan", "timeout must be"),
-        (GOOD + "timeout: .inf", "timeout must be"),
-        (GOOD + "timeout: yes", "timeout must be"),
-        (GOOD + "timeout: soon", "timeout must be"),
+        (GOOD + "timeout: 0s", "timeout must be more than 0"),
+        (GOOD + "timeout: -1s", "is not a duration"),
+        (GOOD + "timeout: 5", "no unit; write it with one, such as 5s"),
+        (GOOD + "timeout: 1:30", "timeout has no unit"),
+        (GOOD + "timeout: .nan", "timeout has no unit"),
+        (GOOD + "timeout: yes", "timeout must be a duration"),
+        (GOOD + "timeout:", "timeout must be a duration"),
+        (GOOD + "timeout: soon", "is not a duration"),
+        (GOOD.replace("cert: /etc/x.crt\nkey: sub/x.key\n", ""), "cert and key are missing"),
+        (GOOD.replace("ca.crt", "~nobody-of-this-name/ca.crt"), "whose home directory"),
+        ("[" * 20000, "nests too deeply"),
+        ("#" * (65 << 10), "is over 64 KiB"),
         (GOOD + "? [a, b]\n: c", "hashable|unknown key"),
     ],
 )
@@ -98,3 +105,25 @@ def test_no_endpoints(endpoint: str) -> None:
     """What is not host:port is refused, and quoted."""
     with pytest.raises(ConfigurationError, match="endpoint "):
         parse_endpoint(endpoint)
+
+
+def test_a_file_may_leave_out_what_another_source_says(tmp_path: Path) -> None:
+    """A file for everybody and a personal certificate come together, and the source in front counts."""
+    path = tmp_path / "raftctl.yaml"
+    path.write_text("endpoints: [n1]\ncacert: ca.crt\ntimeout: 2s\n")
+    shared = PartialConfig.load(path)
+    assert shared.missing == ("cert", "key")
+    personal = PartialConfig(cert=Path("me.crt"), key=Path("me.key"), timeout=0.5)
+    config = personal.over(shared).complete()
+    assert config.endpoints == ("n1:7400",)
+    assert (config.tls.cacert, config.tls.cert, config.tls.key) == (tmp_path / "ca.crt", Path("me.crt"), Path("me.key"))
+    assert config.timeout == 0.5
+    assert shared.over(personal).timeout == 2.0
+
+
+def test_completing_names_what_is_missing() -> None:
+    """Nothing is guessed but the timeout."""
+    with pytest.raises(ConfigurationError, match="not known: endpoints, cacert, cert, key"):
+        PartialConfig().complete()
+    path = Path("x")
+    assert PartialConfig(("n1:7400",), path, path, path).complete().timeout == DEFAULT_TIMEOUT_SECONDS

@@ -42,13 +42,6 @@ def test_any_scalar_is_read_or_refused(kind: Kind[Any], text: str) -> None:
         assert kind.read(Scalar(shown, yaml_type)) == value
 
 
-@given(st.integers(0, 10**12))
-def test_a_duration_survives_being_shown(milliseconds: int) -> None:
-    """Every whole number of milliseconds has a text, which means the same."""
-    text = kinds.show_duration(milliseconds / 1000)
-    assert kinds.duration_milliseconds(text) == milliseconds
-
-
 @given(st.integers(0, 10**15 - 1))
 def test_a_size_survives_being_shown(value: int) -> None:
     """Every number of bytes has a text, which means the same."""

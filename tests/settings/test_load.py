@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raftd.errors import ExitCode, SettingsError
-from raftd.settings import Address, Settings, load, load_client
+from raftd.settings import Address, Settings, load
 
 BROKEN = """\
 cluster:
@@ -71,30 +71,16 @@ def test_everything_wrong_is_said_at_once_in_order_and_at_its_place(
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     """So is a directory, and both name the path."""
     for path in (tmp_path / "none.yaml", tmp_path):
-        for loader in (load, load_client):
-            with pytest.raises(SettingsError) as caught:
-                loader(path)
-            assert str(caught.value).startswith(f"{path}: cannot be read: ")
-            assert "\n" not in str(caught.value)
+        with pytest.raises(SettingsError) as caught:
+            load(path)
+        assert str(caught.value).startswith(f"{path}: cannot be read: ")
+        assert "\n" not in str(caught.value)
 
 
-def test_a_client_file_is_read_by_the_same_rules(tmp_path: Path) -> None:
-    """Endpoints get the default port, paths the file's directory."""
-    path = tmp_path / "raftctl.yaml"
-    path.write_text('endpoints: [n1, "[::1]:7500"]\ncacert: pki/client-ca.crt\ncert: /c.crt\nkey: c.key\ntimeout: 2s\n')
-    loaded = load_client(path)
-    assert loaded.endpoints == (Address("n1", 7400), Address("::1", 7500))
-    assert loaded.cacert == tmp_path / "pki/client-ca.crt"
-    assert loaded.cert == Path("/c.crt")
-    assert loaded.timeout_seconds == 2.0
-    assert loaded.cluster is None
-    path.write_text("endpoint: [n1]\ntimeout: 5\n")
-    with pytest.raises(SettingsError) as caught:
-        load_client(path)
-    assert [problem.split("\n")[0].split(": ", 1)[1] for problem in caught.value.problems] == [
-        'unknown key "endpoint"; did you mean "endpoints"?',
-        'timeout "5" has no unit; write it with one of ms, s, m, h, d, such as 5s',
-    ]
+def test_lines_are_counted_as_yaml_counts_them(problems_of: Callable[[str], list[str]]) -> None:
+    """NEL and the Unicode line separator end a line too, so a mistake can be on a line that a line feed alone does not make."""
+    (problem,) = problems_of("a: b\x85c: d\u2028e: [")
+    assert problem.startswith("raftd.yaml:3:")
 
 
 @settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,7 +1,6 @@
 import dataclasses
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,14 +8,11 @@ from hypothesis import strategies as st
 from raftd.settings import (
     AccessLine,
     Address,
-    ClientDocument,
     Listen,
     Log,
     Settings,
     Timing,
-    load_client,
     render,
-    render_client,
 )
 
 names = st.sampled_from(["admin", "no", "on", "7", "1.5", "1e5", "null", "a@b", "app-*", "*", "y", "0x1", "true"])
@@ -59,15 +55,3 @@ def test_the_rendered_file_says_what_its_parts_are(valid: str, load_text: Callab
     assert max(map(len, lines)) <= 120
     assert "    certificate: pki/node-{node}.peer.crt\n" in text
     assert "timing" not in text
-
-
-def test_a_client_file_is_read_back_the_same(tmp_path: Path) -> None:
-    """With an IPv6 endpoint, which needs quotes."""
-    path = tmp_path / "raftctl.yaml"
-    path.write_text(
-        render_client(ClientDocument((Address("::1", 7400), Address("n1", 1)), "a b", "no", "/k", 1.5, "c"))
-    )
-    loaded = load_client(path)
-    assert loaded.endpoints == (Address("::1", 7400), Address("n1", 1))
-    assert (loaded.cacert, loaded.cert, loaded.key) == (tmp_path / "a b", tmp_path / "no", Path("/k"))
-    assert (loaded.timeout_seconds, loaded.cluster) == (1.5, "c")

@@ -9,7 +9,6 @@ from raftd.settings.kinds import Scalar
 
 OWNERS = [
     schema.Document,
-    schema.ClientDocument,
     schema.Cluster,
     schema.Node,
     schema.Listen,
