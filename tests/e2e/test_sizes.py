@@ -29,10 +29,11 @@ def test_a_cluster_of_any_size_takes_writes_exactly_while_it_has_a_majority(
         spare = (size - 1) // 2
         async with cluster.client() as client:
             await client.put("key", "of all")
-            cluster.kill(*(node.id for node in followers[:spare])) if spare else None
+            for follower in followers[:spare]:
+                follower.kill()
             assert (await client.put("key", "of a majority")).version == 2
             if size > 1:
-                cluster.kill(followers[spare].id)
+                followers[spare].kill()
                 await check_nothing_is_acknowledged(cluster)
                 await cluster.start(followers[spare].id)
             assert (await client.put("key", "of a majority again")).version == 3
@@ -45,10 +46,9 @@ def test_a_cluster_of_any_size_takes_writes_exactly_while_it_has_a_majority(
 
 async def check_nothing_is_acknowledged(cluster: Cluster) -> None:
     """Neither writes nor linearizable reads have an answer; reads that may be stale do."""
-    async with cluster.client(timeout=1.5) as client:
-        for number in range(2):
-            with pytest.raises((Unavailable, OutcomeUnknown)):
-                await client.put(f"minority-{number}", "must not be acknowledged")
+    async with cluster.client(timeout=1.0) as client:
+        with pytest.raises((Unavailable, OutcomeUnknown)):
+            await client.put("minority", "must not be acknowledged")
         with pytest.raises(Unavailable):
             await client.get("key")
         stale = await client.get("key", stale=True)
