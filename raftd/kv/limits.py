@@ -33,6 +33,8 @@ class Limits:
     """A session's sequence may be less than this far above its lowest unanswered one."""
     answer_bytes_max: int = 256 << 20
     """Remembered answers of all sessions together. Beyond it a session may remember one answer, and no second."""
+    advance_ms_max: int = 20_000
+    """One ADVANCE_CLOCK moves the clock by at most this much; whatever more passed is forgotten."""
     ttl_ms_min: int = 10_000
     """A shorter time to live that a client asks for becomes this one."""
     ttl_ms_max: int = 24 * 3_600_000

@@ -11,7 +11,11 @@ A session remembers its answers from its first unanswered sequence on. What the 
 applied at most once, however its copies are reordered.
 
 The clock is the cluster's, in milliseconds. It moves by logged entries only, and sessions expire only then: nodes
-agree. Deadlines are kept in a heap that is mended lazily: one item a session, with a deadline that may be too early by
+agree. Between two of those entries it stands still, so a command that comes at the end of such an interval looks as old
+as the interval. A session is therefore given one more interval, `advance_ms_max`, and no single entry moves the clock
+further than that: a session lives for its time to live after its last command, and up to two intervals longer.
+
+Deadlines are kept in a heap that is mended lazily: one item a session, with a deadline that may be too early by
 now, since commands make sessions live longer all the time. An item that comes up too early goes back with the true
 deadline. So a command costs nothing here, and a session is looked at once per time to live. No result depends on the
 heap's inner order.
@@ -42,14 +46,11 @@ class Session:
     def __init__(self, user: bytes, ttl_ms: int, last_active_ms: int) -> None:
         self.user = user
         self.ttl_ms = ttl_ms
+        """As granted, without the interval that the table adds."""
         self.last_active_ms = last_active_ms
+        """What the clock showed at the last command."""
         self.first_unanswered = 1
         self.answers: dict[int, bytes] = {}
-
-    @property
-    def deadline_ms(self) -> int:
-        """The session is over as soon as the cluster's clock shows this."""
-        return self.last_active_ms + self.ttl_ms
 
 
 class SessionTable:
@@ -82,7 +83,7 @@ class SessionTable:
             return None
         granted_ms = max(limits.ttl_ms_min, min(ttl_ms or limits.ttl_ms_default, limits.ttl_ms_max))
         session = self._sessions[session_id] = Session(user, granted_ms, self.clock_ms)
-        heapq.heappush(self._deadlines, (session.deadline_ms, session_id))
+        heapq.heappush(self._deadlines, (self._deadline_ms(session), session_id))
         return session
 
     def touch(self, session_id: SessionId, user: bytes, first_unanswered: int) -> Session | None:
@@ -127,24 +128,29 @@ class SessionTable:
         self._remove(session_id, session)
         # A closed session's item stays in the heap until it comes up, and a client may open and close all day long.
         if len(self._deadlines) > 2 * len(self._sessions) + _HEAP_SLACK:
-            self._deadlines = [(left.deadline_ms, left_id) for left_id, left in self._sessions.items()]
+            self._deadlines = [(self._deadline_ms(left), left_id) for left_id, left in self._sessions.items()]
             heapq.heapify(self._deadlines)
         return True
 
     def advance_clock(self, elapsed_ms: int) -> None:
-        """Move the clock, and forget every session whose deadline has come."""
+        """Move the clock, by `advance_ms_max` at most, and forget every session whose deadline has come."""
+        elapsed_ms = min(elapsed_ms, self._limits.advance_ms_max)
         clock_ms = self.clock_ms = min(self.clock_ms + elapsed_ms, CLOCK_MS_MAX)
         deadlines = self._deadlines
         while deadlines and deadlines[0][0] <= clock_ms:
             session_id = deadlines[0][1]
             session = self._sessions.get(session_id)
-            if session is not None and session.deadline_ms > clock_ms:
-                heapq.heapreplace(deadlines, (session.deadline_ms, session_id))
+            if session is not None and (deadline_ms := self._deadline_ms(session)) > clock_ms:
+                heapq.heapreplace(deadlines, (deadline_ms, session_id))
                 continue
             heapq.heappop(deadlines)
             if session is not None:
                 self._remove(session_id, session)
                 self.expired_total += 1
+
+    def _deadline_ms(self, session: Session) -> int:
+        """The session is over as soon as the cluster's clock shows this."""
+        return session.last_active_ms + session.ttl_ms + self._limits.advance_ms_max
 
     def _forget_below(self, session: Session, first_unanswered: int) -> None:
         answers = session.answers

@@ -5,7 +5,7 @@ from typing import Final
 from raftd.consensus.types import NO_TERM, Term
 
 ADVANCE_INTERVAL_SECONDS: Final = 10.0
-"""A session lives longer than its time to live by up to this much, and by each change of leader's length."""
+"""How often; well below `raftd.kv.limits.Limits.advance_ms_max`, of which whatever exceeds it is forgotten."""
 
 
 class SessionClock:

@@ -176,18 +176,19 @@ def test_too_many_in_flight_is_not_remembered() -> None:
 
 def test_sessions_expire_by_logged_time_only() -> None:
     """However many entries are applied, only ADVANCE_CLOCK makes a session expire (pitfall 25)."""
-    driver = Driver(Limits(ttl_ms_min=10))
+    driver = Driver(Limits(ttl_ms_min=10, advance_ms_max=9))
     idle, busy = driver.open(10), driver.open(10)
     for number in range(1, 100):
         driver.ask(commands.put(busy, number, number, b"k", b""))
         driver.machine.skip(LogIndex(driver.machine.last_applied + 1))
     assert driver.machine.session_count == 2
     driver.advance_clock(9)
+    driver.advance_clock(9)
     assert driver.ask(commands.keep_alive(busy)).outcome is Outcome.OK
     driver.advance_clock(1)
     assert driver.ask(commands.keep_alive(idle)).outcome is Outcome.SESSION_EXPIRED
     assert driver.ask(commands.keep_alive(busy)).outcome is Outcome.OK
-    assert (driver.machine.clock_ms, driver.machine.sessions_expired_total) == (10, 1)
+    assert (driver.machine.clock_ms, driver.machine.sessions_expired_total) == (19, 1)
 
 
 def test_an_expired_session_never_applies_a_retry() -> None:
@@ -195,7 +196,9 @@ def test_an_expired_session_never_applies_a_retry() -> None:
     driver = driver_with_session()
     write = commands.put(ONE, 1, 1, b"k", b"v")
     driver.ask(write)
-    driver.advance_clock(Limits().ttl_ms_default)
+    limits = Limits()
+    for _ in range(limits.ttl_ms_default // limits.advance_ms_max + 1):
+        driver.advance_clock(limits.advance_ms_max)
     assert driver.ask(write).outcome is Outcome.SESSION_EXPIRED
     assert driver.machine.revision == 1
 
@@ -292,7 +295,9 @@ class AgainstPlainDicts(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        limits = Limits(in_flight_max=IN_FLIGHT_MAX, ttl_ms_min=10, ttl_ms_max=100, ttl_ms_default=50)
+        limits = Limits(
+            in_flight_max=IN_FLIGHT_MAX, ttl_ms_min=10, ttl_ms_max=100, ttl_ms_default=50, advance_ms_max=20
+        )
         self.driver = Driver(limits)
         self.twin = Driver(limits)
         self.keys: dict[bytes, tuple[int, int, int, int, bytes]] = {}
@@ -334,9 +339,9 @@ class AgainstPlainDicts(RuleBasedStateMachine):
     @rule(elapsed_ms=st.integers(0, 40))
     def advance_clock(self, elapsed_ms: int) -> None:
         assert self.send(commands.advance_clock(elapsed_ms), "") == self.without_body(Outcome.OK)
-        self.clock_ms += elapsed_ms
+        self.clock_ms += min(elapsed_ms, 20)
         for session in self.sessions:
-            session.alive = session.alive and session.last_active_ms + session.ttl_ms > self.clock_ms
+            session.alive = session.alive and session.last_active_ms + session.ttl_ms + 20 > self.clock_ms
 
     @rule(session=opened)
     def acknowledge(self, session: ModelSession) -> None:

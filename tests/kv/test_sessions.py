@@ -19,6 +19,13 @@ def table_with_session(limits: Limits | None = None, ttl_ms: int = 0) -> tuple[S
     return table, session
 
 
+def expire_all(table: SessionTable) -> None:
+    """Let as much time pass as a session of the default time to live can last."""
+    limits = Limits()
+    for _ in range(limits.ttl_ms_default // limits.advance_ms_max + 1):
+        table.advance_clock(limits.advance_ms_max)
+
+
 def test_the_time_to_live_is_brought_into_bounds() -> None:
     """0 asks for the default; too short and too long become the nearest that is allowed."""
     limits = Limits(ttl_ms_min=10, ttl_ms_max=100, ttl_ms_default=50)
@@ -28,20 +35,42 @@ def test_the_time_to_live_is_brought_into_bounds() -> None:
 
 
 def test_a_session_expires_exactly_at_its_deadline() -> None:
-    """It is there one millisecond before, and gone then; being active starts its time anew."""
-    table, _ = table_with_session(Limits(ttl_ms_min=10), 10)
-    table.advance_clock(9)
+    """One interval more than its time to live after its last command, not a millisecond earlier or later."""
+    table, _ = table_with_session(Limits(ttl_ms_min=10, advance_ms_max=7), 10)
+    for elapsed_ms in (7, 7, 2):
+        table.advance_clock(elapsed_ms)
     assert table.touch(ONE, ALICE, 0) is not None
-    table.advance_clock(9)
+    for elapsed_ms in (7, 7, 2):
+        table.advance_clock(elapsed_ms)
     assert len(table) == 1
     table.advance_clock(1)
     assert (len(table), table.expired_total) == (0, 1)
     assert table.touch(ONE, ALICE, 0) is None
 
 
+def test_a_session_lives_for_all_of_its_time_after_a_command_late_in_an_interval() -> None:
+    """The clock stands still between its entries, so a command may be an interval younger than it looks."""
+    limits = Limits(ttl_ms_min=10, advance_ms_max=10)
+    table, _ = table_with_session(limits, 10)
+    # Really 9 ms after the clock's last entry, which it cannot know.
+    assert table.touch(ONE, ALICE, 0) is not None
+    table.advance_clock(10)
+    assert len(table) == 1  # 1 ms after its command
+    table.advance_clock(10)
+    assert len(table) == 0  # 11 ms after
+
+
+def test_one_entry_moves_the_clock_by_an_interval_at_most() -> None:
+    """A leader that was stopped for an hour does not end sessions whose owners could not reach it."""
+    table, _ = table_with_session(Limits(ttl_ms_min=10, advance_ms_max=10), 10)
+    table.advance_clock(3_600_000)
+    assert (table.clock_ms, len(table)) == (10, 1)
+
+
 def test_what_others_do_is_not_activity() -> None:
     """Another user's command neither finds the session nor makes it live longer."""
-    table, session = table_with_session(Limits(ttl_ms_min=10), 10)
+    table, session = table_with_session(Limits(ttl_ms_min=10, advance_ms_max=5), 10)
+    table.advance_clock(5)
     table.advance_clock(5)
     assert table.touch(ONE, BOB, 9) is None
     assert not table.close(ONE, BOB)
@@ -104,7 +133,7 @@ def test_remembered_bytes_are_given_back() -> None:
     again = table.open(SessionId(2), ALICE, 0)
     assert again is not None
     table.remember(again, 1, bytes(10))
-    table.advance_clock(CLOCK_MS_MAX)
+    expire_all(table)
     assert (len(table), table.answer_bytes) == (0, 0)
 
 
@@ -121,7 +150,7 @@ def test_sessions_are_bounded() -> None:
 
 def test_the_clock_stops_at_its_bound() -> None:
     """The clock always fits into 64 bits."""
-    table = SessionTable(Limits())
+    table = SessionTable(Limits(advance_ms_max=CLOCK_MS_MAX))
     for _ in range(3):
         table.advance_clock(CLOCK_MS_MAX - 5)
     assert table.clock_ms == CLOCK_MS_MAX
@@ -137,13 +166,13 @@ def test_the_heap_is_bounded_and_left_alone_by_commands() -> None:
         table.open(SessionId(number), ALICE, 0)
         table.close(SessionId(number), ALICE)
     assert len(table._deadlines) < 100
-    table.advance_clock(Limits().ttl_ms_default)
+    expire_all(table)
     assert (len(table), table.expired_total, table._deadlines) == (0, 1, [])
 
 
 def test_a_rebuilt_heap_is_in_order() -> None:
     """After many sessions were closed, the rest still expire each at its own deadline, whichever was opened first."""
-    table = SessionTable(Limits(ttl_ms_min=1))
+    table = SessionTable(Limits(ttl_ms_min=1, advance_ms_max=1))
     lifetimes = [50, 10, 40, 20, 30]
     for number, ttl_ms in enumerate(lifetimes):
         table.open(SessionId(1 + number), ALICE, ttl_ms)
@@ -152,7 +181,7 @@ def test_a_rebuilt_heap_is_in_order() -> None:
         table.close(SessionId(number), ALICE)
     for clock_ms in range(1, 60):
         table.advance_clock(1)
-        assert len(table) == sum(ttl_ms > clock_ms for ttl_ms in lifetimes)
+        assert len(table) == sum(ttl_ms + 1 > clock_ms for ttl_ms in lifetimes)
 
 
 actions = st.lists(
@@ -165,7 +194,7 @@ actions = st.lists(
 @settings(deadline=None)
 def test_expiry_against_looking_at_every_session(steps: list[tuple[str, int, int]], *, crowded: bool) -> None:
     """After any steps the open sessions are those that a scan of all of them would leave."""
-    table = SessionTable(Limits(ttl_ms_min=1))
+    table = SessionTable(Limits(ttl_ms_min=1, advance_ms_max=12))
     model: dict[int, tuple[int, int]] = {}  # session: (last active, time to live)
     clock = 0
     if crowded:  # enough closed sessions for the heap to be rebuilt at each further one
@@ -184,7 +213,7 @@ def test_expiry_against_looking_at_every_session(steps: list[tuple[str, int, int
         elif action == "close":
             assert table.close(session_id, ALICE) == (model.pop(session_id, None) is not None)
         else:
-            clock += amount
+            clock += min(amount, 12)
             table.advance_clock(amount)
-            model = {open_id: times for open_id, times in model.items() if sum(times) > clock}
+            model = {open_id: times for open_id, times in model.items() if sum(times) + 12 > clock}
         assert [open_id for open_id, _ in table] == sorted(model)
