@@ -162,7 +162,7 @@ def test_the_interpreter_ends_quietly(config_path: Path, cluster_in_thread: Fake
 
 
 def test_ctrl_c(config_path: Path, cluster_in_thread: FakeCluster) -> None:
-    """Ctrl-C in a call that waits is a KeyboardInterrupt at once, and the program can go on."""
+    """Ctrl-C in a call that waits is a KeyboardInterrupt at once; the call is given up, and the program can go on."""
     cluster_in_thread.leader = None
     program = (
         "from raftd.client import Client, ClientConfig\n"
@@ -171,6 +171,9 @@ def test_ctrl_c(config_path: Path, cluster_in_thread: FakeCluster) -> None:
         "print('waiting', flush=True)\n"
         "try:\n    client.get('a')\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\n"
         f"print(client.status({cluster_in_thread.endpoints[0]!r}), flush=True)\n"
+        "import asyncio\n"
+        "async def names(): return {task.get_coro().__name__ for task in asyncio.all_tasks()}\n"
+        "print('get' in client._run(names()))\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -181,4 +184,4 @@ def test_ctrl_c(config_path: Path, cluster_in_thread: FakeCluster) -> None:
             threading.Event().wait(0.001)
         os.kill(process.pid, signal.SIGINT)
         rest, stderr = process.communicate(timeout=30)
-    assert (rest, stderr) == ("interrupted\n{'node_id': 1}\n", "")
+    assert (rest, stderr) == ("interrupted\n{'node_id': 1}\nFalse\n", "")
