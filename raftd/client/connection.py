@@ -335,7 +335,7 @@ def _describe(error: Exception) -> str:
 def _node_identity(ssl_object: ssl.SSLObject | None, cluster: str | None) -> Identity:
     certificate = ssl_object.getpeercert() if ssl_object is not None else None
     names = (certificate or {}).get("subjectAltName", ())
-    identity = identity_of_alternative_names(names)  # type: ignore[arg-type]
+    identity = identity_of_alternative_names(names)  # type: ignore[arg-type]  # typeshed is vague
     if identity.kind is not IdentityKind.NODE:
         raise IdentityError(f"the certificate is that of {identity}, and a node's is expected")
     if cluster not in (None, identity.cluster):

@@ -121,7 +121,7 @@ class _LoopThread:
         if os.getpid() != self._process_id:
             request.close()
             raise ClientError("this client belongs to the process before the fork; make a new one")
-        if threading.current_thread().name == "raftd-client" and asyncio._get_running_loop() is self._loop:  # noqa: SLF001
+        if threading.current_thread().name == "raftd-client" and asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - as asyncio itself asks
             request.close()
             raise ClientError("a blocking call inside the client's own thread would wait for itself")
         try:

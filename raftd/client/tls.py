@@ -83,7 +83,7 @@ def cluster_of(context: ssl.SSLContext) -> str | None:
     clusters: set[str] = set()
     for authority in context.get_ca_certs():
         try:
-            clusters.add(identity_of_alternative_names(authority.get("subjectAltName", ())).cluster)  # type: ignore[arg-type]
+            clusters.add(identity_of_alternative_names(authority.get("subjectAltName", ())).cluster)  # type: ignore[arg-type]  # typeshed is vague
         except IdentityError:
             return None  # an authority of the enterprise, which may well sign for several clusters
     return clusters.pop() if len(clusters) == 1 else None

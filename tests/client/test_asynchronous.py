@@ -45,7 +45,7 @@ def puts(cluster: FakeCluster) -> list[bytes]:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for the fake, which tells nobody."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110 - no event says it
             await asyncio.sleep(0.001)
 
 
@@ -521,7 +521,7 @@ def test_senseless_clients(pki: Pki, arguments: dict[str, object]) -> None:
     """A client that could never work is not made."""
     complete: dict[str, object] = {"endpoints": ["127.0.0.1:1"], "tls": pki.user, **arguments}
     with pytest.raises(ClientError):
-        AsyncClient(**complete)  # type: ignore[arg-type]
+        AsyncClient(**complete)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_a_cluster_that_took_the_place_of_another(pki: Pki) -> None:
@@ -565,7 +565,7 @@ def test_tls_error_is_at_once(pki: Pki) -> None:
         return contexts.pop()
 
     async def run() -> None:
-        async with AsyncClient(["127.0.0.1:1"], tls=make_context) as client:  # type: ignore[arg-type]
+        async with AsyncClient(["127.0.0.1:1"], tls=make_context) as client:  # type: ignore[arg-type]  # wrong on purpose
             with pytest.raises(TlsError, match="the key is gone"):
                 await client.get("a")
 

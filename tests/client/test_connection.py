@@ -95,7 +95,7 @@ def test_never_more_under_way_than_the_node_allows(pki: Pki) -> None:
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for the fake, which tells nobody."""
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110
+        while not condition():  # noqa: ASYNC110 - no event says it
             await asyncio.sleep(0.001)
 
 

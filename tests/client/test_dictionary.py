@@ -69,9 +69,9 @@ def test_pop_gives_each_value_to_one(d: DistDict[str]) -> None:
 def test_what_needs_a_list_of_keys_is_not_there(d: DistDict[str]) -> None:
     """Iterating and counting raise TypeError, like any object that cannot; nothing pretends to work."""
     with pytest.raises(TypeError):
-        iter(d)  # type: ignore[call-overload]
+        iter(d)  # type: ignore[call-overload]  # wrong on purpose
     with pytest.raises(TypeError):
-        len(d)  # type: ignore[arg-type]
+        len(d)  # type: ignore[arg-type]  # wrong on purpose
     assert not hasattr(d, "items")
 
 
@@ -105,7 +105,7 @@ def test_codecs(config_path: Path) -> None:
         with pytest.raises(ValueError, match="JSON"):
             json["b"] = float("nan")
         with pytest.raises(TypeError):
-            raw["c"] = "text"  # type: ignore[assignment]
+            raw["c"] = "text"  # type: ignore[assignment]  # wrong on purpose
 
 
 def test_whose_client_it_is(config_path: Path) -> None:

@@ -16,4 +16,4 @@ def test_results_are_values(result: object) -> None:
     """A result is compared by what it says, can be kept in a set, and cannot be changed."""
     assert result in set(RESULTS)
     with pytest.raises(FrozenInstanceError):
-        result.revision = 5  # type: ignore[attr-defined]
+        result.revision = 5  # type: ignore[attr-defined]  # wrong on purpose

@@ -20,4 +20,4 @@ def test_messages_are_values() -> None:
     assert heartbeat(1, 2) == heartbeat(1, 2)
     assert hash(heartbeat(1, 2)) == hash(heartbeat(1, 2))
     with pytest.raises(FrozenInstanceError):
-        heartbeat(1).round = 5  # type: ignore[misc]
+        heartbeat(1).round = 5  # type: ignore[misc]  # wrong on purpose

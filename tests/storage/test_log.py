@@ -229,13 +229,13 @@ def test_a_directory_that_is_not_synced_is_found_out(open_on: OpenOn, where: str
     """The simulated disk would notice: without syncing a directory, acknowledged entries are lost or refused."""
     filesystem = SimulatedFileSystem()
     original = filesystem.sync_directory
-    filesystem.sync_directory = (  # type: ignore[method-assign]
+    filesystem.sync_directory = (  # type: ignore[method-assign]  # the fault to find
         lambda path: None if path == Path(where) else original(path)
     )
     log, _ = open_on(filesystem)
     append(log, commands(1, 1, b"a"), HardState(Term(1), NodeId(1)))
     log.sync()
-    filesystem.sync_directory = original  # type: ignore[method-assign]
+    filesystem.sync_directory = original  # type: ignore[method-assign]  # the fault to find
     filesystem.lose_power(lambda _: False)
     try:
         _, recovered = open_on(filesystem)

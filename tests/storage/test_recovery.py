@@ -123,8 +123,8 @@ def test_every_flipped_bit_is_refused_or_harmless(open_on: OpenOn) -> None:
                     _, position = read_batches(trial, reader, header.salt, start)
                     torn_end = find_tear(trial, reader, header.salt, position)
                 except CorruptionError as error:
-                    assert str(FIRST) in str(error)  # noqa: PT017 - a hundred thousand `raises` take a minute
-                    assert f"offset {start}" in str(error)  # noqa: PT017
+                    assert str(FIRST) in str(error)  # noqa: PT017 - either outcome is right - a hundred thousand `raises` take a minute
+                    assert f"offset {start}" in str(error)  # noqa: PT017 - either outcome is right
                 else:
                     assert torn_end is None
                     assert trial.entries == model
@@ -338,10 +338,10 @@ def test_a_renamed_segment_is_durable_once_it_was_read(open_on: OpenOn) -> None:
     append(log, commands(1, 1, b"a"), HardState(Term(1), NodeId(1)))
     log.sync()
     original = filesystem.sync_directory
-    filesystem.sync_directory = lambda _: None  # type: ignore[method-assign,assignment]
+    filesystem.sync_directory = lambda _: None  # type: ignore[method-assign,assignment]  # the fault to find
     append(log, commands(2, 1, b"b"))
     log.sync()
-    filesystem.sync_directory = original  # type: ignore[method-assign]
+    filesystem.sync_directory = original  # type: ignore[method-assign]  # the fault to find
     filesystem.kill()
     _, recovered = open_on(filesystem, segment_bytes=1024)
     assert len(recovered.entries) == 2
@@ -479,7 +479,7 @@ def test_garbage_is_refused_or_leaves_a_prefix(place: float, junk: bytes, *, cut
     try:
         replay, _ = recover_on(filesystem, identity)
     except CorruptionError as error:
-        assert str(FIRST) in str(error)  # noqa: PT017 - either end is right
+        assert str(FIRST) in str(error)  # noqa: PT017 - either outcome is right - either end is right
     else:
         assert replay.entries in states
 
