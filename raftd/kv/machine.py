@@ -19,6 +19,7 @@ from raftd.kv.answers import Outcome
 from raftd.kv.commands import InvalidCommand, Opcode, Parsed, Revision, SessionId, parse_stamped
 from raftd.kv.limits import Limits
 from raftd.kv.sessions import SessionTable
+from raftd.kv.snapshot import SnapshotReader
 from raftd.kv.store import Store
 
 _DIGEST_HEAD: Final = struct.Struct("<QQQQIQQ")
@@ -42,6 +43,24 @@ class StateMachine:
         self.last_applied = NO_INDEX
         self.state_hash = 0
         """CRC-32 chained over all answers so far: nodes that applied the same index show the same, or have diverged."""
+
+    @classmethod
+    def restored(cls, store: Store, sessions: SessionTable, last_applied: LogIndex, state_hash: int) -> "StateMachine":
+        """Make a machine of the parts of another one; `raftd.kv.snapshot_loader` has them from a snapshot."""
+        machine = cls()
+        machine._store = store
+        machine._sessions = sessions
+        machine.last_applied = last_applied
+        machine.state_hash = state_hash
+        return machine
+
+    def begin_snapshot(self) -> SnapshotReader:
+        """Begin a snapshot of the present state, to be read piece by piece while the machine goes on.
+
+        Raises:
+            LocalProtocolError: One is being read already.
+        """
+        return SnapshotReader(self._store, self._sessions, self.last_applied, self.state_hash)
 
     def apply(self, index: LogIndex, term: Term, data: bytes) -> bytes:
         """Apply the data of a COMMAND entry.

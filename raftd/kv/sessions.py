@@ -19,12 +19,16 @@ Deadlines are kept in a heap that is mended lazily: one item a session, with a d
 now, since commands make sessions live longer all the time. An item that comes up too early goes back with the true
 deadline. So a command costs nothing here, and a session is looked at once per time to live. No result depends on the
 heap's inner order.
+
+A walk (`SessionWalk`) shows the sessions as they were when it began, some at a time, while commands go on: the first
+command that touches or ends a session whose turn is still to come leaves a copy of it with the walk.
 """
 
 import heapq
 from collections.abc import Iterator
 from typing import Final
 
+from raftd.errors import LocalProtocolError
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import SessionId
 from raftd.kv.limits import Limits
@@ -52,17 +56,34 @@ class Session:
         self.first_unanswered = 1
         self.answers: dict[int, bytes] = {}
 
+    def copy(self) -> "Session":
+        """Another one that is the same."""
+        twin = Session(self.user, self.ttl_ms, self.last_active_ms)
+        twin.first_unanswered = self.first_unanswered
+        twin.answers = self.answers.copy()
+        return twin
+
 
 class SessionTable:
     """All open sessions, and the cluster's clock."""
 
-    __slots__ = ("_deadlines", "_in_flight_max", "_limits", "_sessions", "answer_bytes", "clock_ms", "expired_total")
+    __slots__ = (
+        "_deadlines",
+        "_in_flight_max",
+        "_limits",
+        "_sessions",
+        "_walk",
+        "answer_bytes",
+        "clock_ms",
+        "expired_total",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._in_flight_max = limits.in_flight_max
         self._sessions: dict[SessionId, Session] = {}
         self._deadlines: list[tuple[int, SessionId]] = []
+        self._walk: SessionWalk | None = None
         self.clock_ms = 0
         self.answer_bytes = 0
         """Of all remembered answers, without what Python needs to keep them."""
@@ -95,6 +116,8 @@ class SessionTable:
         session = self._sessions.get(session_id)
         if session is None or session.user != user:
             return None
+        if self._walk is not None:
+            self._walk.keep(session_id, session)
         session.last_active_ms = self.clock_ms
         if first_unanswered > session.first_unanswered:
             self._forget_below(session, first_unanswered)
@@ -112,7 +135,7 @@ class SessionTable:
         return None
 
     def remember(self, session: Session, sequence: int, answer: bytes) -> None:
-        """Keep the answer to a sequence for which `refusal` gave None."""
+        """Keep the answer to a sequence for which `refusal` gave None, in a session that the same command touched."""
         session.answers[sequence] = answer
         self.answer_bytes += len(answer)
 
@@ -152,6 +175,34 @@ class SessionTable:
         """The session is over as soon as the cluster's clock shows this."""
         return session.last_active_ms + session.ttl_ms + self._limits.advance_ms_max
 
+    def restore(self, session_id: SessionId, session: Session) -> bool:
+        """Put back what a walk has shown, without answers: `remember` is for those. The clock must have been set.
+
+        Returns:
+            Whether it was put back: one that is over at the present clock is not.
+        """
+        deadline_ms = self._deadline_ms(session)
+        if deadline_ms <= self.clock_ms:
+            return False
+        self._sessions[session_id] = session
+        heapq.heappush(self._deadlines, (deadline_ms, session_id))
+        return True
+
+    def begin_walk(self) -> "SessionWalk":
+        """Begin a walk over all sessions as they are now; `end_walk` must follow, whether it came to its end or not.
+
+        Raises:
+            LocalProtocolError: There is a walk already.
+        """
+        if self._walk is not None:
+            raise LocalProtocolError("the sessions are being walked over already")
+        self._walk = SessionWalk(self._sessions)
+        return self._walk
+
+    def end_walk(self) -> None:
+        """Keep nothing for a walk any more."""
+        self._walk = None
+
     def _forget_below(self, session: Session, first_unanswered: int) -> None:
         answers = session.answers
         # No answer is remembered from first_unanswered + in_flight_max on, however far the client says it has come.
@@ -165,8 +216,45 @@ class SessionTable:
         session.first_unanswered = first_unanswered
 
     def _remove(self, session_id: SessionId, session: Session) -> None:
+        if self._walk is not None:
+            self._walk.keep(session_id, session)
         del self._sessions[session_id]
         self.answer_bytes -= _bytes_of(session.answers)
+
+
+class SessionWalk:
+    """One pass over the sessions as they were when this was made, by id.
+
+    Invariant: each session of then is either at or before `_position`, and was given out; or behind, and in the table
+    as it was; or behind, and in `_kept`.
+    """
+
+    __slots__ = ("_ids", "_kept", "_newest", "_next", "_position", "_sessions", "session_count")
+
+    def __init__(self, sessions: dict[SessionId, Session]) -> None:
+        """Use `SessionTable.begin_walk`."""
+        self._sessions = sessions
+        # The one thing that is done for all sessions at once: a millisecond for as many as there may be.
+        self._ids = sorted(sessions)
+        self._kept: dict[SessionId, Session] = {}
+        self._next = 0
+        self._position = 0
+        self._newest = self._ids[-1] if self._ids else 0
+        self.session_count = len(self._ids)
+
+    def keep(self, session_id: SessionId, session: Session) -> None:
+        """Take note of a session that is changed or ended now."""
+        if self._position < session_id <= self._newest and session_id not in self._kept:
+            self._kept[session_id] = session.copy()
+
+    def resume(self) -> Iterator[tuple[SessionId, Session]]:
+        """Go on where the walk was left. Leave it before the table changes, and begin anew with a further call."""
+        for position in range(self._next, self.session_count):
+            session_id = self._ids[position]
+            self._next = position + 1
+            self._position = session_id
+            session = self._kept.pop(session_id, None)
+            yield session_id, self._sessions[session_id] if session is None else session
 
 
 def _bytes_of(answers: dict[int, bytes]) -> int:

@@ -1,0 +1,232 @@
+"""Makes a state machine of a snapshot that comes piece by piece, the mirror of `raftd.kv.snapshot`.
+
+Pieces may be cut anywhere. Each is dealt with when it comes, so that the work of a piece is bounded by its length: a
+node that is sent a snapshot can go on with everything else between two pieces. What is kept of an item that has not
+come in full is what has come of it; its length is checked first.
+"""
+
+import enum
+from typing import Final, assert_never
+
+from raftd.consensus.types import NO_INDEX, LogIndex
+from raftd.errors import DecodeError
+from raftd.kv.commands import Revision, SessionId
+from raftd.kv.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX, Limits
+from raftd.kv.machine import StateMachine
+from raftd.kv.sessions import Session, SessionTable
+from raftd.kv.snapshot import ANSWER, FORMAT_VERSION, HEAD, MAGIC, RECORD, SESSION
+from raftd.kv.store import Store
+
+# `Struct.size` makes an int each time it is asked.
+_RECORD_BYTES: Final = RECORD.size
+
+
+class _Section(enum.Enum):
+    """What comes next."""
+
+    HEAD = enum.auto()
+    SESSION = enum.auto()
+    ANSWERS = enum.auto()
+    KEYS = enum.auto()
+    NOTHING = enum.auto()
+
+
+class SnapshotLoader:
+    """Takes the pieces of one snapshot, and gives the machine at the end.
+
+    Args:
+        limits: as for `StateMachine`.
+
+    After an error, drop it.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._store = Store()
+        self._sessions = SessionTable(self._limits)
+        self._last_applied = NO_INDEX
+        self._state_hash = 0
+        self._section = _Section.HEAD
+        self._pieces: list[bytes] = []
+        self._buffered_bytes = 0
+        self._wanted_bytes = HEAD.size  # as soon as there are so many, something can be done
+        # What the head promises and has not come yet.
+        self._sessions_left = 0
+        self._answer_bytes_left = 0
+        self._keys_left = 0
+        self._bytes_left = 0
+        # The session whose answers are coming.
+        self._session = Session(b"", 0, 0)
+        self._answers_left = 0
+        # What came last, since everything ascends.
+        self._last_session = 0
+        self._last_sequence = 0
+        self._last_key = b""
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece.
+
+        Raises:
+            DecodeError: This is not the snapshot of a state, or of another version.
+        """
+        self._pieces.append(piece)
+        self._buffered_bytes += len(piece)
+        if self._buffered_bytes < self._wanted_bytes:
+            return
+        data = b"".join(self._pieces)
+        rest = data[self._take(data) :]
+        self._pieces = [rest]
+        self._buffered_bytes = len(rest)
+
+    def finish(self) -> StateMachine:
+        """Give the machine, when all pieces are there.
+
+        Raises:
+            DecodeError: The snapshot is not complete.
+        """
+        if self._section is not _Section.NOTHING:
+            raise DecodeError(
+                f"the snapshot ends too early: {self._sessions_left} sessions and {self._keys_left} keys are missing"
+            )
+        return StateMachine.restored(self._store, self._sessions, self._last_applied, self._state_hash)
+
+    def _take(self, data: bytes) -> int:
+        """Take what is complete, and return where it ends; `_wanted_bytes` is what the rest must become."""
+        offset = 0
+        self._wanted_bytes = 0
+        while not self._wanted_bytes:
+            match self._section:
+                case _Section.HEAD:
+                    offset = self._take_head(data)
+                case _Section.SESSION:
+                    offset = self._take_session(data, offset)
+                case _Section.ANSWERS:
+                    offset = self._take_answers(data, offset)
+                case _Section.KEYS:
+                    offset = self._take_keys(data, offset)
+                case _Section.NOTHING:
+                    if offset < len(data):
+                        raise DecodeError(f"{len(data) - offset} bytes follow the end of the snapshot")
+                    self._wanted_bytes = 1
+                case _:
+                    assert_never(self._section)
+        return offset
+
+    def _take_head(self, data: bytes) -> int:
+        magic, version, last_applied, revision, clock_ms, expired_total, state_hash, *promised = HEAD.unpack_from(data)
+        if magic != MAGIC:
+            raise DecodeError("this is not the snapshot of a state machine")
+        if version != FORMAT_VERSION:
+            raise DecodeError(f"the snapshot has format {version}; this raftd knows format {FORMAT_VERSION} only")
+        self._sessions_left, self._answer_bytes_left, self._keys_left, self._bytes_left = promised
+        if self._sessions_left > self._limits.sessions_max:
+            raise DecodeError(f"{self._sessions_left} sessions, where {self._limits.sessions_max} may be")
+        self._last_applied = LogIndex(last_applied)
+        self._state_hash = state_hash
+        self._store = Store(Revision(revision))
+        self._sessions.clock_ms = clock_ms
+        self._sessions.expired_total = expired_total
+        self._after_session()
+        return HEAD.size
+
+    def _after_session(self) -> None:
+        """A further session, or the keys, or nothing comes next."""
+        if self._sessions_left:
+            self._section = _Section.SESSION
+            return
+        if self._answer_bytes_left:
+            raise DecodeError(f"the remembered answers have {self._answer_bytes_left} bytes fewer than the head says")
+        self._section = _Section.KEYS
+
+    def _take_session(self, data: bytes, offset: int) -> int:
+        start = offset + SESSION.size
+        if len(data) < start:
+            self._wanted_bytes = SESSION.size
+            return offset
+        session_id, ttl_ms, last_active_ms, first_unanswered, user_length, answer_count = SESSION.unpack_from(
+            data, offset
+        )
+        end: int = start + user_length
+        if len(data) < end:
+            self._wanted_bytes = end - offset
+            return offset
+        if not self._last_session < session_id <= self._last_applied:
+            raise DecodeError(f"session {session_id} after {self._last_session}, at index {self._last_applied}")
+        if last_active_ms > self._sessions.clock_ms or first_unanswered == 0:
+            raise DecodeError(f"session {session_id} was active in the future, or has sequences from 0 on")
+        self._session = Session(data[start:end], ttl_ms, last_active_ms)
+        self._session.first_unanswered = first_unanswered
+        if not self._sessions.restore(SessionId(session_id), self._session):
+            raise DecodeError(f"session {session_id} is over")
+        self._sessions_left -= 1
+        self._answers_left = answer_count
+        self._last_session = session_id
+        self._last_sequence = first_unanswered - 1
+        self._section = _Section.ANSWERS
+        return end
+
+    def _take_answers(self, data: bytes, offset: int) -> int:
+        session = self._session
+        window_end = session.first_unanswered + self._limits.in_flight_max
+        while self._answers_left:
+            start = offset + ANSWER.size
+            if len(data) < start:
+                self._wanted_bytes = ANSWER.size
+                return offset
+            sequence, length = ANSWER.unpack_from(data, offset)
+            if not self._last_sequence < sequence < window_end:
+                raise DecodeError(f"session {self._last_session} has sequence {sequence} after {self._last_sequence}")
+            if length > self._answer_bytes_left:
+                raise DecodeError(f"an answer of {length} bytes, where {self._answer_bytes_left} are left for all")
+            end = start + length
+            if len(data) < end:
+                self._wanted_bytes = end - offset
+                return offset
+            self._sessions.remember(session, sequence, data[start:end])
+            self._answers_left -= 1
+            self._answer_bytes_left -= length
+            self._last_sequence = sequence
+            offset = end
+        self._after_session()
+        return offset
+
+    def _take_keys(self, data: bytes, offset: int) -> int:
+        """Take records; a million of them come this way while a node starts, so this is one plain loop."""
+        store = self._store
+        append = store.append
+        revision = store.revision
+        unpack_from = RECORD.unpack_from
+        data_bytes = len(data)
+        last_key = self._last_key
+        keys_left = self._keys_left
+        while keys_left:
+            start = offset + _RECORD_BYTES
+            if data_bytes < start:
+                self._wanted_bytes = _RECORD_BYTES
+                break
+            create_revision, modify_revision, version, lease, key_length, value_length = unpack_from(data, offset)
+            if not (0 < create_revision <= modify_revision <= revision and version and not lease):
+                raise DecodeError(f"the key after {last_key!r} has impossible revisions, version or lease")
+            if not 0 < key_length <= KEY_BYTES_MAX or value_length > VALUE_BYTES_MAX:
+                raise DecodeError(f"a key of {key_length} bytes with a value of {value_length}")
+            value_start: int = start + key_length
+            end: int = value_start + value_length
+            if data_bytes < end:
+                self._wanted_bytes = end - offset
+                break
+            key = data[start:value_start]
+            if key <= last_key:
+                raise DecodeError(f"the key {key!r} comes after {last_key!r}")
+            append(key, (create_revision, modify_revision, version, lease, data[value_start:end]))
+            last_key = key
+            keys_left -= 1
+            offset = end
+        self._last_key = last_key
+        self._keys_left = keys_left
+        if not keys_left:
+            if store.bytes_total != self._bytes_left:
+                raise DecodeError(
+                    f"{store.bytes_total} bytes of keys and values, where the head says {self._bytes_left}"
+                )
+            self._section = _Section.NOTHING
+        return offset
