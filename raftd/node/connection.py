@@ -1,6 +1,6 @@
 """One client's connection, as the node sees it: who it is, what it is owed, and how much it has under way."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from raftd.kv.access import Permissions
 from raftd.kv.commands import Stamp
@@ -9,11 +9,14 @@ from raftd.net.channel import Channel
 if TYPE_CHECKING:
     from raftd.node.gateway import Gateway
 
+UNREAD_BYTES_MAX: Final = 8 << 20
+"""A client that leaves more than this unread is refused what may be large, until it has read."""
+
 
 class ClientConnection:
     """A connection and its unsent answers. Answers of one turn of the loop leave in one write."""
 
-    __slots__ = ("_gateway", "answers", "channel", "in_flight", "permissions", "stamp")
+    __slots__ = ("_gateway", "answers", "channel", "in_flight", "permissions", "stamp", "unread_bytes")
 
     def __init__(self, gateway: "Gateway", channel: Channel, permissions: Permissions, stamp: Stamp) -> None:
         self._gateway = gateway
@@ -24,6 +27,23 @@ class ClientConnection:
         """Whole frames, to be sent at the end of this turn."""
         self.in_flight = 0
         """Requests that are not answered yet."""
+        self.unread_bytes = 0
+        """As of this turn's latest answer: what the client is owed or was sent, and its kernel has not taken."""
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much waits for the client to read that nothing large should be added to it."""
+        unread_bytes = self.unread_bytes if self.answers else self.channel.unsent_bytes
+        return unread_bytes > UNREAD_BYTES_MAX
+
+    def owe(self, frame: bytes) -> bool:
+        """Add an answer to those of this turn; returns whether it is the first."""
+        is_first = not self.answers
+        if is_first:
+            self.unread_bytes = self.channel.unsent_bytes
+        self.answers.append(frame)
+        self.unread_bytes += len(frame)
+        return is_first
 
     def receive(self, payloads: list[bytes]) -> None:
         """Requests came in; the gateway knows what to do with them."""

@@ -13,7 +13,7 @@ from raftd.kv.commands import CommandTooLarge, InvalidCommand, Stamp, check_key,
 from raftd.kv.machine import StateMachine
 from raftd.net.channel import Channel
 from raftd.node.connection import ClientConnection
-from raftd.node.requests import Requests
+from raftd.node.requests import UNREAD, Requests
 from raftd.wire.client import (
     BODY_OFFSET,
     Consistency,
@@ -170,6 +170,8 @@ class Gateway:
         if not connection.permissions.allows(Operation.READ, key):
             return _DENIED
         if consistency is Consistency.STALE:
+            if connection.is_behind:
+                return UNREAD
             answer = self._machine.answer_get(key, self._leadership.current_term)
             self._requests.owe(connection, encode_answer(request_id, answer))
             return None
@@ -196,6 +198,8 @@ class Gateway:
     def _document(self, connection: ClientConnection, request_id: int, write: Callable[[], object]) -> Refusal | None:
         if not connection.permissions.administers:
             return _DENIED
+        if connection.is_behind:
+            return UNREAD
         text = json.dumps(write(), separators=(",", ":"))
         self._requests.owe(connection, encode_document(request_id, text))
         return None

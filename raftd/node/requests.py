@@ -9,7 +9,7 @@ Invariants: pending writes are of one term, in the log's order; `bytes_held` is 
 
 from collections import deque
 from itertools import count
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from raftd.consensus.types import NO_TERM, LogIndex, ReadId, Term
 from raftd.errors import InvariantViolation
@@ -22,6 +22,9 @@ Asker: TypeAlias = tuple[ClientConnection, int, int]
 
 Read: TypeAlias = tuple[ClientConnection, int, bytes]
 """(connection, request id, key)"""
+
+UNREAD: Final = Refusal(RefusalCode.OVERLOADED, "too many bytes of answers are unread on this connection already")
+"""What a client gets that asks faster than it reads: small, and it may ask again."""
 
 
 class Requests:
@@ -172,9 +175,8 @@ class Requests:
 
     def owe(self, connection: ClientConnection, frame: bytes) -> None:
         """Send a frame at the end of this turn."""
-        if not connection.answers:
+        if connection.owe(frame):
             self._owed.append(connection)
-        connection.answers.append(frame)
 
     def flush(self) -> None:
         """Send what this turn owes, in one write for each connection."""
@@ -202,4 +204,7 @@ class Requests:
         answer_get = self._machine.answer_get
         self.reads_confirmed_total += len(reads)
         for connection, request_id, key in reads:
-            self._settle(connection, encode_answer(request_id, answer_get(key, term)))
+            if connection.is_behind:
+                self._settle(connection, encode_refusal(request_id, UNREAD))
+            else:
+                self._settle(connection, encode_answer(request_id, answer_get(key, term)))
