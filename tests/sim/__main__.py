@@ -1,0 +1,51 @@
+"""Run the simulator: one seed, to look at it, or many, to find one."""
+
+import argparse
+import sys
+import time
+import traceback
+
+from tests.sim import sometimes
+from tests.sim.campaign import SECONDS, replay_command, run_campaign
+from tests.sim.world import build
+
+_SEEDS_THAT_MUST_COVER = 1000
+"""A campaign of so many seeds or more has failed if one of the sometimes-events never happened."""
+
+
+def main() -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description="Simulate raftd clusters.")
+    parser.add_argument("--seed", type=int, help="replay this one")
+    parser.add_argument("--trace", action="store_true", help="with --seed: print everything that happens")
+    parser.add_argument("--seeds", type=int, default=100, help="run so many")
+    parser.add_argument("--first", type=int, help="begin with this seed; by default with one that the clock gives")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="virtual seconds of each run")
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    if options.seed is not None:
+        return _replay(options.seed, options.seconds, trace=options.trace)
+    first = int(time.time()) * 1000 if options.first is None else options.first
+    print(f"seeds {first} to {first + options.seeds - 1}")
+    tally = run_campaign(first, options.seeds, options.seconds, options.processes)
+    missing = sometimes.never_happened(tally.counts) if options.seeds >= _SEEDS_THAT_MUST_COVER else []
+    if missing:
+        print(f"never happened: {', '.join(missing)}")
+    return 1 if tally.failures or missing else 0
+
+
+def _replay(seed: int, seconds: float, *, trace: bool) -> int:
+    world = build(seed, seconds, sys.stdout if trace else None)
+    try:
+        world.run()
+    except Exception:  # noqa: BLE001 - shown, whatever it is
+        traceback.print_exc(file=sys.stdout)
+        print(f"seed {seed} fails at {world.timeline.now:.6f} s; trace {world.trace.hash()}")
+        print(f"replay: {replay_command(seed, seconds)}")
+        return 1
+    print(f"seed {seed}: trace {world.trace.hash()}, {world.timeline.events_total} events, {world.plan}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

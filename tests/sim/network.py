@@ -1,0 +1,204 @@
+"""The network between nodes: frames as bytes over one-way links.
+
+A link is what `raftd.net.peer_link` is to the driver: it takes whole frames, says whether it took them, and tells when
+it comes up and goes down. As a stream (`Plan.is_stream`) it keeps the order and loses nothing but all that is under way
+when it is reset; otherwise every frame has a fate of its own, which is worse than TCP and no worse than Raft allows.
+"""
+
+import random
+from typing import TYPE_CHECKING
+
+from raftd.consensus import NodeId
+from raftd.errors import RemoteProtocolError
+from raftd.wire.frames import FrameReader
+from raftd.wire.limits import PEER_FRAME_BYTES_MAX
+from raftd.wire.peer import MessageType
+
+if TYPE_CHECKING:
+    from tests.sim.process import Process
+    from tests.sim.world import World
+
+_TYPE_OFFSET = 4
+_TERM = slice(5, 13)
+
+
+class Link:
+    """The way from one node to another."""
+
+    __slots__ = (
+        "clogged_until", "destination", "generation", "is_up", "last_arrival", "reader", "seen", "sender", "sent",
+    )  # fmt: skip
+
+    def __init__(self, sender: NodeId, destination: NodeId) -> None:
+        self.sender = sender
+        self.destination = destination
+        self.is_up = False
+        self.generation = 0
+        """Counts the resets: what was sent before one does not arrive."""
+        self.last_arrival = 0.0
+        self.clogged_until = 0.0
+        self.sent = 0
+        self.seen = 0
+        """The greatest number of a frame that has arrived."""
+        self.reader = FrameReader(PEER_FRAME_BYTES_MAX)
+
+
+class Outlet:
+    """One process's way to its peers: the driver's `Network`."""
+
+    __slots__ = ("_network", "_process")
+
+    def __init__(self, network: "Network", process: "Process") -> None:
+        self._network = network
+        self._process = process
+
+    def send(self, peer: NodeId, frame: bytes) -> bool:
+        """See `Network` in `raftd.node.driver`."""
+        self._process.reach("send")
+        return self._network.send(self._process, peer, frame)
+
+
+class Network:
+    """All links, and what is wrong with them."""
+
+    def __init__(self, world: "World", draw: random.Random) -> None:
+        self._world = world
+        self._draw = draw
+        self.cut: set[tuple[NodeId, NodeId]] = set()
+        """(from, to): what is sent this way is lost."""
+        self.is_perfect = False
+        """Healed: frames take their time, and that is all."""
+        self.links = {
+            (sender, destination): Link(sender, destination)
+            for sender in world.node_ids
+            for destination in world.node_ids
+            if sender != destination
+        }
+
+    def of(self, process: "Process") -> Outlet:
+        """Give a process its network."""
+        return Outlet(self, process)
+
+    def send(self, process: "Process", peer: NodeId, frame: bytes) -> bool:
+        """Send a frame, or say that it was dropped."""
+        self._judge(process, peer, frame)
+        link = self.links[process.node_id, peer]
+        if not link.is_up:
+            return False
+        link.sent += 1
+        plan, draw = self._world.plan, self._draw
+        if plan.is_stream or self.is_perfect:
+            self._deliver(link, frame, draw.expovariate(1 / plan.latency), in_order=plan.is_stream)
+            return True
+        if draw.random() < plan.loss:
+            return True
+        delay = draw.expovariate(1 / plan.latency)
+        if draw.random() < plan.reordering:
+            delay += draw.choice((0.01, 0.1, 1.0)) * draw.random()
+        self._deliver(link, frame, delay, in_order=False)
+        if draw.random() < plan.duplication:
+            self._world.sometimes("message_duplicated")
+            self._deliver(link, frame, delay + draw.choice((0.001, 0.1, 2.0)) * draw.random(), in_order=False)
+        return True
+
+    def _deliver(self, link: Link, frame: bytes, delay: float, *, in_order: bool) -> None:
+        timeline = self._world.timeline
+        arrival = max(timeline.now, link.clogged_until) + delay
+        if in_order:
+            arrival = link.last_arrival = max(arrival, link.last_arrival)
+        timeline.at(arrival, self._arrive, link, link.generation, link.sent, frame)
+
+    def _arrive(self, link: Link, generation: int, number: int, frame: bytes) -> None:
+        if generation != link.generation or (link.sender, link.destination) in self.cut:
+            return
+        process = self._world.processes[link.destination]
+        if not process.is_up:
+            return
+        if number < link.seen:
+            self._world.sometimes("message_overtaken")
+        link.seen = max(number, link.seen)
+        process.enter(process.life, self._take, process, link, frame)
+
+    def _take(self, process: "Process", link: Link, frame: bytes) -> None:
+        """The frame is read by the process that it was for."""
+        world = self._world
+        world.trace.note(f"{link.sender}>{link.destination} {frame[_TYPE_OFFSET]} {len(frame)}")
+        if int.from_bytes(frame[_TERM], "little") < process.raft.current_term:
+            world.sometimes("stale_term_message")
+        try:
+            process.driver.peer_payloads(link.sender, link.reader.feed(frame))
+        except RemoteProtocolError as error:
+            world.oracle.fail(f"node {link.destination} takes node {link.sender} for broken: {error}")
+
+    def _judge(self, process: "Process", peer: NodeId, frame: bytes) -> None:
+        """Hold a message to what its sender must have stored first."""
+        oracle, kind = self._world.oracle, frame[_TYPE_OFFSET]
+        if kind == MessageType.REQUEST_VOTE:
+            oracle.votes(process, process.node_id, int.from_bytes(frame[_TERM], "little"))
+        elif kind == MessageType.REQUEST_VOTE_REPLY:
+            if frame[13]:
+                oracle.votes(process, peer, int.from_bytes(frame[_TERM], "little"))
+            else:
+                self._world.sometimes("vote_refused_for_old_log")
+        elif kind == MessageType.APPEND_ENTRIES_REPLY:
+            if frame[13]:
+                oracle.accepts(process, int.from_bytes(frame[14:22], "little"))
+            else:
+                self._world.sometimes("refused_append")
+
+    # Links come and go.
+
+    def process_started(self, node_id: NodeId) -> None:
+        """Links from and to a new process come up soon."""
+        for link in self.links.values():
+            if node_id in {link.sender, link.destination}:
+                self._world.timeline.after(self._draw.uniform(0.001, 0.1), self._connect, link, link.generation)
+
+    def process_ended(self, node_id: NodeId) -> None:
+        """Links from and to a process that is gone are lost."""
+        for link in self.links.values():
+            if node_id in {link.sender, link.destination}:
+                self._lose(link)
+
+    def reset(self, link: Link) -> None:
+        """Lose a link and what is under way on it; it is dialled again."""
+        if link.is_up:
+            self._lose(link)
+            self._world.sometimes("link_reset")
+            self._world.timeline.after(self._draw.uniform(0.01, 0.5), self._connect, link, link.generation)
+
+    def _lose(self, link: Link) -> None:
+        link.generation += 1
+        if not link.is_up:
+            return
+        link.is_up = False
+        sender = self._world.processes[link.sender]
+        if sender.is_up:
+            sender.enter(sender.life, sender.driver.peer_down, link.destination)
+
+    def _connect(self, link: Link, generation: int) -> None:
+        processes = self._world.processes
+        sender, destination = processes[link.sender], processes[link.destination]
+        if link.is_up or link.generation != generation or not sender.is_up or not destination.is_up:
+            return
+        if (link.sender, link.destination) in self.cut:
+            self._world.timeline.after(self._draw.uniform(0.1, 0.5), self._connect, link, generation)
+            return
+        link.is_up = True
+        link.last_arrival = self._world.timeline.now
+        link.reader = FrameReader(PEER_FRAME_BYTES_MAX)
+        sender.enter(sender.life, sender.driver.peer_up, link.destination)
+
+    def set_cut(self, cut: set[tuple[NodeId, NodeId]]) -> None:
+        """Partition; some links notice at once, as when a switch answers for a host that is gone."""
+        self.cut = cut
+        for pair in sorted(cut):
+            if self._draw.random() < 0.3:
+                self.reset(self.links[pair])
+
+    def heal(self) -> None:
+        """Let every frame through from now on."""
+        self.cut = set()
+        self.is_perfect = True
+        for link in self.links.values():
+            link.clogged_until = 0.0

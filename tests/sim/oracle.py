@@ -1,0 +1,260 @@
+"""What must hold between all nodes and clients, checked where it happens and never by walking along a log.
+
+Log matching (§5.3) is checked by induction: whatever entry is ever put into a log is registered under (index, term)
+with its data and the term before it. If an entry that is registered already comes with other data or after another
+term, two logs that share it differ; if that never happens, all logs that share an entry are equal up to it.
+
+Three pictures of each node's log are kept apart from raftd's own: what it handed out (`LogPicture` of the process),
+what its disk holds (`Disk.durable`), and what is committed by whomever said so first.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from raftd.consensus import Entry, EntryKind, LogIndex, NodeId, Role, check_basic, check_delta, observe
+from raftd.kv import answers
+from raftd.kv.answers import Outcome
+from raftd.kv.commands import InvalidCommand, Opcode, decode
+
+if TYPE_CHECKING:
+    from tests.sim.process import Process
+    from tests.sim.world import World
+
+
+class Violation(AssertionError):  # noqa: N818 - of a promise, as in `InvariantViolation`
+    """A promise does not hold."""
+
+
+_REMEMBERED = frozenset((Outcome.OK, Outcome.NOT_FOUND, Outcome.COMPARE_FAILED))
+_WRITES = frozenset((Opcode.PUT, Opcode.DELETE))
+
+
+class Oracle:
+    """Sees everything, and believes nothing twice."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._registry: dict[tuple[int, int], tuple[int, EntryKind, bytes]] = {}
+        self.committed_terms: list[int] = []
+        """Term of each committed entry, from index 1 on."""
+        self._applied: list[tuple[int, bytes | None, int]] = []
+        """(term, data, state hash behind it) of each applied entry."""
+        self.leaders: dict[int, NodeId] = {}
+        self._candidates: dict[int, set[NodeId]] = {}
+        self._votes: dict[tuple[NodeId, int], NodeId] = {}
+        self.write_answers: dict[tuple[int, int], bytes] = {}
+        """(session, sequence) -> what the state machine answered when it was applied first."""
+        self._changed: set[tuple[int, int]] = set()
+        self._session_openers: dict[int, bytes] = {}
+        self.revision = 0
+
+    def fail(self, promise: str) -> None:
+        """Say what does not hold.
+
+        Raises:
+            Violation: always.
+        """
+        raise Violation(promise)
+
+    # One node's steps.
+
+    def after_step(self, process: "Process") -> None:
+        """Check what a step of one process has changed."""
+        raft = process.raft
+        check_basic(raft)
+        now = observe(raft)
+        before = process.observation
+        if now == before:
+            return
+        process.observation = now
+        check_delta(before, now)
+        if now.commit_index != before.commit_index:
+            for index in range(before.commit_index + 1, now.commit_index + 1):
+                self._committed(index, raft.term_at(LogIndex(index)), process)
+        if now.role is not before.role or now.current_term != before.current_term:
+            self._role_changed(process, before.role, before.current_term)
+
+    def _role_changed(self, process: "Process", role_before: Role, term_before: int) -> None:
+        raft, world = process.raft, self._world
+        term, role = raft.current_term, raft.role
+        world.trace.note(f"node {process.node_id} is {role.value} in term {term}")
+        if role_before is Role.LEADER:
+            if term > term_before:
+                world.sometimes("leader_deposed")
+            elif raft.role is not Role.LEADER:
+                world.sometimes("leader_without_quorum_steps_down")
+        if role is not Role.LEADER:
+            if role is Role.CANDIDATE:
+                self._campaigns(process.node_id, term)
+            return
+        leader = self.leaders.setdefault(term, process.node_id)
+        if leader != process.node_id:
+            self.fail(f"election safety: nodes {leader} and {process.node_id} both lead term {term}")
+        last = len(self.committed_terms)
+        if last and raft.term_at(LogIndex(last)) != self.committed_terms[-1]:
+            self.fail(
+                f"leader completeness: node {process.node_id} leads term {term} without committed entry {last} "
+                f"of term {self.committed_terms[-1]}"
+            )
+
+    def _campaigns(self, node_id: NodeId, term: int) -> None:
+        candidates = self._candidates.setdefault(term, set())
+        candidates.add(node_id)
+        if len(candidates) == 2:
+            self._world.sometimes("several_candidates")
+        previous = self._candidates.get(term - 1)
+        if previous and len(previous) > 1 and term - 1 not in self.leaders:
+            self._world.sometimes("split_vote")
+
+    # Logs.
+
+    def appended(self, process: "Process", entries: Sequence[Entry]) -> None:
+        """A process hands out entries of its log, to be stored and sent."""
+        terms = process.log_terms
+        first = entries[0][0]
+        if first > len(terms) + 1:
+            self.fail(f"node {process.node_id} has a hole in its log before entry {first}")
+        replaced = len(terms) - first + 1
+        if replaced > 0:
+            if process.raft.role is Role.LEADER:
+                self.fail(f"leader append-only: node {process.node_id} replaces entry {first} of its own log")
+            if first <= len(self.committed_terms) and terms[first - 1] == self.committed_terms[first - 1]:
+                self.fail(f"node {process.node_id} gives up committed entry {first}")
+            self._world.sometimes("suffix_replaced")
+            if replaced >= 5:
+                self._world.sometimes("long_suffix_replaced")
+            del terms[first - 1 :]
+        self.register(entries, terms[-1] if terms else 0, f"node {process.node_id}'s log")
+        terms.extend([entry[1] for entry in entries])
+
+    def register(self, entries: Sequence[Entry], previous_term: int, where: str) -> None:
+        """Compare entries with all others that ever had their index and term."""
+        registry = self._registry
+        for index, term, kind, data in entries:
+            known = registry.setdefault((index, term), (previous_term, kind, data))
+            if known != (previous_term, kind, data):
+                self.fail(f"log matching: entry {index} of term {term} in {where} is not what it is elsewhere")
+            previous_term = term
+
+    def _committed(self, index: int, term: int | None, process: "Process") -> None:
+        terms = self.committed_terms
+        if term is None:
+            return
+        if index <= len(terms):
+            if terms[index - 1] != term:
+                self.fail(
+                    f"node {process.node_id} commits entry {index} of term {term}, "
+                    f"and another node that of term {terms[index - 1]}"
+                )
+            return
+        if index != len(terms) + 1:
+            self.fail(f"entry {index} is committed before entry {len(terms) + 1}")
+        world = self._world
+        holders = {node_id for node_id, disk in world.disks.items() if disk.durable.terms[index - 1 : index] == [term]}
+        voters = process.raft.membership.voters
+        if 2 * len(holders & voters) <= len(voters):
+            self.fail(f"entry {index} of term {term} is committed, and only {sorted(holders)} have stored it")
+        terms.append(term)
+        world.trace.note(f"entry {index} of term {term} is committed by node {process.node_id}")
+        if term < process.raft.current_term:
+            world.sometimes("old_term_committed_indirectly")
+        if world.down_count():
+            world.sometimes("commit_with_minority_down")
+        if world.network.cut:
+            world.sometimes("commit_in_partition")
+
+    # The state machine.
+
+    def applied(self, process: "Process", index: int, term: int, data: bytes | None, answer: bytes | None) -> None:
+        """A state machine has applied an entry; `data` and `answer` of a command."""
+        if index > len(self.committed_terms):
+            self._committed(index, term, process)
+        machine = process.machine
+        record = (term, data, machine.state_hash)
+        if index <= len(self._applied):
+            if self._applied[index - 1] != record:
+                self.fail(f"state machine safety: node {process.node_id} applies another entry {index}, or otherwise")
+            return
+        if index != len(self._applied) + 1:
+            self.fail(f"node {process.node_id} applies entry {index}, and nobody {len(self._applied) + 1}")
+        if term != self.committed_terms[index - 1]:
+            self.fail(f"node {process.node_id} applies entry {index} of term {term}, which is not committed")
+        self._applied.append(record)
+        if data is not None and answer is not None:
+            self._first_applied(index, data, answer, machine.revision)
+
+    def _first_applied(self, index: int, data: bytes, answer: bytes, revision: int) -> None:
+        """Judge a command by its own: each (session, sequence) changes the store at most once."""
+        changed = revision != self.revision
+        self.revision = revision
+        try:
+            command = decode(data)
+        except InvalidCommand:
+            self.fail(f"entry {index} is not a valid command")
+            return
+        if command.opcode is Opcode.OPEN_SESSION:
+            self._session_openers[index] = answer
+        elif command.opcode is Opcode.ADVANCE_CLOCK:
+            self._world.sometimes("clock_advanced")
+        elif command.opcode in _WRITES:
+            name = (command.session, command.sequence)
+            outcome = Outcome(answer[0])
+            if changed:
+                if name in self._changed:
+                    self.fail(f"exactly once: entry {index} changes the store a second time for {name}")
+                self._changed.add(name)
+            if outcome in _REMEMBERED:
+                first = self.write_answers.setdefault(name, answer)
+                if first != answer:
+                    self.fail(f"one answer per (session, sequence): two for {name}")
+                if first is not answer:
+                    self._world.sometimes("same_bytes_applied_once")
+
+    # Promises on the wire.
+
+    def votes(self, voter: "Process", candidate: NodeId, term: int) -> None:
+        """A vote leaves the node that gave it."""
+        first = self._votes.setdefault((voter.node_id, term), candidate)
+        if first != candidate:
+            self.fail(f"node {voter.node_id} votes for {first} and for {candidate} in term {term}")
+        stored = voter.disk.durable
+        if stored.current_term < term or (stored.current_term == term and stored.voted_for != candidate):
+            self.fail(f"node {voter.node_id} votes for {candidate} in term {term}, and has not stored it")
+
+    def accepts(self, process: "Process", match_index: int) -> None:
+        """A follower says that it has stored entries."""
+        if match_index > process.disk.stored_index_max:
+            self.fail(f"node {process.node_id} accepts entries up to {match_index}, and has not stored them")
+
+    # Answers.
+
+    def answered(self, session: int, sequence: int, answer: bytes) -> None:
+        """A client was given an answer to a write."""
+        if Outcome(answer[0]) in _REMEMBERED and self.write_answers.get((session, sequence)) != answer:
+            self.fail(f"the answer to {(session, sequence)} is not what the state machine said")
+
+    def session_opened(self, session: int, answer: bytes) -> None:
+        """A client was given a session."""
+        if self._session_openers.pop(session, None) != answer:
+            self.fail(f"session {session} was not opened by this, or given to two clients")
+
+    def revision_of(self, answer: bytes) -> int:
+        """The store's revision that an answer tells of."""
+        return answers.decode(answer).revision
+
+    def finish(self) -> None:
+        """Compare whole states of all that have applied the same."""
+        digests: dict[int, tuple[NodeId, bytes]] = {}
+        for process in self._world.processes.values():
+            if process.is_up:
+                machine = process.machine
+                first, digest = digests.setdefault(machine.last_applied, (process.node_id, machine.digest()))
+                if digest != machine.digest():
+                    self.fail(f"nodes {first} and {process.node_id} differ at applied index {machine.last_applied}")
+        lost = sum(index > len(self.committed_terms) for index, _ in self._registry) or sum(
+            self.committed_terms[index - 1] != term
+            for index, term in self._registry
+            if index <= len(self.committed_terms)
+        )
+        if lost:
+            self._world.sometimes("uncommitted_lost")

@@ -1,0 +1,83 @@
+"""What a seed decides before anything happens: the cluster's size, its clocks, and which faults it will meet.
+
+Swarm testing (Groce et al., ISSTA 2012): each seed takes a random half of the faults. A run with all of them at once
+hardly ever gets far enough to be wrong in an interesting way.
+"""
+
+from dataclasses import dataclass, field
+
+from tests.sim.timeline import generator
+
+SIZES = (1, 2, 3, 3, 3, 4, 5, 5, 5, 7)
+
+TICK_SECONDS = 0.05
+ELECTION_TIMEOUT_TICKS = 10
+HEARTBEAT_TICKS = 2
+ELECTION_TIMEOUT_SECONDS = TICK_SECONDS * ELECTION_TIMEOUT_TICKS
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run. Probabilities are per frame; times are virtual seconds."""
+
+    seed: int
+    seconds: float
+    """How long faults go on."""
+    size: int
+    faults: tuple[str, ...]
+    pace: float
+    """How much rarer than usual faults occur."""
+    heals: bool
+    """Whether a random quorum is healed in the end and has to commit."""
+    is_stream: bool
+    """Whether links are streams that lose everything or nothing, as TCP is; else each frame has its own fate."""
+    turn_delay: float
+    """How long a process may take to begin a turn of its loop: what comes meanwhile is one batch."""
+    latency: float
+    loss: float = 0.0
+    duplication: float = 0.0
+    reordering: float = 0.0
+    response_loss: float = 0.0
+    drift: float = 0.0
+    session_ttl_ms: int = 60_000
+    clients: int = 3
+    keys: tuple[bytes, ...] = field(default=())
+    think_seconds: float = 0.1
+    segment_bytes: int = 16 << 10
+    append_entries_max: int = 4096
+    in_flight_appends_max: int = 64
+
+    def has(self, fault: str) -> bool:
+        """Whether this seed took the fault."""
+        return fault in self.faults
+
+
+def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
+    """Decide by the seed; each fault by a draw of its own, so that a new one changes nothing of the others."""
+    faults = tuple(name for name in fault_names if generator(seed, f"swarm/{name}").random() < 0.5)
+    draw = generator(seed, "plan")
+    size = draw.choice(SIZES)
+    is_stream = draw.random() < 0.3
+    return Plan(
+        seed=seed,
+        seconds=seconds,
+        size=size,
+        faults=faults,
+        pace=draw.choice((0.7, 2.0, 5.0)),
+        heals=draw.random() < 0.5,
+        is_stream=is_stream,
+        turn_delay=draw.choice((0.0, 0.0, 0.001, 0.01)),
+        latency=draw.choice((0.0005, 0.002, 0.01, 0.03)),
+        loss=draw.uniform(0.01, 0.3) if "loss" in faults and not is_stream else 0.0,
+        duplication=draw.uniform(0.01, 0.2) if "duplication" in faults and not is_stream else 0.0,
+        reordering=draw.uniform(0.01, 0.3) if "reordering" in faults and not is_stream else 0.0,
+        response_loss=draw.uniform(0.02, 0.3) if "response_loss" in faults else 0.0,
+        drift=0.1 if "drift" in faults else 0.0,
+        session_ttl_ms=3_000 if "short_sessions" in faults else 600_000,
+        clients=draw.randint(1, 5),
+        keys=tuple(b"key-%d" % number for number in range(draw.choice((1, 2, 4)))),
+        think_seconds=draw.choice((0.02, 0.1, 0.3)),
+        segment_bytes=draw.choice((2 << 10, 8 << 10, 64 << 10)),
+        append_entries_max=draw.choice((2, 8, 4096)),
+        in_flight_appends_max=draw.choice((1, 2, 64)),
+    )

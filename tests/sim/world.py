@@ -1,0 +1,137 @@
+"""A whole cluster with its clients, out of one seed."""
+
+from typing import TextIO
+
+from raftd.consensus import NodeId
+from tests.linearizability.checker import Operation, is_linearizable
+from tests.sim.clients import Client
+from tests.sim.disk import Disk
+from tests.sim.faults import FAULTS
+from tests.sim.network import Network
+from tests.sim.oracle import Oracle
+from tests.sim.plan import ELECTION_TIMEOUT_SECONDS, Plan, make_plan
+from tests.sim.process import Process, membership_of
+from tests.sim.sometimes import Sometimes
+from tests.sim.timeline import Timeline, Trace, generator
+
+HEALED_ELECTION_TIMEOUTS = 10
+"""A healed quorum must have committed something new after so many."""
+
+ANSWERED_SECONDS = 60.0
+"""By then a healed quorum must have answered every request, for nothing new is asked."""
+
+
+class World:
+    """One run."""
+
+    def __init__(self, plan: Plan, out: TextIO | None = None) -> None:
+        seed = plan.seed
+        self.plan = plan
+        self.timeline = Timeline()
+        self.trace = Trace(self.timeline, out)
+        self.sometimes = Sometimes()
+        self.node_ids = [NodeId(number) for number in range(1, plan.size + 1)]
+        self.membership = membership_of(self.node_ids)
+        self.oracle = Oracle(self)
+        self.is_chaotic = True
+        """Whether faults go on."""
+        self.known_revision = 0
+        """The greatest revision of the store that any client was told of."""
+        self.history: dict[bytes, list[Operation]] = {}
+        self.session_patience = 0.9
+        """What part of its time to live a session must have been idle for at least, before it may expire."""
+        self.reachable = list(self.node_ids)
+        """Whom clients may ask."""
+        self.network = Network(self, generator(seed, "network"))
+        self.disks = {node_id: Disk(self, node_id, generator(seed, f"disk/{node_id}")) for node_id in self.node_ids}
+        self.processes = {
+            node_id: Process(self, node_id, self.disks[node_id], generator(seed, f"process/{node_id}"))
+            for node_id in self.node_ids
+        }
+        self.clients = [Client(self, number, generator(seed, f"client/{number}")) for number in range(plan.clients)]
+
+    def down_count(self) -> int:
+        """How many processes do not run."""
+        return sum(not process.is_up for process in self.processes.values())
+
+    def run(self) -> None:
+        """Let everything happen.
+
+        Raises:
+            Violation: something did that must not.
+        """
+        plan = self.plan
+        self.trace.note(f"{plan}")
+        draw = generator(plan.seed, "world")
+        for process in self.processes.values():
+            self.timeline.after(draw.uniform(0, 0.2), process.start)
+        for client in self.clients:
+            self.timeline.after(draw.uniform(0, 1), client.think)
+        for name, arm in FAULTS.items():
+            if plan.has(name):
+                arm(self, generator(plan.seed, f"fault/{name}"))
+        self.timeline.run_until(plan.seconds)
+        self.is_chaotic = False
+        if plan.heals:
+            self._heal()
+        self._judge()
+
+    def _heal(self) -> None:
+        """Heal a random quorum, freeze the rest, and demand a commit."""
+        timeline = self.timeline
+        draw = generator(self.plan.seed, "heal")
+        sound = [node_id for node_id in self.node_ids if self._can_run(node_id)]
+        quorum = len(self.node_ids) // 2 + 1
+        if len(sound) < quorum:
+            self.oracle.fail(f"only {sound} can run, and no fault has damaged a majority")
+        healed = sorted(draw.sample(sound, draw.randint(quorum, len(sound)) if draw.random() < 0.3 else quorum))
+        self.trace.note(f"healed: {healed}")
+        self.network.heal()
+        self.reachable = healed
+        for node_id, process in self.processes.items():
+            if node_id in healed:
+                process.resume()
+                if not process.is_up:
+                    process.start()
+                if not process.is_up:
+                    self.oracle.fail(f"node {node_id} does not start on a sound disk")
+            else:
+                process.pause(1e9)
+                process.restart_at = None
+        before = len(self.oracle.committed_terms)
+        patience = HEALED_ELECTION_TIMEOUTS * ELECTION_TIMEOUT_SECONDS
+        timeline.run_until(timeline.now + patience, lambda: len(self.oracle.committed_terms) > before)
+        if len(self.oracle.committed_terms) == before:
+            self.oracle.fail(f"liveness: {healed} committed nothing in {patience:.1f} s after they were healed")
+        self.sometimes("healed_quorum_commits")
+        for client in self.clients:
+            client.is_idle = True
+        timeline.run_until(timeline.now + ANSWERED_SECONDS, lambda: not any(client.pending for client in self.clients))
+        if any(client.pending for client in self.clients):
+            self.oracle.fail(f"liveness: a request had no answer {ANSWERED_SECONDS:.0f} s after {healed} were healed")
+
+    def _can_run(self, node_id: NodeId) -> bool:
+        """Whether a node's disk is sound, or can be made so; its process starts soon if it does not run."""
+        disk = self.disks[node_id]
+        disk.filesystem.space = None
+        disk.hung_until = 0.0
+        disk.latency = 0.002
+        disk.error_due = False
+        disk.crash_in_calls = None
+        self.processes[node_id].disarm()
+        # A flipped bit shows when the log is read, so a node that has not been started since is not counted on.
+        return not disk.is_damaged and not (disk.is_flipped and not self.processes[node_id].is_up)
+
+    def _judge(self) -> None:
+        """What can only be said in the end."""
+        self.oracle.finish()
+        for client in self.clients:
+            client.close()
+        for key in sorted(self.history):
+            if not is_linearizable(self.history[key]):
+                self.oracle.fail(f"the history of {key!r} is not linearizable: {len(self.history[key])} operations")
+
+
+def build(seed: int, seconds: float, out: TextIO | None = None) -> World:
+    """Make the world of a seed."""
+    return World(make_plan(seed, seconds, tuple(FAULTS)), out)
