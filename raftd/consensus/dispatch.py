@@ -64,11 +64,13 @@ class Dispatch:
     def _answer_old_term(self, sender: NodeId, message: Message) -> None:
         node = self._node
         match message:
+            # The sender may lead this term when the answer arrives, so nothing in it may pass for an answer to what it
+            # said in this term: no place to go on from, and no round, which would confirm the reads of one to come.
             case AppendEntries():
                 refused = message.prev_log_index
                 node.send(sender, AppendEntriesReply(node.current_term, False, refused, NO_INDEX, NO_TERM))
             case Heartbeat():
-                node.send(sender, HeartbeatReply(node.current_term, message.round))
+                node.send(sender, HeartbeatReply(node.current_term, 0))
             case RequestVote():
                 node.send(sender, RequestVoteReply(node.current_term, False))
             case RequestPreVote():

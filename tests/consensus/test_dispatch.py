@@ -2,7 +2,7 @@
 
 import pytest
 
-from raftd.consensus import Message, Role
+from raftd.consensus import Message, NodeId, Role
 from tests.consensus.words import (
     accepted,
     append,
@@ -27,7 +27,7 @@ from tests.consensus.words import (
     ("asked", "answer"),
     [
         (append(2, 1, 1, 2), refused(5, 1)),
-        (heartbeat(2, 9), heartbeat_reply(5, 9)),
+        (heartbeat(2, 9), heartbeat_reply(5, 0)),
         (request_vote(2), vote(5, granted=False)),
         (request_pre_vote(2), pre_vote(5, granted=False)),
         (read_index(2, 7), read_index_reply(5, 7, None)),
@@ -69,3 +69,21 @@ def test_answers_to_who_gave_up_are_ignored(message: Message) -> None:
     say(raft, 2, message)
     assert not raft.has_ready
     assert raft.role is Role.FOLLOWER
+
+
+def test_an_answer_to_an_old_term_answers_nothing_of_the_new_one() -> None:
+    """What refuses an old term's heartbeat or append confirms no round and moves no index of the term it names.
+
+    Whoever sent them may lead that term when the refusals arrive.
+    """
+    replier = make_raft(current_term=5)
+    say(replier, 2, heartbeat(2, 9))
+    say(replier, 2, append(2, 1, 1, 2))
+    refusals = [message for _, message in complete(replier)]
+    leader = make_leader(1, 2, 3, 4)
+    assert leader.current_term == 5
+    progress = leader.progress[NodeId(2)]
+    before = (progress.confirmed_round, progress.match_index, progress.next_index, progress.state)
+    for refusal in refusals:
+        say(leader, 2, refusal)
+    assert (progress.confirmed_round, progress.match_index, progress.next_index, progress.state) == before

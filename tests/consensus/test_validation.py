@@ -95,7 +95,6 @@ def test_a_follower_refuses(sender: int, message: Message, complaint: str) -> No
     [
         (accepted(2, 3), "does not have"),
         (refused(2, 3, 1), "does not have"),
-        (refused(2, 2, 0), "where to go on"),
         (refused(2, 1, 2), "where to go on"),
         (refused(2, 2, 1, 3), "newer than its own term"),
         (heartbeat_reply(2, 2), "not begun"),
