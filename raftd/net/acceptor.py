@@ -2,20 +2,29 @@
 
 asyncio's own server takes 256 KiB for each connection as soon as it is accepted, and lets it be silent for a minute.
 Here the handshakes under way are bounded in number and time: when their number is reached, the oldest is ended, so a
-crowd of silent connections delays an honest one by no more than its own handshake.
+crowd of silent connections delays an honest one by no more than their acceptance. The loop accepts one connection in
+each of its passes: those accepted before have then moved on, and an honest crowd does not push itself out.
 """
 
 import asyncio
 import errno
+import functools
 import logging
 import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Final
 
-from raftd.errors import ListenError
+from raftd import events
+from raftd.errors import ListenError, RemoteProtocolError
+from raftd.net.channel import Channel
+from raftd.net.tls import explain
 
 logger = logging.getLogger(__name__)
+
+_ACCEPT_AGAIN_SECONDS: Final = 0.1
+"""After a failure to accept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +32,7 @@ class AcceptorLimits:
     """Bounds of one listening address."""
 
     connections_max: int = 1000
-    """Connections with TLS up; a further one is closed at once."""
+    """Connections with TLS up; a further one is closed at once, or as soon as its TLS is up."""
     handshakes_max: int = 128
     """TLS handshakes under way; for a further one, the oldest is ended."""
     handshake_seconds: float = 5.0
@@ -31,29 +40,30 @@ class AcceptorLimits:
 
 
 class Acceptor:
-    """Listens on one address and makes a protocol of each connection whose TLS handshake succeeds."""
+    """Listens on one address and makes a channel of each connection whose TLS handshake succeeds."""
 
     def __init__(
         self,
         *,
         purpose: str,
         context: ssl.SSLContext,
-        make_protocol: Callable[[], asyncio.Protocol],
+        make_channel: Callable[[], Channel],
         limits: AcceptorLimits,
     ) -> None:
         """`purpose` names the port in messages, such as "clients"."""
         self._purpose = purpose
         self._context = context
-        self._make_protocol = make_protocol
+        self._make_channel = make_channel
         self._limits = limits
         self._listening: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._handshakes: dict[asyncio.Task[None], None] = {}
+        self._handshakes: dict[asyncio.Task[bool], None] = {}
+        self._emptied: asyncio.Future[None] | None = None
         self.connections = 0
-        """Connections with TLS up: whoever makes the protocols counts them, with `opened` and `released`."""
+        """Connections with TLS up: whoever owns the channels counts them, with `opened` and `released`."""
         self.accepted_total = 0
         self.refused_total = 0
-        """Connections closed for a bound, or for a handshake that failed."""
+        """Connections closed for a bound, or for a TLS handshake that failed."""
 
     def start(self, host: str, port: int) -> None:
         """Listen, and accept from now on.
@@ -63,6 +73,8 @@ class Acceptor:
         """
         self._listening = _listen(host, port, self._limits.backlog)
         self._accepting = asyncio.get_running_loop().create_task(self._accept(self._listening))
+        # A task that somebody holds on to keeps its exception to itself; this one would stop accepting in silence.
+        self._accepting.add_done_callback(lambda task: task.cancelled() or task.result())
 
     @property
     def port(self) -> int:
@@ -72,18 +84,43 @@ class Acceptor:
         port: int = self._listening.getsockname()[1]
         return port
 
+    @property
+    def handshakes(self) -> int:
+        """TLS handshakes under way."""
+        return len(self._handshakes)
+
     def opened(self) -> None:
-        """One of the protocols has a connection."""
+        """One of the channels has a connection, and calls `released` when it has lost it.
+
+        Raises:
+            RemoteProtocolError: it must be closed again, since others were faster.
+        """
         self.connections += 1
+        if self.connections > self._limits.connections_max:
+            self.refused_total += 1
+            raise RemoteProtocolError(f"{self._limits.connections_max} {self._purpose} are connected already")
         self.accepted_total += 1
 
-    def released(self) -> None:
-        """One of the protocols has lost its connection."""
+    def released(self, channel: Channel) -> None:
+        """One of the channels has lost its connection."""
+        if channel.reason and channel.is_established:
+            logger.info("ended the connection from %s: %s", channel.remote_address, channel.reason)
+        elif channel.reason:
+            events.CONNECTION_REFUSED.log(logger, address=channel.remote_address, reason=channel.reason)
         self.connections -= 1
+        if self._emptied is not None and self.connections == 0:
+            self._emptied.set_result(None)
+            self._emptied = None
+
+    async def emptied(self) -> None:
+        """Return when no channel has a connection any more; to be called once, after `stop`."""
+        if self.connections:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await self._emptied
 
     async def stop(self) -> None:
         """Stop listening and end the handshakes under way; established connections are their owner's."""
-        tasks = list(self._handshakes)
+        tasks: list[asyncio.Task[Any]] = [*self._handshakes]
         if self._accepting is not None:
             tasks.append(self._accepting)
         for task in tasks:
@@ -94,39 +131,58 @@ class Acceptor:
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
+        is_failing = False
         while True:
             try:
                 connection, address = await loop.sock_accept(listening)
             except OSError as error:
                 # Out of descriptors or memory: those that are open go on, and some of them will close.
-                logger.warning("cannot accept %s: %s", self._purpose, error.strerror)
-                await asyncio.sleep(0.1)
+                if not is_failing:
+                    logger.warning("cannot accept %s: %s", self._purpose, error.strerror)
+                is_failing = True
+                await asyncio.sleep(_ACCEPT_AGAIN_SECONDS)
                 continue
+            is_failing = False
             if self.connections >= self._limits.connections_max:
                 self.refused_total += 1
                 connection.close()
-                continue
-            if len(self._handshakes) >= self._limits.handshakes_max:
-                next(iter(self._handshakes)).cancel()
-            task = loop.create_task(self._handshake(connection, f"{address[0]}:{address[1]}"))
-            self._handshakes[task] = None
-            task.add_done_callback(self._handshakes.pop)
+            else:
+                self._begin(connection, f"{address[0]}:{address[1]}")
+            # `sock_accept` does not wait while the backlog has more, and nobody else would have a turn.
+            await asyncio.sleep(0)
 
-    async def _handshake(self, connection: socket.socket, address: str) -> None:
+    def _begin(self, connection: socket.socket, address: str) -> None:
+        """Begin a handshake, in place of the oldest one if there are too many."""
+        if len(self._handshakes) >= self._limits.handshakes_max:
+            oldest = next(iter(self._handshakes))
+            # Its callback comes in the loop's next pass only, and the bound holds now.
+            del self._handshakes[oldest]
+            oldest.cancel()
+        task = asyncio.get_running_loop().create_task(self._handshake(connection, address))
+        self._handshakes[task] = None
+        task.add_done_callback(functools.partial(self._ended, connection))
+
+    def _ended(self, connection: socket.socket, task: asyncio.Task[bool]) -> None:
+        self._handshakes.pop(task, None)
+        # Here and not in the task, for one that was cancelled before its first step has run no code at all.
+        if task.cancelled() or not task.result():
+            self.refused_total += 1
+            connection.close()
+
+    async def _handshake(self, connection: socket.socket, address: str) -> bool:
+        """Whether TLS is up; then the connection is its channel's."""
         connection.setblocking(False)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._make_protocol,
+                self._make_channel,
                 connection,
                 ssl=self._context,
                 ssl_handshake_timeout=self._limits.handshake_seconds,
             )
-        except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError and TimeoutError are OSErrors
-            self.refused_total += 1
-            connection.close()
-            if isinstance(error, asyncio.CancelledError):
-                raise
-            logger.info("no TLS with %s from %s: %s", self._purpose, address, _reason(error))
+        except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
+            events.CONNECTION_REFUSED.log(logger, address=address, reason=explain(error))
+            return False
+        return True
 
 
 def _listen(host: str, port: int, backlog: int) -> socket.socket:
@@ -147,11 +203,3 @@ def _listen(host: str, port: int, backlog: int) -> socket.socket:
         hint = " (is another raftd running?)" if error.errno == errno.EADDRINUSE else ""
         raise ListenError(f"cannot listen on {host}:{port}: {error.strerror}{hint}") from None
     return listening
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.lower().replace("_", " ")
-    return error.strerror or str(error) or type(error).__name__

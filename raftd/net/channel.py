@@ -5,19 +5,21 @@ A channel reads frames and hands them on; whoever owns it decides what they mean
 - a frame's length, from its first four bytes on (`FrameReader`);
 - the time until the first frame, and to a second state that the owner calls `establish` for (slow handshakes);
 - what is written but not taken: above the high-water mark nothing more is read from a side that does not read, a side
-  that stays there for `stall_seconds` is cut off, and so is one with more than `unread_bytes_max` waiting for it.
+  that stays there for `stall_seconds` is cut off, and so is one with more than `unread_bytes_max` waiting for it;
+- the time for which the other host may be silent (`raftd.net.silence`), and the time that it has for its goodbye.
+
+A channel says nothing to the log: why it ended is in `reason`, and who owns it knows whether that is news.
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 from raftd.errors import DecodeError, RemoteProtocolError
-from raftd.wire.frames import FrameReader
-
-logger = logging.getLogger(__name__)
+from raftd.net.silence import bound_silence
+from raftd.wire.frames import FrameReader, encode_frame
+from raftd.wire.handshake import HandshakeRefusal, encode_reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,10 @@ class ChannelLimits:
     high_water_bytes: int = 1 << 20
     unread_bytes_max: int = 64 << 20
     stall_seconds: float = 30.0
+    silence_seconds: int = 30
+    """The other host has not even acknowledged anything: it is gone."""
+    close_seconds: float = 2.0
+    """From `close` until what was written is taken and the other side has said goodbye."""
 
 
 class ChannelOwner(Protocol):
@@ -45,13 +51,16 @@ class ChannelOwner(Protocol):
         """Frames before `establish`; the same error ends the connection."""
 
     def channel_closed(self, channel: "Channel") -> None:
-        """The connection is gone; called exactly once for each opened channel."""
+        """The connection is gone, for `channel.reason`; called exactly once for each opened channel."""
 
 
 class Channel(asyncio.Protocol):
     """Frames over one TLS connection."""
 
-    __slots__ = ("_closed", "_deadline", "_limits", "_loop", "_owner", "_reader", "_receive", "_stalled", "_transport")
+    __slots__ = (
+        "_closed", "_deadline", "_established", "_limits", "_loop", "_owner", "_reader", "_receive", "_stalled",
+        "_transport", "loss", "reason", "remote_address",
+    )  # fmt: skip
 
     def __init__(self, owner: ChannelOwner, limits: ChannelLimits) -> None:
         self._owner = owner
@@ -60,9 +69,17 @@ class Channel(asyncio.Protocol):
         self._reader = FrameReader(limits.first_frame_bytes_max)
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
+        """Of the handshake, later of the goodbye."""
         self._stalled: asyncio.TimerHandle | None = None
         self._closed = False
+        self._established = False
         self._receive: Callable[[list[bytes]], None] = self._receive_early
+        self.remote_address = "unknown address"
+        """Host and port of the other side, for people."""
+        self.reason = ""
+        """Why this side has ended the connection, for people; empty if nothing was wrong or the other side did."""
+        self.loss: Exception | None = None
+        """What the network or TLS said when the connection broke."""
 
     # What the owner calls.
 
@@ -74,15 +91,14 @@ class Channel(asyncio.Protocol):
         return self._transport
 
     @property
-    def remote_address(self) -> str:
-        """Host and port of the other side, for people."""
-        name = None if self._transport is None else self._transport.get_extra_info("peername")
-        return f"{name[0]}:{name[1]}" if name else "unknown address"
-
-    @property
     def is_closed(self) -> bool:
         """Whether nothing more will be sent or received."""
         return self._closed
+
+    @property
+    def is_established(self) -> bool:
+        """Whether `establish` was called: who the other side is was never in doubt since."""
+        return self._established
 
     @property
     def unsent_bytes(self) -> int:
@@ -95,13 +111,12 @@ class Channel(asyncio.Protocol):
         Raises:
             RemoteProtocolError: it has sent more than its handshake already.
         """
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
         if self._reader.pending_bytes:
             raise RemoteProtocolError("it goes on before its handshake is answered")
+        self._set_deadline(None)
         self._reader = FrameReader(self._limits.frame_bytes_max)
         self._receive = receive
+        self._established = True
 
     def send(self, data: bytes) -> None:
         """Write whole frames. Nothing happens on a closed channel: what it owed is owed to nobody."""
@@ -112,24 +127,26 @@ class Channel(asyncio.Protocol):
         if transport.get_write_buffer_size() > self._limits.unread_bytes_max:
             self.abort("it does not read what it asked for")
 
-    def close(self) -> None:
-        """Send what is written, then end the connection."""
-        self._closed = True
-        if self._transport is not None:
-            self._transport.close()
-
-    def refuse(self, answer: bytes, reason: str) -> None:
-        """Send a last answer, end the connection, and say why in the log."""
-        logger.info("closing the connection from %s: %s", self.remote_address, reason)
-        self.send(answer)
-        self.close()
-
-    def abort(self, reason: str) -> None:
-        """End the connection now, and say why in the log."""
+    def close(self, reason: str = "") -> None:
+        """Send what is written, then end the connection; `abort` does so at any time, and time does so too."""
         if self._closed:
             return
-        logger.info("closing the connection from %s: %s", self.remote_address, reason)
         self._closed = True
+        self.reason = reason
+        if self._transport is not None:
+            self._set_deadline(self._loop.call_later(self._limits.close_seconds, self._transport.abort))
+            self._transport.close()
+
+    def refuse(self, refusal: HandshakeRefusal) -> None:
+        """Answer the other side's Hello so, and end the connection."""
+        self.send(encode_frame(encode_reply(refusal)))
+        self.close(refusal.message)
+
+    def abort(self, reason: str) -> None:
+        """End the connection now, whatever is still to be sent. The first reason given is the one that is kept."""
+        if not self._closed:
+            self._closed = True
+            self.reason = reason
         if self._transport is not None:
             self._transport.abort()
 
@@ -139,7 +156,11 @@ class Channel(asyncio.Protocol):
         """TLS is up."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(high=self._limits.high_water_bytes)
-        self._deadline = self._loop.call_later(self._limits.establish_seconds, self.abort, "no handshake in time")
+        name = transport.get_extra_info("peername")
+        if name:
+            self.remote_address = f"{name[0]}:{name[1]}"
+        bound_silence(transport.get_extra_info("socket"), self._limits.silence_seconds)
+        self._set_deadline(self._loop.call_later(self._limits.establish_seconds, self.abort, "no handshake in time"))
         try:
             self._owner.channel_opened(self)
         except RemoteProtocolError as error:
@@ -169,14 +190,20 @@ class Channel(asyncio.Protocol):
         if not self._closed:
             self.transport.resume_reading()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+    def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, by whatever side."""
-        for timer in (self._deadline, self._stalled):
-            if timer is not None:
-                timer.cancel()
+        self.loss = exc
+        self._set_deadline(None)
+        if self._stalled is not None:
+            self._stalled.cancel()
         self._closed = True
         self._owner.channel_closed(self)
         self._transport = None
 
     def _receive_early(self, payloads: list[bytes]) -> None:
         self._owner.channel_frames(self, payloads)
+
+    def _set_deadline(self, deadline: asyncio.TimerHandle | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = deadline

@@ -11,7 +11,6 @@ from raftd.wire.handshake import (
     HandshakeRefusal,
     HandshakeRefusalCode,
     Listener,
-    Welcome,
     decode_hello,
     encode_reply,
     negotiate,
@@ -58,7 +57,7 @@ class ClientListener:
         self._channel_limits = ChannelLimits(frame_bytes_max=listener.frame_bytes_max)
         self._receivers: dict[Channel, ClientReceiver | None] = {}
         self._acceptor = Acceptor(
-            purpose="clients", context=server_context(files), make_protocol=self._make_channel, limits=limits
+            purpose="clients", context=server_context(files), make_channel=self._make_channel, limits=limits
         )
 
     @property
@@ -86,10 +85,11 @@ class ClientListener:
         self._acceptor.start(host, port)
 
     async def stop(self) -> None:
-        """Stop listening and close all connections, each after what was written to it."""
+        """Stop listening and close all connections, each after what was written to it; returns when they are gone."""
         await self._acceptor.stop()
         for channel in list(self._receivers):
             channel.close()
+        await self._acceptor.emptied()
 
     def channel_opened(self, channel: Channel) -> None:
         """TLS is up; the Hello is still to come."""
@@ -102,14 +102,14 @@ class ClientListener:
         if len(payloads) > 1:
             raise RemoteProtocolError("it goes on before its handshake is answered")
         reply = negotiate(hello, self._listener)
+        if isinstance(reply, HandshakeRefusal):
+            channel.refuse(reply)
+            return
         identity = remote_identity(channel.transport)
         user = identity.user
-        if isinstance(reply, Welcome) and (user is None or identity.cluster != self._cluster):
-            reply = HandshakeRefusal(
-                HandshakeRefusalCode.NOT_ALLOWED, f"{identity} is not a user of the cluster {self._cluster}"
-            )
-        if isinstance(reply, HandshakeRefusal) or user is None:
-            channel.refuse(encode_frame(encode_reply(reply)), "it was refused")
+        if user is None or identity.cluster != self._cluster:
+            complaint = f"{identity} is not a user of the cluster {self._cluster}"
+            channel.refuse(HandshakeRefusal(HandshakeRefusalCode.NOT_ALLOWED, complaint))
             return
         receiver = self._handler.client_connected(channel, user)
         self._receivers[channel] = receiver
@@ -118,7 +118,7 @@ class ClientListener:
 
     def channel_closed(self, channel: Channel) -> None:
         """A client is gone."""
-        self._acceptor.released()
+        self._acceptor.released(channel)
         receiver = self._receivers.pop(channel)
         if receiver is not None:
             receiver.closed()

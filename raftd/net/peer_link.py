@@ -1,26 +1,28 @@
 """The way to one peer: dials until it stands, sends frames, and drops what cannot be sent.
 
 Raft repeats what matters, so nothing here waits or queues beyond a bound; who sends is told that it was not sent.
+
+A link has one channel at a time, and three states: dialling, up, pausing. `on_up` is called when it comes up, and
+`on_down` once for each of these calls, when it is lost or stopped.
 """
 
 import asyncio
-import contextlib
 import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from raftd import events
 from raftd.consensus.types import NodeId
 from raftd.errors import RemoteProtocolError
 from raftd.net.channel import Channel, ChannelLimits
-from raftd.net.tls import TlsFiles, client_context, remote_identity
+from raftd.net.tls import TlsFiles, client_context, explain, remote_identity
 from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import (
     ConnectionRole,
     HandshakeRefusal,
     Hello,
-    Welcome,
     check_welcome,
     decode_reply,
     encode_hello,
@@ -57,6 +59,9 @@ class LinkLimits:
     pause_seconds_min: float = 0.05
     """Before dialling again; doubled with each failure, up to the next, and spread by half."""
     pause_seconds_max: float = 1.0
+    """A link that stood for less than this counts as a failure too: whatever ended it is likely to do so again."""
+    silence_seconds: int = 10
+    """As in `ChannelLimits`; shorter than for clients, since no message reaches the peer meanwhile."""
 
 
 class PeerLink:
@@ -84,11 +89,11 @@ class PeerLink:
         self._on_down = on_down
         self._limits = limits
         self._channel: Channel | None = None
+        """The one that is up."""
         self._closed: asyncio.Future[None] | None = None
         self._welcomed: asyncio.Future[None] | None = None
         self._dialling: asyncio.Task[None] | None = None
         self._last_failure = ""
-        self._refusal = ""
         self.sent_bytes_total = 0
         self.dropped_total = 0
         """Messages that were not sent, for want of a connection or of room."""
@@ -96,7 +101,7 @@ class PeerLink:
     @property
     def is_up(self) -> bool:
         """Whether messages go out."""
-        return self._channel is not None
+        return self._channel is not None and not self._channel.is_closed
 
     @property
     def queued_bytes(self) -> int:
@@ -106,20 +111,19 @@ class PeerLink:
     def start(self) -> None:
         """Dial, and again whenever the link is lost."""
         self._dialling = asyncio.get_running_loop().create_task(self._keep_up())
+        # A task that somebody holds on to keeps its exception to itself; without this one the peer is lost in silence.
+        self._dialling.add_done_callback(lambda task: task.cancelled() or task.result())
 
     async def stop(self) -> None:
-        """Send what is written, then hang up."""
+        """Send what is written, then hang up; returns when the connection is gone."""
         if self._dialling is not None:
             self._dialling.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._dialling
-        if self._channel is not None:
-            self._channel.close()
+            await asyncio.wait((self._dialling,))
 
     def send(self, frame: bytes) -> bool:
         """Send one whole frame, and say whether it is on its way; False: dropped."""
         channel = self._channel
-        if channel is None or channel.unsent_bytes > self._limits.queued_bytes_max:
+        if channel is None or channel.is_closed or channel.unsent_bytes > self._limits.queued_bytes_max:
             self.dropped_total += 1
             return False
         channel.send(frame)
@@ -132,22 +136,19 @@ class PeerLink:
         """TLS is up: check who it is, and introduce this node."""
         identity = remote_identity(channel.transport)
         if identity.cluster != self._cluster or identity.node_id != self._peer.node_id:
-            self._refusal = f"its certificate is of {identity}"
-            raise RemoteProtocolError(self._refusal)
+            raise RemoteProtocolError(f"its certificate is of {identity}")
         channel.send(encode_frame(encode_hello(self._hello)))
 
     def channel_frames(self, channel: Channel, payloads: list[bytes]) -> None:
         """The first frame: the answer to the Hello."""
         reply = decode_reply(payloads[0])
-        match reply:
-            case HandshakeRefusal():
-                self._refusal = f"it has refused the connection: {reply.message}"
-                raise RemoteProtocolError(self._refusal)
-            case Welcome():
-                check_welcome(self._hello, reply)
-                channel.establish(_refuse_payloads)
-                if self._welcomed is not None and not self._welcomed.done():
-                    self._welcomed.set_result(None)
+        if isinstance(reply, HandshakeRefusal):
+            raise RemoteProtocolError(f"it has refused the connection: {reply.message}")
+        check_welcome(self._hello, reply)
+        _refuse_payloads(payloads[1:])
+        channel.establish(_refuse_payloads)
+        if self._welcomed is not None and not self._welcomed.done():
+            self._welcomed.set_result(None)
 
     def channel_closed(self, channel: Channel) -> None:  # noqa: ARG002 - one link has one channel at a time
         """The connection is gone."""
@@ -155,55 +156,68 @@ class PeerLink:
             self._closed.set_result(None)
 
     async def _keep_up(self) -> None:
+        loop = asyncio.get_running_loop()
         pause = self._limits.pause_seconds_min
         while True:
             try:
                 async with asyncio.timeout(self._limits.connect_seconds):
-                    closed = await self._connect()
+                    channel, closed = await self._connect()
             except (OSError, RemoteProtocolError) as error:  # TimeoutError and ssl.SSLError are OSErrors
                 self._report(error)
             else:
-                pause = self._limits.pause_seconds_min
-                self._last_failure = ""
-                logger.info("connected to node %d", self._peer.node_id)
-                self._on_up(self._peer.node_id)
-                try:
-                    await closed
-                finally:
-                    self._channel = None
-                logger.info("lost the connection to node %d", self._peer.node_id)
-                self._on_down(self._peer.node_id)
+                up_at = loop.time()
+                await self._stay_up(channel, closed)
+                if loop.time() - up_at >= self._limits.pause_seconds_max:
+                    pause = self._limits.pause_seconds_min
             await asyncio.sleep(pause * self._jitter.uniform(0.5, 1.0))
             pause = min(2 * pause, self._limits.pause_seconds_max)
 
-    async def _connect(self) -> asyncio.Future[None]:
+    async def _connect(self) -> tuple[Channel, asyncio.Future[None]]:
         """Dial once; returns a future that ends with the connection."""
         loop = asyncio.get_running_loop()
-        self._refusal = ""
         closed = self._closed = loop.create_future()
         welcomed = self._welcomed = loop.create_future()
         limits = ChannelLimits(
             # A peer says nothing on this connection but its Welcome.
             frame_bytes_max=HANDSHAKE_BYTES_MAX,
+            establish_seconds=self._limits.connect_seconds,
             high_water_bytes=self._limits.queued_bytes_max,
             unread_bytes_max=2 * self._limits.queued_bytes_max,
+            silence_seconds=self._limits.silence_seconds,
         )
         _, channel = await loop.create_connection(
             lambda: Channel(self, limits), self._peer.host, self._peer.port, ssl=self._context, server_hostname=""
         )
         try:
             await asyncio.wait((closed, welcomed), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            if not welcomed.done():
-                channel.abort("the handshake failed")
-        if closed.done():
-            raise RemoteProtocolError(self._refusal or "the connection was closed during the handshake")
-        self._channel = channel
-        return closed
+        except asyncio.CancelledError:
+            channel.abort("it has not answered in time")
+            raise
+        if closed.done() or channel.is_closed:
+            raise RemoteProtocolError(_reason(channel))
+        return channel, closed
 
-    def _report(self, error: Exception) -> None:
+    async def _stay_up(self, channel: Channel, closed: asyncio.Future[None]) -> None:
+        """Let messages go out until the connection ends, or hang up when told to stop."""
+        address = f"{self._peer.host}:{self._peer.port}"
+        self._last_failure = ""
+        self._channel = channel
+        events.PEER_CONNECTED.log(logger, peer=self._peer.node_id, address=address)
+        self._on_up(self._peer.node_id)
+        try:
+            await asyncio.shield(closed)
+            events.PEER_DISCONNECTED.log(logger, peer=self._peer.node_id, address=address, reason=_reason(channel))
+        except asyncio.CancelledError:
+            channel.close()
+            await closed
+            raise
+        finally:
+            self._channel = None
+            self._on_down(self._peer.node_id)
+
+    def _report(self, error: OSError | RemoteProtocolError) -> None:
         """Log a failure to connect once, not each time that it is the same."""
-        reason = str(error) or type(error).__name__
+        reason = explain(error) if isinstance(error, OSError) else str(error)
         if reason != self._last_failure:
             self._last_failure = reason
             logger.warning(
@@ -272,5 +286,12 @@ class PeerLinks:
         return self._links.get(peer)
 
 
+def _reason(channel: Channel) -> str:
+    """Why a channel has ended."""
+    loss = explain(channel.loss) if isinstance(channel.loss, OSError) else "it has closed the connection"
+    return channel.reason or loss
+
+
 def _refuse_payloads(payloads: list[bytes]) -> None:
-    raise RemoteProtocolError(f"{len(payloads)} frames came on a connection that only sends")
+    if payloads:
+        raise RemoteProtocolError(f"{len(payloads)} frames came on a connection that only sends")

@@ -15,11 +15,11 @@ from raftd.wire.handshake import (
     HandshakeRefusalCode,
     Hello,
     Listener,
-    Welcome,
     decode_hello,
     encode_reply,
     negotiate,
 )
+from raftd.wire.identity import Identity
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class PeerListener:
         self._channels: set[Channel] = set()
         self._by_peer: dict[NodeId, Channel] = {}
         self._acceptor = Acceptor(
-            purpose="peers", context=server_context(files), make_protocol=self._make_channel, limits=limits
+            purpose="peers", context=server_context(files), make_channel=self._make_channel, limits=limits
         )
 
     @property
@@ -70,10 +70,11 @@ class PeerListener:
         self._acceptor.start(host, port)
 
     async def stop(self) -> None:
-        """Stop listening and end all links."""
+        """Stop listening and end all links; returns when they are gone."""
         await self._acceptor.stop()
         for channel in list(self._channels):
             channel.close()
+        await self._acceptor.emptied()
 
     def channel_opened(self, channel: Channel) -> None:
         """TLS is up; the Hello is still to come."""
@@ -85,10 +86,13 @@ class PeerListener:
         hello = decode_hello(payloads[0])
         if len(payloads) > 1:
             raise RemoteProtocolError("it goes on before its handshake is answered")
-        reply = self._answer(hello, channel)
-        sender = hello.sender_node_id
-        if isinstance(reply, HandshakeRefusal) or sender is None:
-            channel.refuse(encode_frame(encode_reply(reply)), "it was refused")
+        reply = negotiate(hello, self._listener)
+        if isinstance(reply, HandshakeRefusal):
+            channel.refuse(reply)
+            return
+        sender = self._sender(hello, remote_identity(channel.transport))
+        if isinstance(sender, HandshakeRefusal):
+            channel.refuse(sender)
             return
         older = self._by_peer.get(sender)
         if older is not None:
@@ -100,18 +104,15 @@ class PeerListener:
 
     def channel_closed(self, channel: Channel) -> None:
         """A link is gone."""
-        self._acceptor.released()
+        self._acceptor.released(channel)
         self._channels.discard(channel)
         for peer, current in self._by_peer.items():
             if current is channel:
                 del self._by_peer[peer]
                 return
 
-    def _answer(self, hello: Hello, channel: Channel) -> Welcome | HandshakeRefusal:
-        reply = negotiate(hello, self._listener)
-        if isinstance(reply, HandshakeRefusal):
-            return reply
-        identity = remote_identity(channel.transport)
+    def _sender(self, hello: Hello, identity: Identity) -> NodeId | HandshakeRefusal:
+        """Who sends on this connection, if the certificate says so too and it may."""
         sender = hello.sender_node_id
         if sender is None or identity.cluster != self._cluster or identity.node_id != sender:
             return HandshakeRefusal(
@@ -120,7 +121,7 @@ class PeerListener:
             )
         if not self._is_peer(sender):
             return HandshakeRefusal(HandshakeRefusalCode.NOT_ALLOWED, f"node {sender} is not a member")
-        return reply
+        return sender
 
     def _make_channel(self) -> Channel:
         return Channel(self, self._channel_limits)

@@ -54,6 +54,17 @@ def remote_identity(transport: asyncio.BaseTransport) -> Identity:
     return identity_of_alternative_names(certificate.get("subjectAltName", ()))
 
 
+def explain(error: OSError) -> str:
+    """Why a connection failed, in words for people; `ssl.SSLError` and `TimeoutError` are OSErrors."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    if isinstance(error, TimeoutError) and not error.strerror:
+        return str(error) or "no answer in time"
+    return error.strerror or str(error) or type(error).__name__
+
+
 def _furnish(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
@@ -68,7 +79,8 @@ def _furnish(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
     except ssl.SSLError:
         raise TlsError(f"{files.authority}: not a PEM certificate of an authority") from None
     try:
-        context.load_cert_chain(files.certificate, files.key)
+        # With a password, even an empty one, OpenSSL does not ask the terminal for that of an encrypted key.
+        context.load_cert_chain(files.certificate, files.key, password="")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise TlsError(f"{files.key}: not the key of the certificate {files.certificate}") from None
