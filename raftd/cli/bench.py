@@ -11,7 +11,7 @@ from raftd.client.load import LoadMode, LoadPlan, LoadReport, run_load
 from raftd.errors import ExitCode
 
 
-@click.command("bench")
+@click.command("bench", short_help="Measure how fast a cluster is.")
 @click.option("--mode", type=click.Choice([mode.value for mode in LoadMode]), default="put", show_default=True)
 @click.option("--connections", type=click.IntRange(1, 10_000), default=100, show_default=True)
 @click.option(
@@ -51,7 +51,7 @@ def bench_command(
     # The generator makes no cycles; its own pauses would be taken for the cluster's.
     gc.disable()
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        report = runner.run(run_load(config.endpoints, config.tls, plan))
+        report = runner.run(run_load(config.endpoints, config.tls, plan, leader_within=config.timeout))
     _show(report, output_format)
     return ExitCode.OK
 

@@ -6,7 +6,10 @@ node `node-N.log` and `data/N`. The nodes are child processes that end with this
 
 import contextlib
 import ctypes
+import fcntl
+import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,12 +19,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import click
+
 from raftd import pki
 from raftd import settings as settings_package
-from raftd.cli.output import warn, write
-from raftd.cli.status import show_status
+from raftd.cli.output import OutputFormat, show_rows, warn, write
+from raftd.cli.status import COLUMNS, look
 from raftd.client import Client, ClientConfig, ClientError
-from raftd.errors import ExitCode, SettingsError
+from raftd.errors import ExitCode, RaftdError, SettingsError
 from raftd.settings import AccessLine, Address, Cluster, Document, Node, Settings, Tls, TlsTemplate
 
 DEMO_NODES_MAX: Final = 7
@@ -35,27 +40,93 @@ _SHOWN_LOG_LINES: Final = 5
 _PR_SET_PDEATHSIG: Final = 1
 
 
+class DemoError(RaftdError):
+    """The demo cannot go on."""
+
+
+@click.command("demo", short_help="Run a whole cluster on this machine.")
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("raftd-demo"),
+    show_default=True,
+    help="Where settings, certificates, data and logs go.",
+)
+@click.option(
+    "--nodes", "node_count", type=click.IntRange(1, DEMO_NODES_MAX), default=3, show_default=True, help="How many."
+)
+@click.option(
+    "--base-port",
+    type=click.IntRange(1024, 65_000),
+    default=7400,
+    show_default=True,
+    help="Node N takes three ports from here on, ten times N-1 further.",
+)
+def demo_command(directory: Path, node_count: int, base_port: int) -> int:
+    """Run a whole cluster on this machine, over mutual TLS, until Ctrl-C.
+
+    A directory that holds a demo already is used again, with its data.
+
+    \b
+    Example:
+      raftd demo --dir /tmp/demo --nodes 3
+      raftctl --config /tmp/demo/raftctl.yaml set greeting hello
+    """
+    return run_demo(directory, node_count, base_port)
+
+
 def run_demo(directory: Path, node_count: int, base_port: int) -> int:
     """Write what is missing, start the nodes, show that they work, and wait for Ctrl-C.
 
     Raises:
         SettingsError: the directory holds a demo of another size or other ports, or something else.
+        DemoError: the directory's demo runs already, or a node ended, or the cluster cannot be written to.
     """
     directory = directory.absolute()
-    settings = _prepare(directory, node_count, base_port)
-    signal.signal(signal.SIGTERM, _interrupt)
-    with _nodes(directory, settings) as processes:
+    # SIGHUP: a closed terminal stops the nodes in order too. SIGINT: a shell's background job has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    with _alone_in(directory):
+        settings = _prepare(directory, node_count, base_port)
+        with _nodes(directory, settings) as processes:
+            try:
+                _show(directory, node_count, processes)
+                return _wait_for_the_end(directory, processes)
+            except KeyboardInterrupt:
+                write("\nstopping\n")
+                return ExitCode.OK
+
+
+def _show(directory: Path, node_count: int, processes: dict[int, subprocess.Popen[bytes]]) -> None:
+    """Say that the cluster works, once it does, how it is, and what can be done with it."""
+    config = ClientConfig.load(directory / "raftctl.yaml")
+    with Client.from_config(config) as client:
+        _wait_for_quorum(client, directory, processes)
+        write(f"ready: {node_count} nodes; settings, certificates, data and logs are in {directory}\n\n")
+        show_rows(look(client, config.endpoints).rows, COLUMNS, OutputFormat.TABLE)
+    write(_hints(directory))
+
+
+@contextlib.contextmanager
+def _alone_in(directory: Path) -> Iterator[None]:
+    """Make the directory, and hold it: a second demo in it would speak to the first one's nodes and think them its own.
+
+    The lock is on the directory itself, so that nothing is left of it.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise SettingsError(f"{error.filename or directory}: {error.strerror}") from None
+    try:
         try:
-            with Client.from_config(directory / "raftctl.yaml") as client:
-                _wait_for_quorum(client, directory, processes)
-                write(f"ready: {node_count} nodes; settings, certificates, data and logs are in {directory}\n\n")
-                config = ClientConfig.load(directory / "raftctl.yaml")
-                show_status(client, config.endpoints)
-            write(_hints(directory))
-            return _wait_for_the_end(directory, processes)
-        except KeyboardInterrupt:
-            write("\nstopping\n")
-            return ExitCode.OK
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DemoError(f"a demo runs in {directory} already") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _prepare(directory: Path, node_count: int, base_port: int) -> Settings:
@@ -70,22 +141,37 @@ def _prepare(directory: Path, node_count: int, base_port: int) -> Settings:
                 "give the same --nodes and --base-port, or another --dir"
             )
         return settings
+    if any(directory.iterdir()):
+        raise SettingsError(f"{directory} is not empty, and holds no demo; give another --dir")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()):
-            raise SettingsError(f"{directory} is not empty, and holds no demo; give another --dir")
-        pki_directory = directory / "pki"
-        pki.create_authorities(pki_directory, _CLUSTER)
-        for node in document.nodes:
-            pki.issue_node(pki_directory, node.id, [_HOST, "localhost"])
-        user = pki.issue_user(pki_directory, _USER)
-        (directory / "data").mkdir(mode=0o700)
-        (directory / "raftctl.yaml").write_text(_client_configuration(document, user, directory))
-        # Last: this file is what says that the others are complete.
-        path.write_text(settings_package.render(document))
+        _write_files(document, directory)
     except OSError as error:
+        _empty(directory)
         raise SettingsError(f"{error.filename or directory}: {error.strerror}") from None
+    except BaseException:
+        _empty(directory)  # Ctrl-C in the middle: half a demo would be in the way of the next
+        raise
     return settings_package.load(path)
+
+
+def _write_files(document: Document, directory: Path) -> None:
+    pki_directory = directory / "pki"
+    pki.create_authorities(pki_directory, _CLUSTER)
+    for node in document.nodes:
+        pki.issue_node(pki_directory, node.id, [_HOST, "localhost"])
+    user = pki.issue_user(pki_directory, _USER)
+    (directory / "data").mkdir(mode=0o700)
+    (directory / "raftctl.yaml").write_text(_client_configuration(document, user, directory))
+    # Last: this file is what says that the others are complete.
+    (directory / "raftd.yaml").write_text(settings_package.render(document))
+
+
+def _empty(directory: Path) -> None:
+    for entry in directory.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 def _document(node_count: int, base_port: int, cluster_id: uuid.UUID) -> Document:
@@ -158,12 +244,13 @@ def _wait_for_quorum(client: Client, directory: Path, processes: dict[int, subpr
         _check_alive(directory, processes)
         try:
             client.put("raftd/demo", "ready")
-            if client.get("raftd/demo") is None:
-                raise SettingsError("the key that was just written is not there")
+            found = client.get("raftd/demo")
         except ClientError:
             if time.monotonic() > deadline:
                 raise
         else:
+            if found is None or found.value != b"ready":
+                raise DemoError("the key that was just written is not there")
             return
 
 
@@ -185,7 +272,7 @@ def _check_alive(directory: Path, processes: dict[int, subprocess.Popen[bytes]])
         if process.poll() is not None:
             log = directory / f"node-{node_id}.log"
             lines = log.read_text(errors="replace").splitlines()[-_SHOWN_LOG_LINES:]
-            raise SettingsError(f"node {node_id} has ended, {_how(process.returncode)}; its log says:", *lines)
+            raise DemoError("\n".join([f"node {node_id} has ended, {_how(process.returncode)}; its log says:", *lines]))
 
 
 def _how(returncode: int) -> str:

@@ -2,22 +2,29 @@
 
 import sys
 import time
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
 
 import click
 
-from raftd.cli.output import OutputFormat, format_option, printable, show_rows, write
-from raftd.cli.status import COLUMNS, gather, is_healthy
+from raftd.cli.output import OutputFormat, document, format_option, is_terminal, show_rows, table, use_colour, write
+from raftd.cli.status import COLUMNS, Overview, look
 from raftd.cli.target import Target, pass_target
-from raftd.client import Client, Unavailable
+from raftd.client import Client
 from raftd.errors import ExitCode
+from raftd.wire.limits import LOG_ENTRIES_MAX
 
 _WATCH_SECONDS: Final = 1.0
-_HOME_AND_CLEAR: Final = "\x1b[H\x1b[J"
+_PATIENCE_SECONDS: Final = 2.0
+"""How long a node may take to say how it is; it needs neither disk nor quorum for that."""
+_HOME: Final = "\x1b[H"
+_CLEAR_LINE: Final = "\x1b[K"
+_CLEAR_BELOW: Final = "\x1b[J"
 _LOG_COLUMNS: Final = ("state", "index", "term", "kind", "command", "key", "value_bytes", "user", "session", "sequence")
 
 
-@click.command("status")
+@click.command("status", short_help="Show all nodes and how they are.")
 @click.option("--watch", is_flag=True, help="Draw it anew once a second, until Ctrl-C.")
 @format_option
 @pass_target
@@ -33,29 +40,52 @@ def status_command(target: Target, output_format: OutputFormat, *, watch: bool) 
       raftctl status --watch
     """
     config = target.resolve()
-    with target.client() as client:
-        while watch:
-            rows = gather(client, config.endpoints)
-            if sys.stdout.isatty():
-                write(_HOME_AND_CLEAR)
-            show_rows(rows, COLUMNS, output_format)
-            time.sleep(_WATCH_SECONDS)
-        rows = gather(client, config.endpoints)
-    show_rows(rows, COLUMNS, output_format)
-    if all(row["node"] is None for row in rows):
-        return ExitCode.UNAVAILABLE
-    return ExitCode.OK if is_healthy(rows) else ExitCode.UNHEALTHY
+    patient = replace(config, timeout=min(config.timeout, _PATIENCE_SECONDS))
+    with Client.from_config(patient) as client:
+        if watch:
+            return _watch(client, config.endpoints, output_format)
+        overview = look(client, config.endpoints)
+    show_rows(overview.rows, COLUMNS, output_format)
+    return overview.exit_code
 
 
-@click.command("log")
+def _watch(client: Client, endpoints: tuple[str, ...], output_format: OutputFormat) -> int:
+    """Show it once a second; Ctrl-C is how this is meant to end."""
+    is_drawn = is_terminal(sys.stdout) and output_format is OutputFormat.TABLE
+    try:
+        while True:
+            started = time.monotonic()
+            overview = look(client, endpoints)
+            write(_drawn(overview) if is_drawn else _listed(overview, output_format))
+            time.sleep(max(0.0, started + _WATCH_SECONDS - time.monotonic()))
+    except KeyboardInterrupt:
+        return ExitCode.OK
+
+
+def _drawn(overview: Overview) -> str:
+    """The table over the one before: each line clears only what is left behind it, so nothing flickers."""
+    lines = table(overview.rows, COLUMNS, coloured=use_colour(sys.stdout)).splitlines()
+    return _HOME + "".join(f"{line}{_CLEAR_LINE}\n" for line in lines) + _CLEAR_BELOW
+
+
+def _listed(overview: Overview, output_format: OutputFormat) -> str:
+    if output_format is OutputFormat.TABLE:
+        return table(overview.rows, COLUMNS) + "\n"
+    separator = "---\n" if output_format is OutputFormat.YAML else ""
+    return separator + document(overview.rows, output_format)
+
+
+@click.command("log", short_help="List a node's newest log entries.")
 @click.option("--node", type=click.IntRange(min=1), help="Of this node; the leader's otherwise.")
-@click.option("--last", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many entries.")
+@click.option(
+    "--last", type=click.IntRange(1, LOG_ENTRIES_MAX), default=10, show_default=True, help="How many entries."
+)
 @format_option
 @pass_target
 def log_command(target: Target, node: int | None, last: int, output_format: OutputFormat) -> int:
     """List a node's log entries, newest first: `*` before those that are committed and applied, `+` committed only.
 
-    Keys are shown, values are not.
+    Keys are shown, long ones cut; values are not.
 
     \b
     Example:
@@ -64,28 +94,12 @@ def log_command(target: Target, node: int | None, last: int, output_format: Outp
     """
     config = target.resolve()
     with target.client() as client:
-        document = client.log(_endpoint_of(client, config.endpoints, node), last)
-    rows = [
-        {
-            "state": "*" if entry["applied"] else "+" if entry["committed"] else "",
-            **entry,
-            **({"key": printable(entry["key"])} if "key" in entry else {}),
-        }
-        for entry in document["entries"]
-    ]
-    show_rows(rows, _LOG_COLUMNS, output_format)
+        endpoint = look(client, config.endpoints).endpoint_of(node)
+        entries = client.log(endpoint, last)["entries"]
+    show_rows([_log_row(entry) for entry in entries], _LOG_COLUMNS, output_format)
     return ExitCode.OK
 
 
-def _endpoint_of(client: Client, endpoints: tuple[str, ...], node: int | None) -> str:
-    """Where `node`, or the leader, is.
-
-    Raises:
-        Unavailable: there is no such node, or it does not answer.
-    """
-    rows = gather(client, endpoints)
-    for row in rows:
-        if row["node"] is not None and row["node"] == (row["leader"] if node is None else node):
-            return str(row["endpoint"])
-    sought = "no node leads" if node is None else f"no node {node} answers"
-    raise Unavailable(f"{sought}; asked were {', '.join(str(row['endpoint']) for row in rows)}")
+def _log_row(entry: Mapping[str, Any]) -> dict[str, object]:
+    key = {"key": bytes.fromhex(entry["key_hex"])} if "key_hex" in entry else {}
+    return {"state": "*" if entry["applied"] else "+" if entry["committed"] else "", **entry, **key}

@@ -9,12 +9,13 @@ them apart, so a script can restore every value exactly.
 """
 
 import base64
+import contextlib
 import enum
 import json
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
@@ -121,9 +122,14 @@ def printable(data: bytes | str) -> str:
     return "".join(map(_escape, text))
 
 
-def use_colour(stream: TextIO) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether `stream` is a terminal; None is Python's word for one that was closed when it started."""
+    return stream is not None and stream.isatty()
+
+
+def use_colour(stream: TextIO | None) -> bool:
     """Whether `stream` is a terminal whose user wants colour."""
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def write(text: str) -> None:
@@ -131,12 +137,31 @@ def write(text: str) -> None:
 
     Raises:
         click.exceptions.Exit: The reader of the pipe has left.
+        click.ClickException: It cannot be written, to a full disk for example.
     """
+    with _writing() as stream:
+        stream.write(text)
+
+
+def write_bytes(data: bytes) -> None:
+    """Print `data` as it is. Raises: as `write`."""
+    with _writing() as stream:
+        stream.flush()
+        stream.buffer.write(data)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[TextIO]:
+    if sys.stdout is None:
+        raise click.ClickException("cannot write the result: standard output is closed")
     try:
-        sys.stdout.write(text)
+        yield sys.stdout
         sys.stdout.flush()
     except BrokenPipeError:
         raise click.exceptions.Exit(READER_GONE) from None  # click itself would make it exit code 1
+    except OSError as error:
+        _abandon_stdout()
+        raise click.ClickException(f"cannot write the result: {error.strerror}") from None
 
 
 def warn(name: str, message: str) -> None:
@@ -157,7 +182,8 @@ def run_main(command: click.Command, name: str, arguments: Sequence[str] | None 
     """
     try:
         result = command.main(args=arguments, prog_name=name, standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.UsageError as error:
         return _usage(name, error)
     except click.ClickException as error:

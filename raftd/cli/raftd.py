@@ -6,11 +6,9 @@ from pathlib import Path
 import click
 
 from raftd import settings as settings_package
-from raftd.cli.demo import DEMO_NODES_MAX, run_demo
+from raftd.cli.commands import LazyGroup, version_option
 from raftd.cli.output import run_main, warn, write
-from raftd.daemon.run import check_files, run
 from raftd.errors import ExitCode
-from raftd.version import version
 
 DEFAULT_CONFIG = Path("/etc/raftd/raftd.yaml")
 
@@ -24,8 +22,12 @@ _config_option = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version(), prog_name="raftd")
+@click.group(
+    cls=LazyGroup,
+    commands_at={"demo": "raftd.cli.demo:demo_command"},
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@version_option
 def group() -> None:
     """A Raft-replicated key-value store: the daemon.
 
@@ -33,7 +35,7 @@ def group() -> None:
     """
 
 
-@group.command("run")
+@group.command("run", short_help="Run a node.")
 @_config_option
 @click.option("--node", type=click.IntRange(min=1), required=True, help="Which of the settings' nodes this is.")
 def run_command(config: Path, node: int) -> int:
@@ -43,10 +45,12 @@ def run_command(config: Path, node: int) -> int:
     Example:
       raftd run --config /etc/raftd/raftd.yaml --node 1
     """
+    from raftd.daemon.run import run  # noqa: PLC0415 - the whole daemon, which only this command needs
+
     return run(settings_package.load(config), node)
 
 
-@group.command("check-config")
+@group.command("check-config", short_help="Say what is wrong with the settings.")
 @_config_option
 @click.option(
     "--node",
@@ -60,6 +64,8 @@ def check_config_command(config: Path, node: int | None) -> int:
     Example:
       raftd check-config --config raftd.yaml --node 1
     """
+    from raftd.daemon.run import check_files  # noqa: PLC0415 - as above
+
     loaded = settings_package.load(config)
     for warning in loaded.warnings:
         warn("warning", warning)
@@ -70,38 +76,6 @@ def check_config_command(config: Path, node: int | None) -> int:
     what = f"node {node} can use it" if node is not None else f"{len(loaded.nodes)} nodes"
     write(f"{config}: cluster {loaded.cluster.name}, {what}\n")
     return ExitCode.OK
-
-
-@group.command("demo")
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("raftd-demo"),
-    show_default=True,
-    help="Where settings, certificates, data and logs go.",
-)
-@click.option(
-    "--nodes", "node_count", type=click.IntRange(1, DEMO_NODES_MAX), default=3, show_default=True, help="How many."
-)
-@click.option(
-    "--base-port",
-    type=click.IntRange(1024, 65_000),
-    default=7400,
-    show_default=True,
-    help="Node N takes three ports from here on, ten times N-1 further.",
-)
-def demo_command(directory: Path, node_count: int, base_port: int) -> int:
-    """Run a whole cluster on this machine, over mutual TLS, until Ctrl-C.
-
-    A directory that holds a demo already is used again, with its data.
-
-    \b
-    Example:
-      raftd demo --dir /tmp/demo --nodes 3
-      raftctl --config /tmp/demo/raftctl.yaml set greeting hello
-    """
-    return run_demo(directory, node_count, base_port)
 
 
 def main() -> None:

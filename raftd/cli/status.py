@@ -2,90 +2,141 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 
-from raftd.cli.output import OutputFormat, Style, Styled, show_rows
-from raftd.client import Client, ClientError
+from raftd.cli.output import Style, Styled
+from raftd.client import Client, ClientError, Unavailable
+from raftd.errors import ExitCode
 
-COLUMNS = (
+COLUMNS: Final = (
     "node", "endpoint", "role", "term", "vote", "leader", "commit", "applied", "lag", "timer", "keys", "health",
 )  # fmt: skip
 
+ASKED_AT_ONCE_MAX: Final = 16
+STORING_SECONDS_MAX: Final = 1.0
+"""A log write that takes longer is shown as the node's trouble."""
 
-def gather(client: Client, endpoints: Sequence[str]) -> list[dict[str, object]]:
-    """One row for each endpoint, and for each member that an endpoint tells of, asked side by side."""
-    documents: dict[str, dict[str, Any] | ClientError] = {}
-    asked: set[str] = set()
-    while unasked := [endpoint for endpoint in _known(endpoints, documents) if endpoint not in asked]:
-        asked.update(unasked)
-        with ThreadPoolExecutor(len(unasked)) as pool:
-            documents.update(zip(unasked, pool.map(lambda endpoint: _ask(client, endpoint), unasked), strict=True))
-    commit = max((int(each["commit_index"]) for each in documents.values() if isinstance(each, dict)), default=0)
-    rows = [_row(endpoint, document, commit) for endpoint, document in documents.items()]
-    return sorted(rows, key=lambda row: (row["node"] is None, row["node"], row["endpoint"]))
+Row: TypeAlias = dict[str, object]
+Answer: TypeAlias = dict[str, Any] | ClientError
+"""A node's STATUS document, or why there is none."""
 
 
-def show_status(client: Client, endpoints: Sequence[str], output_format: OutputFormat = OutputFormat.TABLE) -> bool:
-    """Print the table, and say whether all is well: every node answers, and one leads."""
-    rows = gather(client, endpoints)
-    show_rows(rows, COLUMNS, output_format)
-    return is_healthy(rows)
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What the nodes of a cluster answered at one moment, by endpoint."""
+
+    answers: Mapping[str, Answer]
+
+    @property
+    def rows(self) -> list[Row]:
+        """One row for each node, sorted; its `node` is None when nobody knows which node should be at its endpoint."""
+        documents = self._documents
+        members = members_of(self.answers)
+        rows = [self._row(endpoint, document) for endpoint, document in documents.items()]
+        answering = {document["node_id"] for document in documents.values()}
+        for endpoint, answer in self.answers.items():
+            if isinstance(answer, ClientError) and (node := members.get(endpoint)) not in answering:
+                reason = str(answer).removeprefix(f"{endpoint}: ")
+                rows.append({"node": node, "endpoint": endpoint, "healthy": False, "health": Styled(reason, Style.BAD)})
+        return sorted(rows, key=lambda row: (row["node"] is None, row["node"] or 0, row["endpoint"]))
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """OK when every node answers and is well and all follow one leader; UNHEALTHY, or why nobody answers."""
+        errors = [answer for answer in self.answers.values() if isinstance(answer, ClientError)]
+        if len(errors) == len(self.answers):
+            codes = {error.exit_code for error in errors}
+            return codes.pop() if len(codes) == 1 else ExitCode.UNAVAILABLE
+        rows = self.rows
+        leaders = {row.get("leader") for row in rows}
+        is_healthy = len(leaders) == 1 and None not in leaders and all(row["healthy"] for row in rows)
+        return ExitCode.OK if is_healthy else ExitCode.UNHEALTHY
+
+    def endpoint_of(self, node: int | None) -> str:
+        """Where `node`, or the leader, answers.
+
+        Raises:
+            ClientError: it does not, for the reason that all gave, or there is no such node.
+        """
+        for endpoint, document in self._documents.items():
+            if document["node_id"] == (document["leader_id"] if node is None else node):
+                return endpoint
+        for answer in self.answers.values():
+            if isinstance(answer, ClientError) and not isinstance(answer, Unavailable):
+                raise answer
+        sought = "no node leads; name one with --node" if node is None else f"no node {node} answers"
+        raise Unavailable(f"{sought}; asked were {', '.join(self.answers)}")
+
+    @property
+    def _documents(self) -> dict[str, Mapping[str, Any]]:
+        """The answers, each node's once: it may be reached at two addresses."""
+        found: dict[int, tuple[str, Mapping[str, Any]]] = {}
+        for endpoint, answer in self.answers.items():
+            if isinstance(answer, dict):
+                found.setdefault(answer["node_id"], (endpoint, answer))
+        return dict(found.values())
+
+    def _row(self, endpoint: str, document: Mapping[str, Any]) -> Row:
+        role = document["role"]
+        commit = max(int(each["commit_index"]) for each in self._documents.values())
+        trouble = self._trouble(document)
+        return {
+            "node": document["node_id"],
+            "endpoint": endpoint,
+            "role": Styled(role, Style.BOLD) if role == "leader" else role,
+            "term": document["current_term"],
+            "vote": document["voted_for"],
+            "leader": document["leader_id"],
+            "commit": document["commit_index"],
+            "applied": document["last_applied"],
+            "lag": max(0, commit - int(document["last_applied"])),
+            "timer": None if role == "leader" else f"{float(document['election_timer_seconds']):.2f} s",
+            "keys": document["keys"],
+            "healthy": trouble is None,
+            "health": Styled("ok", Style.GOOD) if trouble is None else Styled(trouble, Style.BAD),
+            "status": document,
+        }
+
+    def _trouble(self, document: Mapping[str, Any]) -> str | None:
+        """What is wrong with a node, in a few words; the worst of it."""
+        for other in self._documents.values():
+            if other["last_applied"] == document["last_applied"] and other["state_hash"] != document["state_hash"]:
+                return f"state differs from node {other['node_id']}'s"
+        if document["draining"]:
+            return "stopping"
+        if document["storing_seconds"] > STORING_SECONDS_MAX:
+            return f"disk busy for {document['storing_seconds']:.0f} s"
+        if document["leader_id"] is None:
+            return "no leader"
+        if not document["replayed"]:
+            return "replaying"
+        silent = [str(peer["node_id"]) for peer in document["peers"] if not peer["connected"]]
+        return f"cannot reach {', '.join(silent)}" if silent else None
 
 
-def is_healthy(rows: Sequence[Mapping[str, object]]) -> bool:
-    """Whether every node answers and is well, and all name the same leader."""
-    leaders = {row.get("leader") for row in rows}
-    return len(leaders) == 1 and None not in leaders and all(row["healthy"] for row in rows)
+def look(client: Client, endpoints: Sequence[str]) -> Overview:
+    """Ask the nodes at the endpoints, and those that these tell of, side by side."""
+    answers: dict[str, Answer] = {}
+    while unasked := [endpoint for endpoint in (*endpoints, *members_of(answers)) if endpoint not in answers]:
+        with ThreadPoolExecutor(min(len(unasked), ASKED_AT_ONCE_MAX)) as pool:
+            answers.update(zip(unasked, pool.map(lambda endpoint: _ask(client, endpoint), unasked), strict=True))
+    return Overview(answers)
 
 
-def _known(endpoints: Sequence[str], documents: Mapping[str, dict[str, Any] | ClientError]) -> list[str]:
-    members = [
-        str(member["client_address"])
-        for document in documents.values()
-        if isinstance(document, dict)
-        for member in document["members"]
+def members_of(answers: Mapping[str, Answer]) -> dict[str, int]:
+    """Which node is to be found where, as the nodes that answered have it."""
+    return {
+        str(member["client_address"]): int(member["node_id"])
+        for answer in answers.values()
+        if isinstance(answer, dict)
+        for member in answer["members"]
         if member["client_address"]
-    ]
-    return list(dict.fromkeys([*endpoints, *members]))
+    }
 
 
-def _ask(client: Client, endpoint: str) -> dict[str, Any] | ClientError:
+def _ask(client: Client, endpoint: str) -> Answer:
     try:
         return client.status(endpoint)
     except ClientError as error:
         return error
-
-
-def _row(endpoint: str, document: dict[str, Any] | ClientError, commit: int) -> dict[str, object]:
-    if isinstance(document, ClientError):
-        return {"node": None, "endpoint": endpoint, "healthy": False, "health": Styled(str(document), Style.BAD)}
-    role = document["role"]
-    trouble = _trouble(document)
-    return {
-        "node": document["node_id"],
-        "endpoint": endpoint,
-        "role": Styled(role, Style.BOLD) if role == "leader" else role,
-        "term": document["current_term"],
-        "vote": document["voted_for"],
-        "leader": document["leader_id"],
-        "commit": document["commit_index"],
-        "applied": document["last_applied"],
-        "lag": max(0, commit - int(document["last_applied"])),
-        "timer": None if role == "leader" else f"{float(document['election_timer_seconds']):.2f} s",
-        "keys": document["keys"],
-        "healthy": trouble is None,
-        "health": Styled("ok", Style.GOOD) if trouble is None else Styled(trouble, Style.BAD),
-        "status": document,
-    }
-
-
-def _trouble(document: Mapping[str, Any]) -> str | None:
-    """What is wrong with a node, in a few words."""
-    if document["draining"]:
-        return "stopping"
-    if document["leader_id"] is None:
-        return "no leader"
-    if not document["replayed"]:
-        return "replaying"
-    silent = [str(peer["node_id"]) for peer in document["peers"] if not peer["connected"]]
-    return f"cannot reach {', '.join(silent)}" if silent else None

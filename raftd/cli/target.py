@@ -1,27 +1,26 @@
 """Which cluster `raftctl` speaks to, and as whom: flag over environment over file."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
-from raftd.client import Client, ClientConfig, ClientTls
+from raftd.client import Client, ClientConfig, ConfigurationError
+from raftd.client.config import PartialConfig, parse_endpoints, parse_timeout
 
 CONFIG_PLACES: Final = (Path("~/.config/raftd/raftctl.yaml"), Path("/etc/raftd/raftctl.yaml"))
-"""Where the file is looked for when none is named."""
+"""Where the file is looked for when none is named; the first that is there counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What flags and environment say; None where they say nothing."""
+    """What flags and environment say."""
 
     config: Path | None
-    endpoints: str | None
-    cacert: Path | None
-    cert: Path | None
-    key: Path | None
-    timeout: float | None
+    """The file that they name."""
+    given: PartialConfig
 
     def resolve(self) -> ClientConfig:
         """Put flags, environment and file together.
@@ -30,32 +29,15 @@ class Target:
             click.UsageError: they do not say enough.
             ConfigurationError: the file cannot be used.
         """
-        endpoints = tuple(filter(None, (self.endpoints or "").split(",")))
-        path = self.config or next((place.expanduser() for place in CONFIG_PLACES if place.expanduser().exists()), None)
-        if path is not None:
-            config = ClientConfig.load(path)
-            tls = config.tls
-            return replace(
-                config,
-                endpoints=endpoints or config.endpoints,
-                tls=ClientTls(self.cacert or tls.cacert, self.cert or tls.cert, self.key or tls.key),
-                timeout=self.timeout or config.timeout,
-            )
-        if endpoints and self.cacert and self.cert and self.key:
-            config = ClientConfig(endpoints, ClientTls(self.cacert, self.cert, self.key))
-            return replace(config, timeout=self.timeout) if self.timeout else config
-        missing = [
-            name
-            for name, given in (
-                ("--endpoints", endpoints),
-                ("--cacert", self.cacert),
-                ("--cert", self.cert),
-                ("--key", self.key),
-            )
-            if not given
-        ]
-        places = " or ".join(map(str, CONFIG_PLACES))
-        raise click.UsageError(f"which cluster? Give --config, or {', '.join(missing)}, or write {places}")
+        path = self.config or next((path for place in CONFIG_PLACES if (path := _if_there(place)) is not None), None)
+        together = self.given if path is None else self.given.over(PartialConfig.load(path))
+        if missing := together.missing:
+            flags = ", ".join(f"--{name}" for name in missing)
+            if path is not None:
+                raise click.UsageError(f"{path} leaves something out; give {flags} too")
+            places = " or ".join(map(str, CONFIG_PLACES))
+            raise click.UsageError(f"which cluster? Give --config, or {flags}, or write {places}")
+        return together.complete()
 
     def client(self) -> Client:
         """A client for the cluster. Raises: as `resolve`, and TlsError where a file cannot be used."""
@@ -63,3 +45,57 @@ class Target:
 
 
 pass_target = click.make_pass_decorator(Target)
+
+
+def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a group with the options that say which cluster; it leaves a `Target` to its commands."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def _if_there(place: Path) -> Path | None:
+    try:
+        path = place.expanduser()
+        return path if path.exists() else None
+    except (OSError, RuntimeError):  # somebody else's directory, or no home at all: then it is not for us
+        return None
+
+
+def _checked(parse: Callable[[str], object]) -> Callable[..., object]:
+    """A callback that turns what a flag or the environment says into what the client takes."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> object:
+        try:
+            return None if value is None else parse(value)
+        except ConfigurationError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return check
+
+
+def _endpoints(text: str) -> tuple[str, ...]:
+    return parse_endpoints([endpoint.strip() for endpoint in text.split(",") if endpoint.strip()])
+
+
+_PATH: Final = click.Path(path_type=Path)
+_OPTIONS: Final = (
+    click.option("--config", type=_PATH, show_envvar=True, help="A file that says all of the following, or some."),
+    click.option(
+        "--endpoints",
+        metavar="HOST:PORT,…",
+        callback=_checked(_endpoints),
+        show_envvar=True,
+        help="Nodes to ask; one that answers is enough to find the others.",
+    ),
+    click.option("--cacert", type=_PATH, show_envvar=True, help="The authority of the nodes' certificates."),
+    click.option("--cert", type=_PATH, show_envvar=True, help="Your certificate."),
+    click.option("--key", type=_PATH, show_envvar=True, help="Its private key."),
+    click.option(
+        "--timeout",
+        metavar="DURATION",
+        callback=_checked(parse_timeout),
+        show_envvar=True,
+        help="How long a request may take, such as 500ms or 5s.",
+    ),
+)

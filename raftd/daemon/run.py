@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -51,6 +52,8 @@ def run(settings: Settings, node_id: int) -> ExitCode:
     if sys.flags.optimize:
         raise SettingsError("python -O leaves out checks that data depends on; run raftd without it")
     node = settings.node(node_id)
+    # It would end the process. The service answers it once it runs; until then there is nothing to reload.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     handler = logs.configure(
         sys.stderr,
         log_format=logs.LogFormat(node.log.format),
@@ -59,7 +62,7 @@ def run(settings: Settings, node_id: int) -> ExitCode:
     )
     with closing(handler), closing(Notifier()) as notifier:
         for warning in settings.warnings:
-            logger.warning("%s", warning)
+            logger.warning("%s", warning.partition("\n")[0])  # what follows is the place in the file, with a caret
         try:
             return _run(node, notifier, lambda: handler.dropped)
         except RaftdError as error:

@@ -43,7 +43,7 @@ from raftd.storage.filesystem import RealFileSystem
 from raftd.storage.format import Identity
 from raftd.storage.log import Log, open_log
 from raftd.storage.recovery import Recovered
-from raftd.storage.writer import LogWriter, SyncRecord
+from raftd.storage.writer import QUEUE_BYTES_MAX, LogWriter, SyncRecord
 from raftd.version import version
 from raftd.wire.handshake import ConnectionRole, Listener
 from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX, PEER_FRAME_BYTES_MAX
@@ -94,6 +94,7 @@ class Service:
         self._notifier = notifier
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[ExitCode] = self._loop.create_future()
+        self._hurry = asyncio.Event()
         self._loop.set_exception_handler(self._on_exception)
         self._metrics = Metrics()
         node_id = NodeId(settings.node_id)
@@ -119,6 +120,8 @@ class Service:
             on_failure=self._on_writer_failure,
             clock=self._loop.time,
             on_sync=self._on_sync,
+            # The gateway stops at one `pending_bytes_max`, besides what the turn under way adds.
+            queue_bytes_max=max(QUEUE_BYTES_MAX, 4 * settings.limits.pending_bytes_max),
         )
         self._machine = StateMachine()
         self._requests = Requests(self._machine)
@@ -145,6 +148,7 @@ class Service:
             leadership=self._driver.raft,
             machine=self._machine,
             requests=self._requests,
+            disk=self._writer,
             documents=self._view,
             rules=settings.access_rules,
             client_addresses=self._client_addresses,
@@ -186,6 +190,7 @@ class Service:
         self._driver.start(self._gateway, self._on_leadership)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal, number)
+        self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         events.NODE_READY.log(
             logger,
             index=self._driver.raft.last_index,
@@ -248,12 +253,16 @@ class Service:
     def _on_signal(self, number: int) -> None:
         if self._gateway.is_draining:
             # Told twice: somebody is impatient, and nothing acknowledged is lost by obeying.
+            self._hurry.set()
             self._end(ExitCode.OK)
             return
         events.NODE_DRAINING.log(logger, signal=signal.Signals(number).name)
         self._notifier.stopping("stopping: handing over what is under way")
         self._gateway.is_draining = True
         self._draining = self._loop.create_task(self._drain())
+
+    def _on_hangup(self) -> None:
+        events.SETTINGS_REFUSED.log(logger, reason="this version cannot reload; restart the node")
 
     async def _drain(self) -> None:
         """Wait until nothing is owed, or for as long as the settings allow."""
@@ -311,10 +320,15 @@ class Service:
 
     async def _stop(self) -> None:
         self._driver.stop()
-        await self._clients.stop()
-        await self._peers.stop()
-        await self._links.stop()
-        await self._http.stop()
+        closing = asyncio.gather(self._clients.stop(), self._peers.stop(), self._links.stop(), self._http.stop())
+        hurried = self._loop.create_task(self._hurry.wait())
+        # A good-bye that the other side does not answer takes seconds; whoever hurries does without.
+        await asyncio.wait((closing, hurried), return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not closing.done():
+            closing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await closing
         await self._loop.run_in_executor(None, self._writer.close)
         self._opened.log.close()
         self._opened.directory.close()

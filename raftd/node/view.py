@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from raftd.consensus import Raft
-from raftd.consensus.types import NO_INDEX, EntryKind, LogIndex, NodeId, Role
+from raftd.consensus.types import EntryKind, LogIndex, NodeId, Role
 from raftd.http.server import status_document
 from raftd.http.view import NodeCounters, NodeStatus, PeerStatus, ReplicationState
 from raftd.kv.commands import InvalidCommand, decode
@@ -16,6 +17,9 @@ from raftd.node.gateway import Gateway
 from raftd.node.requests import Requests
 from raftd.wire.limits import LOG_ENTRIES_MAX
 
+KEY_CHARACTERS_SHOWN: Final = 64
+"""A longer key is cut in a LOG answer; a test keeps the longest such answer below `CLIENT_FRAME_BYTES_MAX`."""
+
 
 class LogDocument:
     """The newest log entries for administrators: keys, but never values."""
@@ -24,7 +28,10 @@ class LogDocument:
         self._raft = raft
 
     def newest(self, last: int) -> dict[str, object]:
-        """The newest `last` entries, at most `LOG_ENTRIES_MAX`, newest first, as JSON would have them."""
+        """The newest `last` entries, at most `LOG_ENTRIES_MAX`, newest first, as JSON would have them.
+
+        Long keys are cut, so that the answer fits a frame whatever the entries are.
+        """
         raft = self._raft
         high = LogIndex(raft.last_index + 1)
         low = LogIndex(max(1, high - min(last, LOG_ENTRIES_MAX)))
@@ -84,7 +91,6 @@ class View:
         self._log = LogDocument(driver.raft)
         self._gateway: Gateway | None = None
         self._clients: ClientListener | None = None
-        self._replay_target: LogIndex | None = None
 
     def attach(self, gateway: Gateway, clients: ClientListener) -> None:
         """Name the parts that are built after this one, since they in turn use it."""
@@ -120,7 +126,7 @@ class View:
             election_timer_seconds=timer,
             loop_lag_seconds=max(self._driver.loop_lag_seconds, self._now() - self._driver.last_tick_at - 1.0, 0.0),
             storing_seconds=self._storing_seconds(),
-            replayed=self._is_replayed(),
+            replayed=self._gateway is not None and self._gateway.is_replayed,
             draining=self._gateway is not None and self._gateway.is_draining,
             peers=tuple(self._peer(peer) for peer in sorted(raft.membership.members - {raft.node_id})),
         )
@@ -160,16 +166,6 @@ class View:
         """The newest log entries, as `LogDocument.newest`."""
         return self._log.newest(last)
 
-    def _is_replayed(self) -> bool:
-        """Whether everything is applied again that this node knew to be committed when it first heard of a leader.
-
-        A restart forgets the commit index (Figure 2: volatile), so there is nothing to catch up with before that.
-        """
-        raft = self._driver.raft
-        if self._replay_target is None and raft.leader_id is not None and raft.commit_index > NO_INDEX:
-            self._replay_target = raft.commit_index
-        return self._replay_target is not None and self._machine.last_applied >= self._replay_target
-
     def _peer(self, peer: NodeId) -> PeerStatus:
         link = self._links.link(peer)
         connected = link is not None and link.is_up
@@ -200,9 +196,19 @@ def _command_fields(kind: EntryKind, data: bytes) -> dict[str, object]:
         "command": command.opcode.name.lower(),
         "session": command.session,
         "sequence": command.sequence,
-        "key": command.key.decode("utf-8", "surrogateescape").encode("utf-8", "backslashreplace").decode(),
+        **_shown_key(command.key),
+        "key_bytes": len(command.key),
         "value_bytes": len(command.value),
         "user": command.user,
         "address": command.address,
         "wall_clock_ms": command.wall_clock_ms,
     }
+
+
+def _shown_key(key: bytes) -> dict[str, object]:
+    """A key as text where it is UTF-8, else in hexadecimal; cut, with an ellipsis, where it is long."""
+    try:
+        text = key.decode()
+    except UnicodeDecodeError:
+        return {"key_hex": key[:KEY_CHARACTERS_SHOWN].hex()}
+    return {"key": text if len(text) <= KEY_CHARACTERS_SHOWN else text[: KEY_CHARACTERS_SHOWN - 1] + "…"}

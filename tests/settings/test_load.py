@@ -78,7 +78,7 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
 
 
 def test_lines_are_counted_as_yaml_counts_them(problems_of: Callable[[str], list[str]]) -> None:
-    """NEL and the Unicode line separator end a line too, so a mistake can be on a line that a line feed alone does not make."""
+    """NEL and the Unicode line separator end a line too, so there are more lines than line feeds make."""
     (problem,) = problems_of("a: b\x85c: d\u2028e: [")
     assert problem.startswith("raftd.yaml:3:")
 

@@ -1,0 +1,101 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raftd.daemon.run import check_files
+from raftd.errors import ExitCode
+from raftd.pki import issue_node
+from raftd.settings import Document, load
+from tests.daemon.process import running
+
+
+def run_raftd(*arguments: str, python: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *python, "-m", "raftd", *arguments], capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_optimized_python_is_refused(settings: Path) -> None:
+    """Without assertions of libraries and ours, data would be less safe than this daemon promises."""
+    ended = run_raftd("run", "--config", str(settings), "--node", "1", python=("-O",))
+    assert ended.returncode == ExitCode.CONFIGURATION
+    assert ended.stderr.startswith("raftd: python -O ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_an_unknown_node_is_one_line(settings: Path) -> None:
+    """Before anything is logged or touched."""
+    ended = run_raftd("run", "--config", str(settings), "--node", "2")
+    assert ended.returncode == ExitCode.CONFIGURATION
+    assert ended.stderr == f"raftd: {settings}: there is no node 2; the file names 1\n"
+    assert not (settings.parent / "data" / "1").exists()
+
+
+def test_a_port_in_use_is_one_line_and_worth_a_restart(settings: Path, document: Document) -> None:
+    """The exit code is not one that the supervisor takes for final, and the line names the address."""
+    address = document.nodes[0].client_address
+    with socket.create_server((address.host, address.port)):
+        ended = run_raftd("run", "--config", str(settings), "--node", "1")
+    assert ended.returncode == ExitCode.ERROR
+    assert f"cannot listen on {address}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_directory_in_use_is_one_line(settings: Path) -> None:
+    """The second of two daemons of one node ends, and the first one goes on."""
+    with running(settings) as first:
+        first.ready()
+        ended = run_raftd("run", "--config", str(settings), "--node", "1")
+        assert ended.returncode == ExitCode.CONFIGURATION
+        assert "in use" in ended.stderr
+        assert "Traceback" not in ended.stderr
+        first.signal(signal.SIGINT)
+        assert first.wait() == ExitCode.OK
+
+
+def test_certificates_are_judged_before_the_start(settings: Path) -> None:
+    """Each problem of each file is named, with exit code 7; good files have none."""
+    node = load(settings).node(1)
+    assert check_files(node) == []
+    issue_node(settings.parent / "pki", 2, ["127.0.0.1"])
+    foreign = settings.parent / "pki" / "node-2.client.crt"
+    node.client_tls.certificate.write_bytes(foreign.read_bytes())
+    node.peer_tls.key.unlink()
+    problems = check_files(node)
+    assert any(str(node.peer_tls.key) in problem for problem in problems)
+    assert any(str(node.client_tls.certificate) in problem for problem in problems)
+    ended = run_raftd("run", "--config", str(settings), "--node", "1")
+    assert ended.returncode == ExitCode.TLS
+    assert str(node.peer_tls.key) in ended.stderr
+    assert not node.data_directory.exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_key_is_one_line(settings: Path) -> None:
+    """Told from a missing one."""
+    load(settings).node(1).client_tls.key.chmod(0)
+    ended = run_raftd("run", "--config", str(settings), "--node", "1")
+    assert ended.returncode == ExitCode.TLS
+    assert "Permission denied" in ended.stderr
+
+
+def test_the_supervisor_hears_why_it_failed(settings: Path) -> None:
+    """`systemctl status` shows the reason, without a look into the log."""
+    load(settings).node(1).peer_tls.key.unlink()
+    with running(settings) as daemon:
+        assert daemon.wait() == ExitCode.TLS
+        assert daemon.told()["STATUS"].startswith("failed: ")
+
+
+def test_a_hangup_before_it_is_ready_does_no_harm(settings: Path) -> None:
+    """A reload that comes too early is nothing to die of."""
+    with running(settings, environment={"RAFTD_CONFIG": "ignored"}) as daemon:
+        while not daemon.log:
+            pass
+        daemon.signal(signal.SIGHUP)
+        daemon.ready()

@@ -1,0 +1,156 @@
+"""What a supervisor and a client see of a node from outside; `tests/e2e` has what three of them do together."""
+
+import json
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raftd.client import Client
+from raftd.daemon.service import open_storage
+from raftd.errors import CorruptionError, DataDirectoryError, ExitCode
+from raftd.settings import Document, load
+from tests.daemon.process import Daemon, document_of, running, write_files
+
+
+@pytest.fixture
+def node(settings: Path) -> Iterator[Daemon]:
+    """A node that is ready."""
+    with running(settings) as daemon:
+        yield daemon.ready()
+
+
+def test_ready_means_that_the_ports_listen(settings: Path, document: Document) -> None:
+    """Whoever starts something after READY can connect at once, to all three ports."""
+    with running(settings) as daemon:
+        told = daemon.until_told("READY")
+        assert "term" in told["STATUS"]
+        (node,) = document.nodes
+        for address in (node.client_address, node.peer_address, node.http_address):
+            socket.create_connection((address.host, address.port), 5).close()
+
+
+def test_ready_does_not_wait_for_a_quorum(tmp_path: Path) -> None:
+    """The first of three nodes starts by itself, says that it has no leader, and ends as it should."""
+    settings = write_files(tmp_path, document_of(3))
+    with running(settings, 2) as daemon:
+        assert "no leader" in daemon.until_told("READY")["STATUS"]
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == ExitCode.OK
+
+
+def test_sigterm_drains_and_ends_well(node: Daemon) -> None:
+    """The supervisor hears of it first; the exit code is 0, and the last line says that all is done."""
+    node.signal(signal.SIGTERM)
+    told = node.until_told("STOPPING")
+    assert told["STATUS"].startswith("stopping")
+    assert node.wait() == ExitCode.OK
+    assert node.log.rstrip().endswith("stopped")
+    assert "Traceback" not in node.log
+
+
+def test_what_was_answered_is_there_after_a_restart(settings: Path, document: Document) -> None:
+    """Through SIGTERM, and through SIGKILL."""
+    with Client.from_config(settings.parent / "raftctl.yaml") as client:
+        for number, how in enumerate((signal.SIGTERM, signal.SIGKILL, signal.SIGTERM)):
+            with running(settings) as daemon:
+                daemon.ready()
+                for before in range(number):
+                    found = client.get(f"key-{before}")
+                    assert found is not None
+                    assert found.value == b"value"
+                client.put(f"key-{number}", "value")
+                daemon.signal(how)
+                daemon.wait()
+    assert document.nodes
+
+
+def test_a_second_sigterm_ends_the_waiting(tmp_path: Path) -> None:
+    """A peer that has hung is waited for; somebody impatient need not wait with the node."""
+    document = document_of(2)
+    settings = write_files(tmp_path, document)
+    with running(settings, 1) as first, running(settings, 2) as second:
+        first.ready()
+        second.ready()
+        with Client.from_config(tmp_path / "raftctl.yaml") as client:
+            client.put("a", "1")
+        leader, other = (first, second) if _leads(document, 0) else (second, first)
+        other.signal(signal.SIGSTOP)
+        leader.signal(signal.SIGTERM)
+        leader.until_told("STOPPING")
+        leader.signal(signal.SIGTERM)
+        started = time.monotonic()
+        assert leader.wait() == ExitCode.OK
+        # A peer that does not answer the good-bye is waited for four seconds otherwise.
+        assert time.monotonic() - started < 3
+        assert "Traceback" not in leader.log
+        assert "bug" not in leader.log
+
+
+def test_sighup_is_answered_and_changes_nothing(node: Daemon) -> None:
+    """`systemctl reload` must not kill a node, and the log says why nothing was reloaded."""
+    node.signal(signal.SIGHUP)
+    node.signal(signal.SIGTERM)
+    assert node.wait() == ExitCode.OK
+    assert "cannot reload" in node.log
+
+
+def test_the_watchdog_is_fed_and_the_status_kept(settings: Path) -> None:
+    """Both come from the event loop, so a loop that hangs is seen."""
+    with running(settings, environment={"WATCHDOG_USEC": "400000"}) as daemon:
+        daemon.ready()
+        for _ in range(3):
+            daemon.until_told("WATCHDOG")
+        while "leader in term" not in daemon.told().get("STATUS", ""):
+            pass
+
+
+@pytest.mark.usefixtures("node")
+def test_http_and_clients_see_the_same_node(document: Document, tmp_path: Path) -> None:
+    """The parts are put together: what a client writes shows in /status, and in a STATUS request."""
+    with Client.from_config(tmp_path / "raftctl.yaml") as client:
+        client.put("a", "1")
+        told = client.status(str(document.nodes[0].client_address))
+    with urllib.request.urlopen(f"http://{document.nodes[0].http_address}/status", timeout=5) as answer:
+        shown = json.load(answer)
+    assert told["keys"] == shown["keys"] == 1
+    assert told["members"] == [{"node_id": 1, "client_address": str(document.nodes[0].client_address)}]
+    assert shown["role"] == "leader"
+
+
+def test_storage_is_this_node_s_or_nobody_s(settings: Path) -> None:
+    """A data directory in use, or of another cluster, is refused before anything listens; nothing stays locked."""
+    node = load(settings).node(1)
+    opened = open_storage(node)
+    with pytest.raises(DataDirectoryError, match="in use"):
+        open_storage(node)
+    opened.log.close()
+    opened.directory.close()
+    settings.write_text(
+        settings.read_text().replace(f"id: {node.cluster.id}", "id: 6f9c3c1e-0b1d-4c53-9a7e-3d1f0c5b7a21")
+    )
+    with pytest.raises(DataDirectoryError):
+        open_storage(load(settings).node(1))
+
+
+def test_damage_is_refused_and_leaves_the_directory_free(settings: Path) -> None:
+    """An operator who looks at a damaged directory must not find it locked by a node that did not start."""
+    node = load(settings).node(1)
+    opened = open_storage(node)
+    opened.log.close()
+    opened.directory.close()
+    (segment,) = (node.data_directory / "wal").glob("*.wal")
+    with segment.open("r+b") as file:
+        file.write(b"\xff" * 4)
+    for _ in range(2):
+        with pytest.raises(CorruptionError):
+            open_storage(node)
+
+
+def _leads(document: Document, index: int) -> bool:
+    with urllib.request.urlopen(f"http://{document.nodes[index].http_address}/status", timeout=5) as answer:
+        return bool(json.load(answer)["role"] == "leader")
