@@ -27,7 +27,7 @@ from typing import Final, Protocol, TypeAlias
 
 from raftd.consensus import Raft, Ready
 from raftd.consensus.messages import AppendEntries, Message
-from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, Role, Term
+from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ProposalRefused, Role, Term
 from raftd.kv.commands import Stamp, advance_clock
 from raftd.kv.machine import StateMachine
 from raftd.node.gateway import Gateway
@@ -235,10 +235,16 @@ class Driver:
             self._requests.refuse_queued_writes(self._elsewhere())
 
     def _request_reads(self) -> None:
-        if self.raft.role is Role.LEADER:
-            self._requests.reads_requested(self.raft.request_read())
-        else:
+        if self.raft.role is not Role.LEADER:
             self._requests.refuse_queued_reads(self._elsewhere())
+            return
+        try:
+            read_id = self.raft.request_read()
+        except ProposalRefused as refused:
+            # Each turn's reads are one batch, and while no quorum answers, a busy client fills consensus with batches.
+            self._requests.refuse_queued_reads(Refusal(RefusalCode.OVERLOADED, refused.reason.value))
+        else:
+            self._requests.reads_requested(read_id)
 
     def _carry_out(self, ready: Ready) -> None:
         """Do what a Ready says (`raftd.consensus.ready`)."""
