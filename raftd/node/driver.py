@@ -37,6 +37,7 @@ from raftd.storage.writer import Submission
 from raftd.wire import peer as peer_codec
 from raftd.wire.client import Refusal, RefusalCode
 from raftd.wire.entries import encode_entries
+from raftd.wire.limits import PEER_FRAME_BYTES_MAX
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ _READIES_PER_TURN_MAX: Final = 8
 """Then the loop has its say, and the turn goes on after it."""
 
 _KEPT_BATCHES_MAX: Final = 16
+_KEPT_BATCH_BYTES_MAX: Final = PEER_FRAME_BYTES_MAX
+"""A longer batch is never asked for again: what goes to a peer is cut shorter."""
 
 
 class Timer(Protocol):
@@ -317,6 +320,8 @@ class Driver:
         return self._keep_batch(entries, encode_entries(entries)) if batch is None else batch
 
     def _keep_batch(self, entries: tuple[Entry, ...], batch: bytes) -> bytes:
+        if len(batch) > _KEPT_BATCH_BYTES_MAX:
+            return batch
         if len(self._batches) >= _KEPT_BATCHES_MAX:
             del self._batches[next(iter(self._batches))]
         self._batches[entries[0][0], entries[-1][0], entries[-1][1]] = batch
