@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, assert_never
 
-from raftd.consensus.types import NodeId, Role, Term
+from raftd.consensus.types import NO_INDEX, LogIndex, NodeId, Role, Term
 from raftd.errors import DecodeError
 from raftd.kv.access import AccessRules, Operation
-from raftd.kv.commands import CommandTooLarge, InvalidCommand, Stamp, check_key, validate_client_command
+from raftd.kv.commands import CommandTooLarge, InvalidCommand, Opcode, Stamp, check_key, validate_client_command
 from raftd.kv.machine import StateMachine
 from raftd.net.channel import Channel
 from raftd.node.connection import ClientConnection
@@ -46,6 +46,22 @@ class Leadership(Protocol):
     def leader_id(self) -> NodeId | None:
         """Who leads, if known."""
 
+    @property
+    def commit_index(self) -> LogIndex:
+        """Entries up to here are known to be committed."""
+
+
+class Disk(Protocol):
+    """What the gateway must know of this node's disk."""
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of entries that wait to be stored here."""
+
+    @property
+    def disk_low(self) -> bool:
+        """Whether the disk was found full: what is left is for making room."""
+
 
 class Documents(Protocol):
     """Who writes the documents that administrators ask for."""
@@ -64,7 +80,7 @@ class GatewayLimits:
     requests_in_flight_max: int = 1024
     """On one connection; a further request is refused as OVERLOADED."""
     pending_bytes_max: int = 64 << 20
-    """Of commands that are not committed yet, of all clients together."""
+    """Of commands that are not committed yet, of all clients together; the same of what waits for this node's disk."""
 
 
 class Gateway:
@@ -76,6 +92,7 @@ class Gateway:
         leadership: Leadership,
         machine: StateMachine,
         requests: Requests,
+        disk: Disk,
         documents: Documents,
         rules: AccessRules,
         client_addresses: Mapping[NodeId, str],
@@ -87,6 +104,7 @@ class Gateway:
         self._leadership = leadership
         self._machine = machine
         self._requests = requests
+        self._disk = disk
         self._documents = documents
         self._rules = rules
         self._client_addresses = client_addresses
@@ -95,6 +113,18 @@ class Gateway:
         self._wall_clock_ns = wall_clock_ns
         self.is_draining = False
         """Whether the node is going down: nothing new is accepted."""
+        self._replay_target = NO_INDEX
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether everything is applied again that this node knew to be committed when it first heard of a leader.
+
+        A restart forgets the commit index (Figure 2: volatile), so there is nothing to catch up with before that.
+        """
+        leadership = self._leadership
+        if self._replay_target == NO_INDEX and leadership.leader_id is not None:
+            self._replay_target = leadership.commit_index
+        return NO_INDEX < self._replay_target <= self._machine.last_applied
 
     def client_connected(self, channel: Channel, user: str) -> ClientConnection:
         """A client is there, known by its certificate as `user`."""
@@ -157,7 +187,7 @@ class Gateway:
         permissions = connection.permissions
         if not (permissions.allows(Operation.WRITE, key) if key else permissions.writes_any):
             return _DENIED
-        refusal = self._admit(connection)
+        refusal = self._admit(connection) or self._admit_to_disk(payload[BODY_OFFSET])
         if refusal is None:
             # The stamp is for people; a clock that jumps does no harm.
             stamp = connection.stamp.at(self._wall_clock_ns() // 1_000_000)
@@ -172,6 +202,8 @@ class Gateway:
         if consistency is Consistency.STALE:
             if connection.is_behind:
                 return UNREAD
+            if not self.is_replayed:
+                return _NOT_REPLAYED
             answer = self._machine.answer_get(key, self._leadership.current_term)
             self._requests.owe(connection, encode_answer(request_id, answer))
             return None
@@ -195,6 +227,15 @@ class Gateway:
             )
         return None
 
+    def _admit_to_disk(self, opcode: int) -> Refusal | None:
+        disk = self._disk
+        if disk.disk_low and opcode == Opcode.PUT:
+            return _DISK_LOW
+        # A quorum of faster disks commits without this one, and then `bytes_held` does not show what it still owes.
+        if disk.queued_bytes >= self._limits.pending_bytes_max:
+            return Refusal(RefusalCode.OVERLOADED, f"{disk.queued_bytes} bytes wait for this node's disk already")
+        return None
+
     def _document(self, connection: ClientConnection, request_id: int, write: Callable[[], object]) -> Refusal | None:
         if not connection.permissions.administers:
             return _DENIED
@@ -206,3 +247,8 @@ class Gateway:
 
 
 _DENIED = Refusal(RefusalCode.DENIED, "the settings grant this user no such right")
+_DISK_LOW = Refusal(
+    RefusalCode.OVERLOADED, "the leader's disk is full: keys can be deleted, and written again when it has space"
+)
+# However old a stale answer may be, "there is no such key" of a node that has not looked is none.
+_NOT_REPLAYED = Refusal(RefusalCode.UNAVAILABLE, "this node has started and not yet applied what it had applied before")

@@ -221,6 +221,7 @@ class Process:
             leadership=self.raft,
             machine=self.machine,
             requests=requests,
+            disk=self.writer,
             documents=NoDocuments(),
             rules=_RULES,
             client_addresses={node_id: f"node-{node_id}:1" for node_id in world.node_ids},
