@@ -16,6 +16,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -35,6 +36,8 @@ _USER: Final = "admin"
 _HOST: Final = "127.0.0.1"
 _PORTS_PER_NODE: Final = 10
 _START_SECONDS: Final = 30.0
+_TRY_SECONDS: Final = 1.0
+"""How long one try to write may take, before it is looked whether all nodes are still there."""
 _STOP_SECONDS: Final = 15.0
 _SHOWN_LOG_LINES: Final = 5
 _PR_SET_PDEATHSIG: Final = 1
@@ -100,7 +103,7 @@ def run_demo(directory: Path, node_count: int, base_port: int) -> int:
 
 def _show(directory: Path, node_count: int, processes: dict[int, subprocess.Popen[bytes]]) -> None:
     """Say that the cluster works, once it does, how it is, and what can be done with it."""
-    config = ClientConfig.load(directory / "raftctl.yaml")
+    config = replace(ClientConfig.load(directory / "raftctl.yaml"), timeout=_TRY_SECONDS)
     with Client.from_config(config) as client:
         _wait_for_quorum(client, directory, processes)
         write(f"ready: {node_count} nodes; settings, certificates, data and logs are in {directory}\n\n")
