@@ -61,23 +61,25 @@ def command_that_dies_with_us(*command: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", _EXECUTE_AND_DIE_WITH_PARENT, *command]
 
 
-async def until(
-    condition: Callable[[], Awaitable[T | None] | T | None],
-    what: str,
-    *,
-    seconds: float = PATIENCE_SECONDS,
-    every: float = 0.02,
+async def until_found(
+    find: Callable[[], Awaitable[T | None]], what: str, *, seconds: float = PATIENCE_SECONDS, every: float = 0.02
 ) -> T:
-    """Ask again and again until the answer is truthy, and return it; fail after `seconds`."""
+    """Look again and again until something is there, and return it; fail after `seconds`."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
-    while True:
-        answer = condition()
-        result = await answer if isinstance(answer, Awaitable) else answer
-        if result:
-            return result
+    while not (found := await find()):
         assert loop.time() < deadline, f"{what}: not within {seconds:g} s"
         await asyncio.sleep(every)
+    return found
+
+
+async def until(condition: Callable[[], object], what: str, *, seconds: float = PATIENCE_SECONDS) -> None:
+    """Ask again and again until the answer is truthy; fail after `seconds`."""
+
+    async def find() -> object:
+        return condition()
+
+    await until_found(find, what, seconds=seconds)
 
 
 class NodeProcess:
@@ -208,7 +210,7 @@ class Cluster:
         user = user_files(self.pki, USER)
         return ClientTls(authority_files(self.pki, "client").certificate, user.certificate, user.key)
 
-    def client(self, *endpoints: str, timeout: float = 30.0, dead_after: float = 1.0) -> AsyncClient:  # noqa: ASYNC109 - the client's own parameter
+    def client(self, *endpoints: str, timeout: float = 30.0, dead_after: float = 1.0) -> AsyncClient:
         """A client whose deadline is far off: whatever error it reports is one too many, if a leader can be had."""
         return AsyncClient(endpoints or self.endpoints, tls=self.tls, timeout=timeout, dead_after=dead_after)
 
@@ -247,7 +249,7 @@ class Cluster:
                     return self.nodes[node_id]
             return None
 
-        return await until(find, f"a leader above term {above_term}", seconds=seconds)
+        return await until_found(find, f"a leader above term {above_term}", seconds=seconds)
 
     async def term(self) -> int:
         """The highest term that any node knows."""
@@ -264,7 +266,7 @@ class Cluster:
             assert all(len(hashes) == 1 for hashes in states.values()), f"states differ: {states}"
             return statuses[0] if len(statuses) == len(self.nodes) and len(states) == 1 else None
 
-        return await until(find, "all nodes have applied the same")
+        return await until_found(find, "all nodes have applied the same")
 
     def close(self) -> None:
         """End whatever runs."""
@@ -291,9 +293,7 @@ def _document(directory: Path, pki: Path, size: int) -> Document:
         cluster=ClusterSettings(CLUSTER_NAME, uuid.uuid4()),
         nodes=tuple(node(node_id) for node_id in range(1, size + 1)),
         tls=Tls(
-            peer=TlsTemplate(
-                f"{pki}/peer-ca.crt", f"{pki}/node-{{node}}.peer.crt", f"{pki}/node-{{node}}.peer.key"
-            ),
+            peer=TlsTemplate(f"{pki}/peer-ca.crt", f"{pki}/node-{{node}}.peer.crt", f"{pki}/node-{{node}}.peer.key"),
             client=TlsTemplate(
                 f"{pki}/client-ca.crt", f"{pki}/node-{{node}}.client.crt", f"{pki}/node-{{node}}.client.key"
             ),

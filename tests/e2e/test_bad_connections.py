@@ -68,7 +68,7 @@ async def nonsense_ends(address: Address, credentials: Credentials | None, data:
 
 
 async def handshake_is_refused(address: Address, credentials: Credentials) -> None:
-    """The certificate is not accepted. (A TLS 1.3 client hears of it only after its own handshake, RFC 8446 §2.)"""
+    """The certificate is not accepted; a client of TLS 1.3 hears of it after its own handshake (RFC 8446 §2)."""
     async with dialled(address, credentials) as (reader, _):
         assert not await ended_by_other_side(reader)
 
@@ -94,7 +94,7 @@ async def ends_after_welcome(address: Address, credentials: Credentials, data: b
 
 def client_port_cases(cluster: Cluster, other_pki: Path) -> list[Case]:
     pki, address = cluster.pki, cluster.document.nodes[0].client_address
-    authority, peer_authority = (authority_files(pki, port).certificate for port in ("client", "peer"))
+    authority = authority_files(pki, "client").certificate
     user = Credentials(authority, user_files(pki, USER))
     of_node = Credentials(authority, node_files(pki, 2, "client"))
     foreign = Credentials(authority, user_files(other_pki, USER))
@@ -148,7 +148,7 @@ def peer_port_cases(cluster: Cluster, other_pki: Path) -> list[Case]:
 
 
 @pytest.fixture(scope="module")
-def other_pki(pki: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another authority's certificates, with the same names in them."""
     directory = tmp_path_factory.mktemp("other") / "pki"
     create_authorities(directory, CLUSTER_NAME)

@@ -47,7 +47,7 @@ def single(cluster: Cluster) -> NodeProcess:
     [("colour: blue\n", "colour"), ("data_directory: elsewhere\n", "data_directory"), ("limits: [\n", "YAML")],
 )
 def test_settings_that_cannot_be_meant_are_refused(make_cluster: MakeCluster, addition: str, said: str) -> None:
-    """A key that does not exist, one that is there twice, and what is not YAML: exit code 78, and the place in the file."""
+    """A key that does not exist, one that is there twice, what is not YAML: exit code 78, and the place in the file."""
     node = single(make_cluster(1))
     node.settings.write_text(node.settings.read_text() + addition)
     line = asyncio.run(complaint(node, ExitCode.CONFIGURATION))

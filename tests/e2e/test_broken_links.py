@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple
 import pytest
 
 from raftd.settings import Address, Document, Listen
-from tests.e2e.cluster import next_address, until
+from tests.e2e.cluster import next_address, until_found
 from tests.e2e.conftest import MakeCluster
 from tests.e2e.strangers import LINGER_NOT, Streams
-from tests.e2e.workload import acknowledged, check_exactly_once, writing
+from tests.e2e.workload import check_exactly_once, more_writes, writing
 
 pytestmark = pytest.mark.e2e
 
@@ -153,10 +153,9 @@ def test_links_that_are_reset_at_any_byte_come_back(make_cluster: MakeCluster) -
             async with writing(cluster, 4) as writers:
                 for chosen in (_HANDSHAKES, _LATER):
                     cuts.extend(chosen)
-                    await until(all_cuts_are_tried, "each way to be cut is tried", seconds=40.0)
-                    written = acknowledged(writers)
-                    await until(lambda written=written: acknowledged(writers) > written + 200, "writes flow again")
-                    await until(all_links_stand, "all links stand")
+                    await until_found(all_cuts_are_tried, "each way to be cut is tried", seconds=40.0)
+                    await more_writes(writers, 200)
+                    await until_found(all_links_stand, "all links stand")
             await check_exactly_once(cluster, writers)
             await cluster.agreement()
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.cluster import Cluster, NodeProcess, until
 from tests.e2e.conftest import MakeCluster
-from tests.e2e.workload import Register, Writer, acknowledged, check_exactly_once, writing
+from tests.e2e.workload import Register, Writer, acknowledged, check_exactly_once, more_writes, writing
 
 pytestmark = pytest.mark.e2e
 
@@ -146,11 +146,10 @@ def test_a_follower_that_sleeps_holds_up_nobody_and_catches_up(make_cluster: Mak
             await wait_for_progress(writers)
             term = await cluster.term()
             follower.pause()
-            written = acknowledged(writers)
             # More than two election timeouts' worth of writes, and several MiB, so that queues on the way fill up too.
             async with cluster.client() as client:
                 await asyncio.gather(*(client.put(f"large/{number}", bytes(1 << 20)) for number in range(16)))
-            await until(lambda: acknowledged(writers) > written + 500, "the others go on")
+            await more_writes(writers, 500)
             follower.resume()
             await wait_for_progress(writers)
         await check_exactly_once(cluster, writers, other_writes=16)

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from raftd.client import OutcomeUnknown, Unavailable
-from tests.e2e.cluster import Cluster, until
+from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import MakeCluster
-from tests.e2e.workload import acknowledged, check_exactly_once, writing
+from tests.e2e.workload import check_exactly_once, more_writes, writing
 
 pytestmark = pytest.mark.e2e
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 def test_a_cluster_of_any_size_takes_writes_exactly_while_it_has_a_majority(
     make_cluster: MakeCluster, size: int
 ) -> None:
-    """With as many nodes dead as a majority can spare it goes on; with one more nothing is acknowledged until it is back.
+    """With as many dead as a majority can spare it goes on; with one more nothing is acknowledged until it is back.
 
     Those killed are followers, so that the leader has its own copy: two copies of four are no majority.
     """
@@ -64,8 +64,7 @@ def test_a_node_that_is_alone_keeps_what_it_acknowledged(make_cluster: MakeClust
         await cluster.start()
         async with writing(cluster, 4) as writers:
             for _ in range(5):
-                written = acknowledged(writers)
-                await until(lambda written=written: acknowledged(writers) > written + 100, "the writers go on")
+                await more_writes(writers, 100)
                 cluster.kill()
                 await cluster.start()
         await check_exactly_once(cluster, writers)

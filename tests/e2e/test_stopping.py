@@ -9,7 +9,7 @@ from raftd.client import AsyncClient, OutcomeUnknown, Unavailable
 from raftd.errors import ExitCode
 from tests.e2e.cluster import until
 from tests.e2e.conftest import MakeCluster
-from tests.e2e.workload import acknowledged, check_exactly_once, writing
+from tests.e2e.workload import check_exactly_once, more_writes, writing
 
 pytestmark = pytest.mark.e2e
 
@@ -22,8 +22,7 @@ def test_a_rolling_restart_under_load_fails_no_call(make_cluster: MakeCluster) -
         await cluster.start()
         async with writing(cluster) as writers:
             for node in cluster.nodes.values():
-                written = acknowledged(writers)
-                await until(lambda written=written: acknowledged(writers) > written + 200, "the writers go on")
+                await more_writes(writers, 200)
                 node.signal(signal.SIGTERM)
                 assert await node.ended() == ExitCode.OK
                 assert "stopped" in node.recent_log
