@@ -131,8 +131,8 @@ class Store:
 class StoreWalk:
     """One pass over the keys of a store as they were when this was made, in byte order.
 
-    Invariant: each record of then is either at or before `_position`, and was given out; or it is behind, and in the
-    store with a modify revision of at most `revision`; or behind, and in `_kept`.
+    Invariant: each record of then was given out; or its key is behind `_position`, and it is in the store with a modify
+    revision of at most `revision`; or it is in `_kept`.
     """
 
     __slots__ = ("_kept", "_keys", "_position", "_records", "bytes_total", "key_count", "revision")
@@ -169,13 +169,9 @@ class StoreWalk:
         revision = self.revision
         for key in self._keys.irange(self._position, inclusive=(False, True)):
             while kept and kept[0][0] <= key:
-                item = heapq.heappop(kept)
-                self._position = item[0]
-                yield item
+                yield heapq.heappop(kept)
             self._position = key
             record = records[key]
             yield (key, record) if record[1] <= revision else None
         while kept:
-            item = heapq.heappop(kept)
-            self._position = item[0]
-            yield item
+            yield heapq.heappop(kept)

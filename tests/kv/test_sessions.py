@@ -1,8 +1,10 @@
 """The session table: remembered answers, expiry, ownership and bounds."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raftd.errors import LocalProtocolError
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import SessionId
 from raftd.kv.limits import Limits
@@ -217,3 +219,45 @@ def test_expiry_against_looking_at_every_session(steps: list[tuple[str, int, int
             table.advance_clock(amount)
             model = {open_id: times for open_id, times in model.items() if sum(times) + 12 > clock}
         assert [open_id for open_id, _ in table] == sorted(model)
+
+
+def test_a_walk_copies_what_changes_ahead_of_it_and_nothing_else() -> None:
+    """A session is copied at its first change, if its turn is still to come and it was there when the walk began."""
+    table = SessionTable(Limits())
+    for number in range(1, 5):
+        table.open(SessionId(number), ALICE, 0)
+    walk = table.begin_walk()
+    assert walk.session_count == 4
+    shown = [next(walk.resume()), next(walk.resume())]
+    table.open(SessionId(9), ALICE, 0)
+    for _ in range(2):
+        for number in (1, 2, 3, 9):
+            table.touch(SessionId(number), ALICE, 5)
+    table.close(SessionId(4), ALICE)
+    assert list(walk._kept) == [3, 4]
+    shown += walk.resume()
+    assert [session_id for session_id, _ in shown] == [1, 2, 3, 4]
+    assert [session.first_unanswered for _, session in shown] == [5, 5, 1, 1]  # shown first, changed later
+    assert walk._kept == {}
+    with pytest.raises(LocalProtocolError):
+        table.begin_walk()
+    table.end_walk()
+    assert [session_id for session_id, _ in table.begin_walk().resume()] == [1, 2, 3, 9]
+
+
+def test_what_a_walk_has_shown_can_be_put_back() -> None:
+    """A restored session expires when the original would have; one that is over already is not restored."""
+    limits = Limits(ttl_ms_min=10, advance_ms_max=5)
+    original, restored = SessionTable(limits), SessionTable(limits)
+    original.open(ONE, ALICE, 10)
+    original.advance_clock(4)
+    restored.clock_ms = 4
+    for session_id, session in original.begin_walk().resume():
+        assert restored.restore(session_id, session.copy())
+    original.end_walk()
+    assert not restored.restore(SessionId(2), Session(ALICE, 10, -11))
+    for _ in range(15):
+        original.advance_clock(1)
+        restored.advance_clock(1)
+        assert len(restored) == len(original)
+    assert len(original) == 0

@@ -79,6 +79,27 @@ def test_pieces_may_be_cut_anywhere() -> None:
     assert load(*(snapshot[at : at + 1] for at in range(len(snapshot)))).digest() == digest
 
 
+def test_order_is_checked_across_pieces() -> None:
+    """What came last is remembered when the next piece comes."""
+    loader = SnapshotLoader()
+    loader.feed(head(key_count=2, bytes_total=4) + record())
+    with pytest.raises(DecodeError, match="comes after"):
+        loader.feed(record())
+
+
+def test_a_long_item_is_put_together_once() -> None:
+    """A value that comes in many pieces is not copied again with each of them."""
+    loader = SnapshotLoader()
+    start = head(key_count=1, bytes_total=1001)
+    whole = record(value=bytes(1000))
+    loader.feed(start + whole[:50])
+    for at in range(50, 1000, 10):
+        loader.feed(whole[at : at + 10])
+    assert len(loader._pieces) == 1 + 95
+    loader.feed(whole[1000:])
+    assert loader.finish().get(b"k") == bytes(1000)
+
+
 def test_every_truncation_and_every_addition_is_refused() -> None:
     """A snapshot is whole or none."""
     snapshot = snapshot_of(machine_with(8))

@@ -1,9 +1,13 @@
 """Keys, revisions and versions."""
 
+from itertools import islice
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raftd.kv.store import Store
+from raftd.errors import LocalProtocolError
+from raftd.kv.store import Record, Store
 
 KEYS = [b"a", b"aa", b"b", b"\xff"]
 
@@ -47,3 +51,61 @@ def test_against_a_dict(changes: list[tuple[bytes, bytes | None]]) -> None:
     assert [(key, record[-1]) for key, record in store] == sorted(model.items())
     assert len(store) == len(model)
     assert store.bytes_total == sum(len(key) + len(value) for key, value in model.items())
+
+
+changes_of_keys = st.lists(st.tuples(st.sampled_from(KEYS), st.none() | st.binary(max_size=5)), max_size=12)
+
+
+@given(before=changes_of_keys, between=st.lists(changes_of_keys, max_size=8), steps=st.integers(1, 3))
+@settings(deadline=None)
+def test_a_walk_sees_the_store_as_it_was(
+    before: list[tuple[bytes, bytes | None]], between: list[list[tuple[bytes, bytes | None]]], steps: int
+) -> None:
+    """In byte order, each key once, whatever changes whenever the walk is left; and nothing is kept at its end."""
+    store = Store()
+    change(store, before)
+    expected = list(store)
+    walk = store.begin_walk()
+    assert (walk.revision, walk.key_count, walk.bytes_total) == (store.revision, len(store), store.bytes_total)
+    seen: list[tuple[bytes, Record]] = []
+    for changes in between:
+        change(store, changes)
+        seen += [item for item in islice(walk.resume(), steps) if item is not None]
+    seen += [item for item in walk.resume() if item is not None]
+    assert seen == expected
+    assert walk.kept_count == 0
+    change(store, before)
+    assert walk.kept_count == 0
+
+
+def change(store: Store, changes: list[tuple[bytes, bytes | None]]) -> None:
+    for key, value in changes:
+        if value is None:
+            store.delete(key)
+        else:
+            store.put(key, value)
+
+
+def test_one_walk_at_a_time() -> None:
+    """A second one is refused until the first is ended."""
+    store = Store()
+    store.begin_walk()
+    with pytest.raises(LocalProtocolError):
+        store.begin_walk()
+    store.end_walk()
+    store.begin_walk()
+
+
+def test_what_a_walk_has_shown_can_be_put_back() -> None:
+    """A store that is made of another one's records is the same, and goes on the same."""
+    store = Store()
+    for key in reversed(KEYS):
+        store.put(key, b"value")
+    twin = Store(store.revision)
+    for key, record in store:
+        twin.append(key, record)
+    assert list(twin) == list(store)
+    assert (len(twin), twin.revision, twin.bytes_total) == (len(store), store.revision, store.bytes_total)
+    assert twin.put(b"a", b"") == store.put(b"a", b"")
+    assert twin.delete(b"b")
+    assert [key for key, _ in twin] == [b"a", b"aa", b"\xff"]
