@@ -314,7 +314,7 @@ async def connect(
             await connection.welcomed
     except TimeoutError:
         raise NotConnected(f"no answer within {dead_after:g} s") from None
-    except (OSError, ssl.CertificateError) as error:
+    except (OSError, ssl.CertificateError, UnicodeDecodeError) as error:  # the last, of a name that is not UTF-8
         tls_error = explain(endpoint, error)
         raise NotConnected(str(tls_error or _describe(error)), tls_error) from None
     finally:

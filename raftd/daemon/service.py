@@ -289,7 +289,9 @@ class Service:
     def _on_exception(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Whatever nobody caught: of the network's doings it is one connection's trouble, of anything else a bug."""
         error = context.get("exception")
-        if isinstance(error, OSError) or error is None:  # ssl.SSLError and TimeoutError are OSErrors
+        # What a certificate's names raise is reported here too, besides to whoever accepts (`raftd.net.tls`).
+        is_certificate = isinstance(error, UnicodeDecodeError) and "transport" in context
+        if isinstance(error, OSError) or is_certificate or error is None:  # ssl.SSLError and TimeoutError are OSErrors
             logger.info("%s: %s", context.get("message", "in the event loop"), error or "no exception")
             return
         self._fail(error)

@@ -19,7 +19,7 @@ from typing import Any, Final
 from raftd import events
 from raftd.errors import ListenError, RemoteProtocolError
 from raftd.net.channel import Channel
-from raftd.net.tls import explain
+from raftd.net.tls import CONNECT_ERRORS, explain
 
 logger = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ class Acceptor:
                 ssl=self._context,
                 ssl_handshake_timeout=self._limits.handshake_seconds,
             )
-        except OSError as error:  # ssl.SSLError and TimeoutError are OSErrors
+        except CONNECT_ERRORS as error:
             events.CONNECTION_REFUSED.log(logger, address=address, reason=explain(error))
             return False
         return True

@@ -17,7 +17,7 @@ from raftd import events
 from raftd.consensus.types import NodeId
 from raftd.errors import RemoteProtocolError
 from raftd.net.channel import Channel, ChannelLimits
-from raftd.net.tls import TlsFiles, client_context, explain, remote_identity
+from raftd.net.tls import CONNECT_ERRORS, ConnectError, TlsFiles, client_context, explain, remote_identity
 from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import (
     ConnectionRole,
@@ -162,7 +162,7 @@ class PeerLink:
             try:
                 async with asyncio.timeout(self._limits.connect_seconds):
                     channel, closed = await self._connect()
-            except (OSError, RemoteProtocolError) as error:  # TimeoutError and ssl.SSLError are OSErrors
+            except (*CONNECT_ERRORS, RemoteProtocolError) as error:
                 self._report(error)
             else:
                 up_at = loop.time()
@@ -215,9 +215,9 @@ class PeerLink:
             self._channel = None
             self._on_down(self._peer.node_id)
 
-    def _report(self, error: OSError | RemoteProtocolError) -> None:
+    def _report(self, error: ConnectError | RemoteProtocolError) -> None:
         """Log a failure to connect once, not each time that it is the same."""
-        reason = explain(error) if isinstance(error, OSError) else str(error)
+        reason = str(error) if isinstance(error, RemoteProtocolError) else explain(error)
         if reason != self._last_failure:
             self._last_failure = reason
             logger.warning(

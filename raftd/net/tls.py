@@ -8,9 +8,19 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, TypeAlias
 
 from raftd.errors import TlsError
 from raftd.wire.identity import Identity, IdentityError, identity_of_alternative_names
+
+ConnectError: TypeAlias = OSError | UnicodeDecodeError
+
+CONNECT_ERRORS: Final = (OSError, UnicodeDecodeError)
+"""What the other side can make dialling and accepting raise.
+
+`ssl.SSLError` and `TimeoutError` are OSErrors. The other one comes of a certificate that an authority did sign, with an
+alternative name that is not UTF-8: Python reads all of them, whoever asks.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +64,10 @@ def remote_identity(transport: asyncio.BaseTransport) -> Identity:
     return identity_of_alternative_names(certificate.get("subjectAltName", ()))
 
 
-def explain(error: OSError) -> str:
-    """Why a connection failed, in words for people; `ssl.SSLError` and `TimeoutError` are OSErrors."""
+def explain(error: ConnectError) -> str:
+    """Why a connection failed, in words for people."""
+    if isinstance(error, UnicodeDecodeError):
+        return "its certificate has a name that is no text"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason:
