@@ -63,7 +63,7 @@ def _hosts(_context: click.Context, _parameter: click.Parameter, value: Sequence
 
 @click.group("pki")
 def group() -> None:
-    r"""Make and show the certificates of a cluster.
+    """Make and show the certificates of a cluster.
 
     \b
     Example, for a cluster of one node:

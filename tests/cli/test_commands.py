@@ -71,7 +71,7 @@ def walk(command, path):
 
 for path, command in walk(group, {program!r}):
     parent = path.split()[1:2] == ["pki"]
-    assert command.get_help(click.Context(command, info_name=path))
+    assert "\\\\b" not in command.get_help(click.Context(command, info_name=path)), path
     assert parent or path == "raftd" or "Example" in command.help, path
     assert not command.get_short_help_str(100).endswith("..."), path
     assert parent or len(command.get_short_help_str(60)) <= 60, path
