@@ -113,6 +113,7 @@ class Driver:
         self._batches: dict[BatchKey, bytes] = {}
         self._storing: deque[Ready] = deque()
         self._turn_due = False
+        self._stopped = False
         self._idle: asyncio.Future[None] | None = None
         self._next_tick = 0.0
         self._tick_timer: Timer | None = None
@@ -137,7 +138,8 @@ class Driver:
         self.wake()
 
     def stop(self) -> None:
-        """Tick no more: the node neither campaigns nor sends heartbeats from now on."""
+        """Take no more turns: nothing is sent, stored or answered from now on, whatever still comes in."""
+        self._stopped = True
         if self._tick_timer is not None:
             self._tick_timer.cancel()
 
@@ -162,12 +164,13 @@ class Driver:
         Raises:
             RemoteProtocolError: one of them is not what a peer may send; the link must end.
         """
+        # First, since a message that ends the link must not hold up what came in front of it.
+        self.wake()
         for payload in payloads:
             message, batch = peer_codec.decode_message(payload, sender)
             if batch is not None and isinstance(message, AppendEntries) and message.entries:
                 self._keep_batch(message.entries, batch)
             self.raft.step(sender, message)
-        self.wake()
 
     def peer_up(self, peer: NodeId) -> None:
         """The link to a peer stands: whatever it missed may be sent again at once."""
@@ -181,6 +184,8 @@ class Driver:
 
     def stored(self, readies: list[Ready]) -> None:
         """The log writer has stored these, in the order in which it got them."""
+        if self._stopped:
+            return
         for ready in readies:
             self._storing.popleft()
             if ready.must_store:
@@ -214,6 +219,8 @@ class Driver:
 
     def _turn(self) -> None:
         self._turn_due = False
+        if self._stopped:
+            return
         raft = self.raft
         self._note_leadership()
         if self._requests.has_queued_writes:

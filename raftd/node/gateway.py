@@ -140,6 +140,8 @@ class Gateway:
         Raises:
             RemoteProtocolError: a frame is no request; the connection must end.
         """
+        # First, since a frame that ends the connection must not hold up what came in front of it.
+        self._wake()
         for payload in payloads:
             kind, request_id = parse_request(payload)
             try:
@@ -150,7 +152,6 @@ class Gateway:
                 refusal = Refusal(RefusalCode.BAD_REQUEST, str(error))
             if refusal is not None:
                 self._requests.owe(connection, encode_refusal(request_id, refusal))
-        self._wake()
 
     def elsewhere(self) -> Refusal:
         """Refuse what only the leader can do."""

@@ -67,12 +67,12 @@ class Requests:
 
     @property
     def has_queued_writes(self) -> bool:
-        """Whether `take_writes` would give any."""
+        """Whether there are writes to propose."""
         return bool(self._commands)
 
     @property
     def has_queued_reads(self) -> bool:
-        """Whether `take_reads` would give any."""
+        """Whether there are reads to ask a ReadIndex for."""
         return bool(self._reads)
 
     # Writes.

@@ -124,7 +124,9 @@ class View:
             pending_reads=self._requests.read_count,
             uptime_seconds=self._now() - self._started_at,
             election_timer_seconds=timer,
-            loop_lag_seconds=max(self._driver.loop_lag_seconds, self._now() - self._driver.last_tick_at - 1.0, 0.0),
+            loop_lag_seconds=max(
+                self._driver.loop_lag_seconds, self._now() - self._driver.last_tick_at - self._facts.tick_seconds, 0.0
+            ),
             storing_seconds=self._storing_seconds(),
             replayed=self._gateway is not None and self._gateway.is_replayed,
             draining=self._gateway is not None and self._gateway.is_draining,
