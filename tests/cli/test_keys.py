@@ -170,5 +170,5 @@ def test_denied_and_unavailable(raftctl: Raftctl, cluster_directory: Path) -> No
     assert b"grant this user no such right" in raftctl(*reader, "set", "public/a", "1", code=ExitCode.ERROR)
     assert b"grant this user no such right" in raftctl(*reader, "get", "private", code=ExitCode.ERROR)
     raftctl(*reader, "get", "public/none", code=ExitCode.NOT_FOUND)
-    said = raftctl("--endpoints", "127.0.0.1:1", "--timeout", "200ms", "get", "a", code=ExitCode.UNAVAILABLE)
+    said = raftctl("--endpoints", "127.0.0.1:1", "--timeout", "1s", "get", "a", code=ExitCode.UNAVAILABLE)
     assert b"127.0.0.1:1: connection refused" in said

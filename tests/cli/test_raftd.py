@@ -71,4 +71,4 @@ def test_a_wrong_call_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_module_is_the_program() -> None:
     """`python -m raftd` is `raftd`."""
     ended = subprocess.run([sys.executable, "-m", "raftd", "--version"], capture_output=True, text=True, check=True)
-    assert ended.stdout == f"raftd {version()}\n"
+    assert ended.stdout.startswith(f"raftd {version().partition('+')[0]}")
