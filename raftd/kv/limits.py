@@ -29,6 +29,8 @@ class Limits:
 
     sessions_max: int = 100_000
     """Open sessions of all users together."""
+    sessions_per_user_max: int = 20_000
+    """Open sessions of one user: a program that forgets to close its own must not keep everyone else from writing."""
     in_flight_max: int = 1024
     """A session's sequence may be less than this far above its lowest unanswered one."""
     answer_bytes_max: int = 256 << 20

@@ -72,6 +72,7 @@ class SessionTable:
         "_in_flight_max",
         "_limits",
         "_sessions",
+        "_sessions_of",
         "_walk",
         "answer_bytes",
         "clock_ms",
@@ -82,6 +83,8 @@ class SessionTable:
         self._limits = limits
         self._in_flight_max = limits.in_flight_max
         self._sessions: dict[SessionId, Session] = {}
+        self._sessions_of: dict[bytes, int] = {}
+        """How many a user has; none is not there."""
         self._deadlines: list[tuple[int, SessionId]] = []
         self._walk: SessionWalk | None = None
         self.clock_ms = 0
@@ -98,13 +101,13 @@ class SessionTable:
         return iter(sorted(self._sessions.items()))
 
     def open(self, session_id: SessionId, user: bytes, ttl_ms: int) -> Session | None:
-        """Open a session that lives `ttl_ms` (0: the default), brought into bounds; None if there are too many."""
+        """Open a session that lives `ttl_ms` (0: the default), brought into bounds; None if there, or of this user, are too many."""
         limits = self._limits
-        if len(self._sessions) >= limits.sessions_max:
+        if len(self._sessions) >= limits.sessions_max or self._sessions_of.get(user, 0) >= limits.sessions_per_user_max:
             return None
         granted_ms = max(limits.ttl_ms_min, min(ttl_ms or limits.ttl_ms_default, limits.ttl_ms_max))
-        session = self._sessions[session_id] = Session(user, granted_ms, self.clock_ms)
-        heapq.heappush(self._deadlines, (self._deadline_ms(session), session_id))
+        session = Session(user, granted_ms, self.clock_ms)
+        self._add(session_id, session)
         return session
 
     def touch(self, session_id: SessionId, user: bytes, first_unanswered: int) -> Session | None:
@@ -181,11 +184,9 @@ class SessionTable:
         Returns:
             Whether it was put back: one that is over at the present clock is not.
         """
-        deadline_ms = self._deadline_ms(session)
-        if deadline_ms <= self.clock_ms:
+        if self._deadline_ms(session) <= self.clock_ms:
             return False
-        self._sessions[session_id] = session
-        heapq.heappush(self._deadlines, (deadline_ms, session_id))
+        self._add(session_id, session)
         return True
 
     def begin_walk(self) -> "SessionWalk":
@@ -215,10 +216,18 @@ class SessionTable:
                 self.answer_bytes -= len(answers.pop(sequence, b""))
         session.first_unanswered = first_unanswered
 
+    def _add(self, session_id: SessionId, session: Session) -> None:
+        self._sessions[session_id] = session
+        self._sessions_of[session.user] = self._sessions_of.get(session.user, 0) + 1
+        heapq.heappush(self._deadlines, (self._deadline_ms(session), session_id))
+
     def _remove(self, session_id: SessionId, session: Session) -> None:
         if self._walk is not None:
             self._walk.keep(session_id, session)
         del self._sessions[session_id]
+        self._sessions_of[session.user] -= 1
+        if not self._sessions_of[session.user]:
+            del self._sessions_of[session.user]
         self.answer_bytes -= _bytes_of(session.answers)
 
 

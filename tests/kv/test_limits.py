@@ -21,7 +21,7 @@ def test_the_default_lies_within_its_bounds() -> None:
     assert limits.ttl_ms_min <= limits.ttl_ms_default <= limits.ttl_ms_max < 1 << 32
 
 
-@pytest.mark.parametrize("field", ["sessions_max", "in_flight_max", "answer_bytes_max"])
+@pytest.mark.parametrize("field", ["sessions_max", "sessions_per_user_max", "in_flight_max", "answer_bytes_max"])
 def test_nothing_is_unbounded(field: str) -> None:
     """Every bound is a positive number."""
     assert getattr(Limits(), field) > 0

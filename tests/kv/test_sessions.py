@@ -150,6 +150,35 @@ def test_sessions_are_bounded() -> None:
     assert [session_id for session_id, _ in table] == [2, 4]
 
 
+def test_no_user_takes_every_session() -> None:
+    """A user who has as many as one may have shuts out nobody else, and may open another when one ends."""
+    limits = Limits(sessions_max=4, sessions_per_user_max=2, ttl_ms_min=10, advance_ms_max=10)
+    table = SessionTable(limits)
+    assert table.open(SessionId(1), ALICE, 10) is not None
+    assert table.open(SessionId(2), ALICE, 10) is not None
+    assert table.open(SessionId(3), ALICE, 10) is None
+    assert table.open(SessionId(4), BOB, 0) is not None
+    assert table.close(SessionId(1), ALICE)
+    assert table.open(SessionId(5), ALICE, 10) is not None
+    for _ in range(2):
+        table.advance_clock(10)
+    assert [session_id for session_id, _ in table] == [4]
+    assert table.open(SessionId(6), ALICE, 10) is not None
+    assert table.open(SessionId(7), ALICE, 10) is not None
+    assert table.open(SessionId(8), ALICE, 10) is None
+
+
+def test_restored_sessions_count_for_their_user() -> None:
+    """A node that starts from a snapshot refuses what the others refuse."""
+    before = SessionTable(Limits(sessions_per_user_max=1))
+    session = before.open(ONE, ALICE, 0)
+    assert session is not None
+    after = SessionTable(Limits(sessions_per_user_max=1))
+    assert after.restore(ONE, session.copy())
+    assert after.open(SessionId(2), ALICE, 0) is None
+    assert after.open(SessionId(3), BOB, 0) is not None
+
+
 def test_the_clock_stops_at_its_bound() -> None:
     """The clock always fits into 64 bits."""
     table = SessionTable(Limits(advance_ms_max=CLOCK_MS_MAX))
