@@ -167,14 +167,16 @@ def test_a_peer_that_does_not_read_fills_the_queue_and_no_more(run: Run, certifi
 
     async def scenario() -> None:
         limits = replace(LIMITS, queued_bytes_max=1 << 18)
-        async with scripted(certificates, welcome_and_sleep) as port:
-            async with linked(certificates, port, limits) as (link, _):
-                await until(lambda: link.is_up)
-                await until(lambda: not link.send(b"z" * 50_000))
-                assert link.is_up
-                assert (1 << 18) < link.queued_bytes <= (1 << 18) + 60_000
-                assert link.dropped_total == 1
-                done.set()
+        async with (
+            scripted(certificates, welcome_and_sleep) as port,
+            linked(certificates, port, limits) as (link, _),
+        ):
+            await until(lambda: link.is_up)
+            await until(lambda: not link.send(b"z" * 50_000))
+            assert link.is_up
+            assert (1 << 18) < link.queued_bytes <= (1 << 18) + 60_000
+            assert link.dropped_total == 1
+            done.set()
 
     run(scenario())
 

@@ -1,0 +1,38 @@
+import pytest
+
+from raftd.node.connection import UNREAD_BYTES_MAX
+from tests.node.parts import Client, Server
+
+
+@pytest.fixture
+def client() -> Client:
+    return Server().client()
+
+
+def test_the_first_answer_of_a_turn_is_told_apart(client: Client) -> None:
+    """So that each connection is flushed once."""
+    connection = client.connection
+    assert [connection.owe(b"one"), connection.owe(b"two")] == [True, False]
+    assert connection.answers == [b"one", b"two"]
+
+
+def test_what_is_owed_and_what_is_unread_count_together(client: Client) -> None:
+    """A client is behind when so much waits for it, wherever it waits."""
+    connection = client.connection
+    client.channel.unsent_bytes = UNREAD_BYTES_MAX - 5
+    assert not connection.is_behind
+    connection.owe(b"12345")
+    assert not connection.is_behind
+    connection.owe(b"6")
+    assert connection.is_behind
+    connection.answers.clear()
+    client.channel.unsent_bytes = 0
+    assert not connection.is_behind
+
+
+def test_requests_go_to_the_gateway_and_the_end_too(client: Client) -> None:
+    """A closed connection owes nothing."""
+    client.put(b"key")
+    client.connection.owe(b"answer")
+    client.connection.closed()
+    assert client.connection.answers == []

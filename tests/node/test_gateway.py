@@ -1,0 +1,292 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from raftd.consensus.messages import Heartbeat
+from raftd.consensus.types import NO_INDEX, LogIndex, NodeId, Term
+from raftd.errors import RemoteProtocolError
+from raftd.kv import commands
+from raftd.kv.answers import Outcome
+from raftd.kv.commands import SessionId
+from raftd.kv.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
+from raftd.node.gateway import GatewayLimits
+from raftd.wire.client import (
+    BODY_OFFSET,
+    Consistency,
+    QueryOpcode,
+    RefusalCode,
+    RequestKind,
+    ResponseKind,
+    encode_log_body,
+    encode_read_body,
+    encode_request,
+)
+from raftd.wire.frames import LENGTH_BYTES
+from tests.node.parts import Client, Server
+
+SESSION = SessionId(1)
+
+
+def leader(**options: Any) -> Server:
+    """A one-node cluster that has applied its no-op."""
+    server = Server(size=1, **options)
+    server.become_leader()
+    return server
+
+
+def read(consistency: Consistency, key: bytes) -> tuple[RequestKind, bytes]:
+    return RequestKind.READ, encode_read_body(consistency, QueryOpcode.GET, key)
+
+
+def write(command: bytes) -> tuple[RequestKind, bytes]:
+    return RequestKind.WRITE, command
+
+
+REQUESTS = {
+    "put open": write(commands.put(SESSION, 1, 1, b"open/key", b"value")),
+    "put": write(commands.put(SESSION, 1, 1, b"key", b"value")),
+    "delete": write(commands.delete(SESSION, 1, 1, b"key")),
+    "open session": write(commands.open_session()),
+    "close session": write(commands.close_session(SESSION)),
+    "keep alive": write(commands.keep_alive(SESSION)),
+    "get open": read(Consistency.LINEARIZABLE, b"open/key"),
+    "get": read(Consistency.LINEARIZABLE, b"key"),
+    "get the prefix's own beginning": read(Consistency.LINEARIZABLE, b"open"),
+    "stale get open": read(Consistency.STALE, b"open/key"),
+    "stale get": read(Consistency.STALE, b"key"),
+    "status": (RequestKind.STATUS, b""),
+    "log": (RequestKind.LOG, encode_log_body(10)),
+    "ping": (RequestKind.PING, b""),
+}
+ALLOWED = {
+    "alice": set(REQUESTS),  # All keys, and an administrator.
+    "bob": {"get open", "stale get open", "ping"},  # Reads below open/.
+    "stranger": {"ping"},  # A certificate, and nothing else.
+}
+
+
+@pytest.mark.parametrize("request_name", REQUESTS)
+@pytest.mark.parametrize("user", ALLOWED)
+def test_who_may_do_what(user: str, request_name: str) -> None:
+    """The one place that decides; everything that is not granted is denied, and nothing of it is proposed."""
+    server = leader()
+    last_index = server.raft.last_index
+    client = server.client(user)
+    (request_id,) = client.send(REQUESTS[request_name])
+    server.scheduler.run()
+    server.store()
+    if request_name in ALLOWED[user]:
+        assert client.responses[request_id][0] is not ResponseKind.REFUSED
+    else:
+        assert client.refusal(request_id).code is RefusalCode.DENIED
+        assert server.raft.last_index == last_index
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (write(b""), RefusalCode.BAD_REQUEST),
+        (write(b"\xff" * 40), RefusalCode.BAD_REQUEST),
+        (write(commands.advance_clock(1000)), RefusalCode.BAD_REQUEST),
+        (write(commands.delete(SESSION, 1, 1, b"key") + b"more"), RefusalCode.BAD_REQUEST),
+        ((RequestKind.READ, b""), RefusalCode.BAD_REQUEST),
+        ((RequestKind.READ, b"\0\x09key"), RefusalCode.BAD_REQUEST),
+        ((RequestKind.READ, b"\x09\1key"), RefusalCode.BAD_REQUEST),
+        (read(Consistency.LINEARIZABLE, b""), RefusalCode.BAD_REQUEST),
+        (read(Consistency.STALE, b"k" * (KEY_BYTES_MAX + 1)), RefusalCode.TOO_LARGE),
+        ((RequestKind.STATUS, b"body"), RefusalCode.BAD_REQUEST),
+        ((RequestKind.PING, b"body"), RefusalCode.BAD_REQUEST),
+        ((RequestKind.LOG, b"\1"), RefusalCode.BAD_REQUEST),
+    ],
+)
+def test_a_malformed_body_is_answered(request_: tuple[RequestKind, bytes], code: RefusalCode) -> None:
+    """And those that came with it are served."""
+    server = leader()
+    client = server.client()
+    bad, ping = client.send(request_, (RequestKind.PING, b""))
+    server.scheduler.run()
+    assert client.refusal(bad).code is code
+    assert client.responses[ping][0] is ResponseKind.PONG
+    assert server.requests.is_idle
+
+
+@pytest.mark.parametrize(("key_bytes", "value_bytes"), [(KEY_BYTES_MAX + 1, 1), (1, VALUE_BYTES_MAX + 1)])
+def test_a_key_or_value_that_is_too_long_is_answered(key_bytes: int, value_bytes: int) -> None:
+    """With what is too long about it."""
+    command = commands.put(SESSION, 1, 1, b"k", b"")
+    head = command[:26]
+    body = (
+        head
+        + key_bytes.to_bytes(2, "little")
+        + b"k" * key_bytes
+        + value_bytes.to_bytes(4, "little")
+        + b"v" * value_bytes
+    )
+    server = leader()
+    client = server.client()
+    (request_id,) = client.send(write(body))
+    server.scheduler.run()
+    refusal = client.refusal(request_id)
+    assert refusal.code is RefusalCode.TOO_LARGE
+    assert "has at most" in refusal.message
+
+
+@pytest.mark.parametrize("payload", [b"", b"\1", b"\x63" + bytes(8)])
+def test_what_is_no_request_ends_the_connection(payload: bytes) -> None:
+    """Not the requests before it, which have their turn; those behind it are not looked at."""
+    server = leader()
+    client = server.client()
+    ping = encode_request(RequestKind.PING, 7)[LENGTH_BYTES:]
+    late = encode_request(RequestKind.PING, 8)[LENGTH_BYTES:]
+    with pytest.raises(RemoteProtocolError):
+        client.connection.receive([ping, payload, late])
+    server.scheduler.run()
+    assert list(client.responses) == [7]
+
+
+def test_one_connection_has_only_so_much_under_way() -> None:
+    """Writes and reads together; answered ones make room; other connections are not affected."""
+    server = leader(gateway_limits=GatewayLimits(requests_in_flight_max=3))
+    client, other = server.client(), server.client()
+    ids = client.put(b"a", b"b")
+    ids += [client.get(b"a"), client.get(b"b"), *client.put(b"c")]
+    (elsewhere,) = other.put(b"a")
+    server.scheduler.run()
+    server.store()
+    assert [client.responses[request_id][0] for request_id in ids[:3]] == [ResponseKind.ANSWER] * 3
+    assert [client.refusal(request_id).code for request_id in ids[3:]] == [RefusalCode.OVERLOADED] * 2
+    assert other.responses[elsewhere][0] is ResponseKind.ANSWER
+    (again,) = client.put(b"c")
+    server.scheduler.run()
+    server.store()
+    assert client.responses[again][0] is ResponseKind.ANSWER
+
+
+def test_all_connections_together_hold_only_so_many_bytes() -> None:
+    """The bound is looked at before a write is taken, so it is overshot by one write at most."""
+    server = leader(gateway_limits=GatewayLimits(pending_bytes_max=1000))
+    clients = [server.client() for _ in range(3)]
+    ids = [client.put(b"key", value=b"v" * 600)[0] for client in clients]
+    server.scheduler.run()
+    assert clients[2].refusal(ids[2]).code is RefusalCode.OVERLOADED
+    server.store()
+    assert [client.answer(request_id).outcome for client, request_id in zip(clients[:2], ids[:2], strict=True)] == [
+        Outcome.SESSION_EXPIRED,
+        Outcome.SESSION_EXPIRED,
+    ]
+    assert server.requests.bytes_held == 0
+    (again,) = clients[2].put(b"key", value=b"v" * 600)
+    server.scheduler.run()
+    server.store()
+    assert clients[2].responses[again][0] is ResponseKind.ANSWER
+
+
+def test_a_full_disk_takes_deletes_and_no_puts() -> None:
+    """Otherwise no space would ever come back."""
+    server = leader()
+    server.disk.disk_low = True
+    client = server.client()
+    put, delete = client.send(REQUESTS["put"], REQUESTS["delete"])
+    server.scheduler.run()
+    server.store()
+    assert client.refusal(put).code is RefusalCode.OVERLOADED
+    assert client.responses[delete][0] is ResponseKind.ANSWER
+
+
+def test_a_draining_node_takes_nothing_new_and_finishes_the_rest() -> None:
+    """What needs no log is answered up to the end."""
+    server = leader()
+    client = server.client()
+    (before,) = client.put(b"key")
+    server.scheduler.run()
+    server.gateway.is_draining = True
+    put, get, ping, status = client.send(REQUESTS["put"], REQUESTS["get"], REQUESTS["ping"], REQUESTS["status"])
+    server.scheduler.run()
+    server.store()
+    assert client.responses[before][0] is ResponseKind.ANSWER
+    assert [client.refusal(request_id).code for request_id in (put, get)] == [RefusalCode.STOPPING] * 2
+    assert client.responses[ping][0] is ResponseKind.PONG
+    assert client.responses[status][0] is ResponseKind.DOCUMENT
+
+
+def following(commit: int) -> Server:
+    """A follower of node 2 that has the leader's commit index."""
+    server = Server(size=3)
+    server.follow(2, 1, b"any")
+    server.scheduler.run()
+    server.store()
+    server.hear(2, Heartbeat(Term(1), NodeId(2), LogIndex(commit), 1))
+    server.scheduler.run()
+    return server
+
+
+def test_a_follower_names_the_leader() -> None:
+    """With the address at which clients reach it."""
+    server = following(1)
+    client = server.client()
+    for request_id in (*client.put(b"key"), client.get(b"key")):
+        server.scheduler.run()
+        refusal = client.refusal(request_id)
+        assert (refusal.code, refusal.leader_id, refusal.leader_address) == (RefusalCode.NOT_LEADER, 2, "node-2:7400")
+    assert server.requests.is_idle
+
+
+def test_a_stale_read_is_answered_by_any_node_that_has_replayed() -> None:
+    """A follower answers from what it has applied; one that has not applied anything yet does not say 'not found'."""
+    server = following(1)
+    client = server.client()
+    stale = client.get(b"key", Consistency.STALE)
+    server.scheduler.run()
+    assert client.answer(stale).outcome is Outcome.NOT_FOUND
+    fresh = Server(size=3)
+    client = fresh.client()
+    stale, linearizable = client.get(b"key", Consistency.STALE), client.get(b"key")
+    fresh.scheduler.run()
+    assert client.refusal(stale).code is RefusalCode.UNAVAILABLE
+    assert client.refusal(linearizable).code is RefusalCode.NO_LEADER
+
+
+@pytest.mark.parametrize("ask", [lambda c: c.get(b"key", Consistency.STALE), lambda c: c.send(REQUESTS["log"])[0]])
+def test_who_does_not_read_gets_nothing_large(ask: Callable[[Client], int]) -> None:
+    """Stale reads and documents need no quorum, and so nothing else holds them back."""
+    server = leader()
+    client = server.client()
+    client.channel.unsent_bytes = 1 << 30
+    request_id = ask(client)
+    server.scheduler.run()
+    assert client.refusal(request_id).code is RefusalCode.OVERLOADED
+
+
+def test_a_write_s_entry_says_who_wrote_from_where_and_when() -> None:
+    """The stamp goes in front of the very bytes that the client sent."""
+    server = leader()
+    client = server.client()
+    client.send(REQUESTS["put"])
+    server.scheduler.run()
+    (entry,) = server.raft.entries(LogIndex(server.raft.last_index), LogIndex(server.raft.last_index + 1))
+    command = commands.decode(entry[3])
+    assert (command.user, command.address, command.wall_clock_ms) == ("alice", "192.0.2.1:5000", 1_700_000_000_000)
+    assert entry[3].endswith(REQUESTS["put"][1])
+
+
+def test_documents_are_json() -> None:
+    """Of the node that is asked, leader or not."""
+    server = Server(size=3)
+    client = server.client()
+    status, log = client.send(REQUESTS["status"], REQUESTS["log"])
+    server.scheduler.run()
+    documents = [json.loads(client.responses[request_id][1][BODY_OFFSET:]) for request_id in (status, log)]
+    assert documents == [{"node_id": 1}, {"last": 10}]
+
+
+def test_a_leader_that_is_deposed_sends_clients_away() -> None:
+    """From the moment on at which consensus knows."""
+    server = Server(size=3)
+    server.become_leader()
+    server.hear(3, Heartbeat(Term(2), NodeId(3), NO_INDEX, 1))
+    client = server.client()
+    (put,) = client.put(b"key")
+    server.scheduler.run()
+    assert client.refusal(put).leader_id == 3

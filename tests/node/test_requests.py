@@ -1,0 +1,199 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raftd.consensus.types import LogIndex, ReadId, Term
+from raftd.errors import InvariantViolation
+from raftd.kv.answers import Outcome
+from raftd.node.requests import Requests
+from raftd.wire.client import Refusal, RefusalCode
+from tests.node.parts import Client, Server
+
+REFUSAL = Refusal(RefusalCode.NO_LEADER, "nobody")
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server(size=3)
+
+
+@pytest.fixture
+def requests(server: Server) -> Requests:
+    return server.requests
+
+
+@pytest.fixture
+def client(server: Server) -> Client:
+    return server.client()
+
+
+def queue(requests: Requests, client: Client, *request_ids: int) -> None:
+    for request_id in request_ids:
+        requests.queue_write(client.connection, request_id, b"command")
+
+
+def apply(requests: Requests, server: Server, index: int, term: int) -> None:
+    requests.applied(LogIndex(index), Term(term), server.machine.answer_get(b"absent", Term(term)))
+
+
+def test_each_write_gets_the_answer_of_its_entry(requests: Requests, server: Server, client: Client) -> None:
+    """By index; entries of nobody's in between and before change nothing."""
+    queue(requests, client, 1, 2)
+    requests.proposed(LogIndex(5), Term(1))
+    queue(requests, client, 3)
+    requests.proposed(LogIndex(8), Term(1))
+    assert (requests.write_count, requests.bytes_held, client.connection.in_flight) == (3, 21, 3)
+    for index in range(3, 9):
+        apply(requests, server, index, 1)
+    requests.flush()
+    assert list(client.responses) == [1, 2, 3]
+    assert (requests.write_count, requests.bytes_held, client.connection.in_flight) == (0, 0, 0)
+    assert (requests.committed_total, requests.failed_total) == (3, 0)
+
+
+@pytest.mark.parametrize(("first_index", "term"), [(4, 1), (5, 1), (6, 2)])
+def test_writes_cannot_be_pending_out_of_order(requests: Requests, client: Client, first_index: int, term: int) -> None:
+    """Below what is pending, or in another term while something is."""
+    queue(requests, client, 1)
+    requests.proposed(LogIndex(5), Term(1))
+    queue(requests, client, 2)
+    with pytest.raises(InvariantViolation):
+        requests.proposed(LogIndex(first_index), Term(term))
+
+
+@pytest.mark.parametrize(("index", "term"), [(6, 1), (5, 2)])
+def test_a_pending_write_cannot_be_passed_over(
+    requests: Requests, server: Server, client: Client, index: int, term: int
+) -> None:
+    """An answer for the wrong write would be worse than an end."""
+    queue(requests, client, 1)
+    requests.proposed(LogIndex(5), Term(1))
+    with pytest.raises(InvariantViolation):
+        apply(requests, server, index, term)
+
+
+def test_reads_wait_for_their_confirmation_and_for_their_index(
+    requests: Requests, server: Server, client: Client
+) -> None:
+    """Confirmed but not applied is not enough."""
+    requests.queue_read(client.connection, 1, b"key")
+    requests.reads_requested(ReadId(7))
+    assert (requests.read_count, requests.has_queued_reads, requests.is_idle) == (1, False, False)
+    requests.reads_confirmed(ReadId(7), LogIndex(2), Term(1))
+    assert requests.read_count == 1
+    server.machine.skip(LogIndex(1))
+    requests.answer_reads(Term(1))
+    requests.flush()
+    assert client.responses == {}
+    server.machine.skip(LogIndex(2))
+    requests.answer_reads(Term(1))
+    requests.flush()
+    assert client.answer(1).outcome is Outcome.NOT_FOUND
+    assert (requests.read_count, requests.reads_confirmed_total, client.connection.in_flight) == (0, 1, 0)
+
+
+def test_who_does_not_read_gets_a_small_refusal_for_a_large_answer(requests: Requests, client: Client) -> None:
+    """Asking is cheaper than answering: what waits for one client is bounded."""
+    client.channel.unsent_bytes = 1 << 30
+    requests.queue_read(client.connection, 1, b"key")
+    requests.reads_requested(ReadId(7))
+    requests.reads_confirmed(ReadId(7), LogIndex(0), Term(1))
+    requests.flush()
+    assert client.refusal(1).code is RefusalCode.OVERLOADED
+
+
+def test_answers_to_who_has_gone_go_nowhere(requests: Requests, server: Server, client: Client) -> None:
+    """Its writes go on; nothing is kept for it, and nothing is sent."""
+    queue(requests, client, 1, 2)
+    requests.queue_read(client.connection, 3, b"key")
+    requests.proposed(LogIndex(1), Term(1))
+    requests.owe(client.connection, b"owed")
+    client.channel.is_closed = True
+    client.connection.closed()
+    apply(requests, server, 1, 1)
+    requests.leadership_lost()
+    requests.refuse_queued_reads(REFUSAL)
+    requests.flush()
+    requests.flush()
+    assert client.channel.sent == []
+    assert client.connection.answers == []
+    assert (requests.bytes_held, requests.is_idle, client.connection.in_flight) == (0, True, 0)
+
+
+STEPS = st.lists(
+    st.sampled_from(
+        [
+            "write",
+            "read",
+            "propose",
+            "refuse writes",
+            "refuse reads",
+            "apply",
+            "lose",
+            "ask",
+            "confirm",
+            "refuse",
+            "close",
+        ]
+    ),
+    max_size=60,
+)
+
+
+@given(steps=STEPS)
+@settings(deadline=None, max_examples=150)
+def test_everyone_is_answered_once_and_nothing_is_held_in_the_end(steps: list[str]) -> None:
+    """Whatever the order of events: one answer for each request, and no byte or place is lost."""
+    server = Server(size=3)
+    requests = server.requests
+    clients = [server.client(), server.client()]
+    asked: dict[int, Client] = {}
+    last_index, applied, term, reads, asked_reads = 0, 0, 1, 0, list[ReadId]()
+    for number, step in enumerate([*steps, "refuse writes", "refuse reads", "lose", *["refuse"] * 60], 1):
+        client = clients[number % 2]
+        match step:
+            case "write":
+                requests.queue_write(client.connection, number, b"x" * number)
+                asked[number] = client
+            case "read":
+                requests.queue_read(client.connection, number, b"key")
+                asked[number] = client
+            case "propose":
+                count = len(requests.queued_commands())
+                requests.proposed(LogIndex(last_index + 1), Term(term))
+                last_index += count
+            case "refuse writes":
+                requests.refuse_queued_writes(REFUSAL)
+            case "refuse reads":
+                requests.refuse_queued_reads(REFUSAL)
+            case "apply":
+                if applied < last_index:
+                    applied += 1
+                    server.machine.skip(LogIndex(applied))
+                    apply(requests, server, applied, term)
+                    requests.answer_reads(Term(term))
+            case "lose":
+                requests.leadership_lost()
+                applied, term = last_index, term + 1
+                while server.machine.last_applied < applied:
+                    server.machine.skip(LogIndex(server.machine.last_applied + 1))
+                requests.answer_reads(Term(term))
+            case "ask":
+                reads += 1
+                asked_reads.append(ReadId(reads))
+                requests.reads_requested(ReadId(reads))
+            case "confirm" if asked_reads:
+                requests.reads_confirmed(asked_reads.pop(0), LogIndex(last_index), Term(term))
+            case "refuse" if asked_reads:
+                requests.reads_refused(asked_reads.pop(0), REFUSAL)
+            case "close":
+                clients[0].channel.is_closed = True
+                clients[0].connection.closed()
+            case _:
+                pass  # Nothing waits to be confirmed or refused.
+        requests.flush()
+    assert requests.is_idle
+    assert requests.bytes_held == 0
+    assert all(client.connection.in_flight == 0 for client in clients)
+    for request_id, client in asked.items():
+        assert request_id in client.responses or client.channel.is_closed
