@@ -101,7 +101,7 @@ class SessionTable:
         return iter(sorted(self._sessions.items()))
 
     def open(self, session_id: SessionId, user: bytes, ttl_ms: int) -> Session | None:
-        """Open a session that lives `ttl_ms` (0: the default), brought into bounds; None if there, or of this user, are too many."""
+        """Open a session that lives `ttl_ms` (0: the default), brought into bounds; None if there are too many."""
         limits = self._limits
         if len(self._sessions) >= limits.sessions_max or self._sessions_of.get(user, 0) >= limits.sessions_per_user_max:
             return None
