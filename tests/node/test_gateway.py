@@ -116,14 +116,8 @@ def test_a_malformed_body_is_answered(request_: tuple[RequestKind, bytes], code:
 def test_a_key_or_value_that_is_too_long_is_answered(key_bytes: int, value_bytes: int) -> None:
     """With what is too long about it."""
     command = commands.put(SESSION, 1, 1, b"k", b"")
-    head = command[:26]
-    body = (
-        head
-        + key_bytes.to_bytes(2, "little")
-        + b"k" * key_bytes
-        + value_bytes.to_bytes(4, "little")
-        + b"v" * value_bytes
-    )
+    key = key_bytes.to_bytes(2, "little") + b"k" * key_bytes
+    body = command[:26] + key + value_bytes.to_bytes(4, "little") + b"v" * value_bytes
     server = leader()
     client = server.client()
     (request_id,) = client.send(write(body))

@@ -1,0 +1,182 @@
+"""The status and the counters; what `raftctl log` shows is tested in `test_view_log.py`."""
+
+import json
+from dataclasses import dataclass, field
+from typing import cast
+
+from raftd.consensus.messages import AppendEntriesReply
+from raftd.consensus.types import NO_INDEX, NO_TERM, NodeId, Role, Term
+from raftd.http.view import NodeStatus, PeerStatus, ReplicationState
+from raftd.net.client_listener import ClientListener
+from raftd.net.peer_link import PeerLinks
+from raftd.node.view import StaticFacts, View
+from raftd.wire.client import RequestKind
+from tests.node.parts import ADDRESSES, RULES, TICK_SECONDS, Server
+
+
+@dataclass
+class Link:
+    is_up: bool = True
+    queued_bytes: int = 77
+
+
+@dataclass
+class Links:
+    """What the view looks at of the links: node 2 is connected, node 3 has no link."""
+
+    dropped_total: int = 5
+    links: dict[NodeId, Link] = field(default_factory=lambda: {NodeId(2): Link()})
+
+    def link(self, peer: NodeId) -> Link | None:
+        return self.links.get(peer)
+
+
+@dataclass
+class Clients:
+    connections: int = 4
+    accepted_total: int = 6
+    refused_total: int = 2
+
+
+def view_of(server: Server, *, attached: bool = True) -> View:
+    view = View(
+        facts=StaticFacts("demo", "1.2.3", TICK_SECONDS, ADDRESSES),
+        driver=server.driver,
+        machine=server.machine,
+        requests=server.requests,
+        links=cast("PeerLinks", Links()),
+        storing_seconds=lambda: 0.25,
+        now=server.scheduler.time,
+        log_lines_dropped=lambda: 9,
+    )
+    if attached:
+        view.attach(server.gateway, cast("ClientListener", Clients()))
+    return view
+
+
+def leader() -> Server:
+    server = Server(size=3)
+    server.become_leader()
+    server.hear(2, AppendEntriesReply(server.raft.current_term, True, server.raft.last_index, NO_INDEX, NO_TERM))
+    server.scheduler.run()
+    return server
+
+
+def status_of(server: Server) -> NodeStatus:
+    return view_of(server).status()
+
+
+def test_a_leader_s_status() -> None:
+    """Every field is of the node as it is at this moment."""
+    server = leader()
+    view = view_of(server)
+    server.client().put(b"key")
+    server.client().get(b"key")
+    server.scheduler.run()
+    server.scheduler.now += 2.5
+    status = view.status()
+    assert (status.node_id, status.cluster, status.version) == (1, "demo", "1.2.3")
+    assert (status.role, status.current_term, status.leader_id, status.voted_for) == (Role.LEADER, 1, 1, 1)
+    assert (status.commit_index, status.last_applied, status.last_log_index, status.stored_index) == (1, 1, 2, 1)
+    assert (status.pending_proposals, status.pending_reads) == (1, 1)
+    assert (status.connections, status.uptime_seconds, status.storing_seconds) == (4, 2.5, 0.25)
+    assert (status.election_timer_seconds, status.draining, status.replayed) == (0.0, False, True)
+    connected, unknown = status.peers
+    append_bytes = server.raft.progress[NodeId(2)].in_flight_bytes
+    assert connected == PeerStatus(
+        NodeId(2), True, ReplicationState.REPLICATE, server.raft.commit_index, 1, append_bytes, 77
+    )
+    assert append_bytes > 0
+    assert (unknown.node_id, unknown.connected, unknown.state, unknown.lag_entries) == (
+        3, False, ReplicationState.PROBE, 2,
+    )  # fmt: skip
+
+
+def test_a_follower_knows_nothing_of_its_peers_logs() -> None:
+    """Their state is unknown there, and not zero lag of something."""
+    server = Server(size=3)
+    server.scheduler.advance(3 * TICK_SECONDS)
+    status = status_of(server)
+    assert status.role is Role.FOLLOWER
+    assert status.election_timer_seconds == (server.raft.election_timeout_ticks - 3) * TICK_SECONDS
+    assert status.peers[0] == PeerStatus(NodeId(2), True, queued_bytes=77)
+
+
+def test_an_overdue_election_timer_is_zero() -> None:
+    """A remaining time is never below nothing."""
+    server = Server(size=3)
+    for _ in range(100):
+        server.scheduler.advance(TICK_SECONDS)
+    assert status_of(server).election_timer_seconds >= 0.0
+
+
+def test_a_late_loop_shows_before_its_tick_is_over() -> None:
+    """The latest tick's lateness, or how overdue the next one is by now."""
+    server = Server(size=3)
+    server.scheduler.advance(1.0)
+    assert status_of(server).loop_lag_seconds < 1e-6
+    server.scheduler.now += 5.0
+    assert 5.0 - 2 * TICK_SECONDS <= status_of(server).loop_lag_seconds <= 5.0
+    server.scheduler.run()
+    assert status_of(server).loop_lag_seconds >= 5.0 - 2 * TICK_SECONDS
+
+
+def test_a_node_is_replayed_once_it_has_applied_what_its_first_leader_knew() -> None:
+    """Before it hears of a leader it cannot know what there is to apply."""
+    server = Server(size=3)
+    assert not status_of(server).replayed
+    server.become_leader()
+    assert not status_of(server).replayed
+    server.hear(2, AppendEntriesReply(Term(1), True, server.raft.last_index, NO_INDEX, NO_TERM))
+    server.scheduler.run()
+    assert status_of(server).replayed
+
+
+def test_before_it_is_attached_a_view_has_no_clients() -> None:
+    """The parts are built one after another, and a status may be asked for in between."""
+    view = view_of(Server(size=3), attached=False)
+    assert (view.status().connections, view.status().draining, view.status().replayed) == (0, False, False)
+    assert (view.counters().connections_accepted, view.counters().connections_refused) == (0, 0)
+
+
+def test_draining_shows() -> None:
+    """Load balancers look at it."""
+    server = Server(size=3)
+    server.gateway.is_draining = True
+    assert status_of(server).draining
+
+
+def test_counters() -> None:
+    """Each where its part counts it."""
+    server = leader()
+    client = server.client()
+    client.put(b"one", b"two")
+    server.scheduler.run()
+    server.store()
+    server.hear(2, AppendEntriesReply(Term(1), True, server.raft.last_index, NO_INDEX, NO_TERM))
+    server.scheduler.run()
+    counters = view_of(server).counters()
+    assert (counters.proposals_committed, counters.proposals_failed) == (2, 0)
+    assert (counters.elections_started, counters.leader_changes) == (1, 1)
+    assert (counters.messages_dropped, counters.log_lines_dropped) == (5, 9)
+    assert (counters.connections_accepted, counters.connections_refused) == (6, 2)
+    assert counters.log_entries == 3
+    assert counters.log_bytes == sum(len(submission.payload) for submission in server.disk.history)
+
+
+def test_documents_are_json_and_tell_no_values() -> None:
+    """What administrators get: status with members and their addresses, and the log with keys only."""
+    server = leader()
+    client = server.client()
+    client.put(b"some-key", value=b"secret")
+    client.send((RequestKind.PING, b""))
+    server.scheduler.run()
+    view = view_of(server)
+    status = json.loads(json.dumps(view.status_document()))
+    assert status["role"] == "leader"
+    assert status["members"][1] == {"node_id": 2, "client_address": "node-2:7400"}
+    assert status["state_hash"] == f"{server.machine.state_hash:08x}"
+    log = json.dumps(view.log_document(10))
+    assert "some-key" in log
+    assert "secret" not in log
+    assert RULES.of("alice").administers
