@@ -38,7 +38,7 @@ Batch: what one fdatasync made durable. It starts at a sector.
         44     4  payload_length
         48     4  payload_crc       salted crc32 of the payload
         52     4  sparse_sectors    sectors of this batch in which at most one bit is set
-        56     1  flags             0
+        56     1  flags             bit 0: RESET; the other bits 0
         57     6  zeros
         63     1  mark              0xA5
         64     n  payload           the entries, as `raftd.wire.entries` encodes them
@@ -46,9 +46,14 @@ Batch: what one fdatasync made durable. It starts at a sector.
     65+n       -  zeros             up to the next sector
 
 A batch is valid if and only if both marks, both crc32 and the zeros are right, previous_crc and sequence continue the
-batch before, first_index is in the log or one behind it, current_term is not below the batch's before, and the payload
-is entry_count entries. Since header_crc covers previous_crc and payload_crc, each batch vouches for all before it, and
-a batch of an older or another log never fits.
+batch before, first_index is as below, current_term is not below the batch's before, and the payload is entry_count
+entries. Since header_crc covers previous_crc and payload_crc, each batch vouches for all before it, and a batch of an
+older or another log never fits.
+
+A batch with RESET says that no entry before it counts any more: the log begins at its first_index, which may be any
+from 1 on, below, within or above what there was. It is the first batch of its segment, so that all segments before can
+be removed. The first_index of any other batch is in the log or one behind it; or from 1 on before it, if segments were
+removed and no RESET came since: it replaces entries that were in those, and the log begins there.
 
 The marks have four bits set and end what they follow, so no flipped bit makes them zero: a zero in a mark's place says
 that the bytes from some point to there never came to the disk. For the same reason sparse_sectors counts sectors that
@@ -71,6 +76,8 @@ BATCH_OVERHEAD_BYTES: Final = BATCH_HEADER_BYTES + 1
 PAYLOAD_BYTES_MAX: Final = (1 << 32) - 1
 MARK: Final = 0xA5
 TRAILER: Final = bytes([MARK])
+RESET: Final = 1
+"""The one flag of a batch."""
 ZERO_SECTOR: Final = bytes(SECTOR_BYTES)
 
 _MAGIC: Final = b"raftdWAL"
@@ -120,6 +127,7 @@ class BatchHeader(NamedTuple):
     payload_length: int
     payload_crc: int
     sparse_sectors: int
+    flags: int = 0
 
 
 def damaged(path: Path, offset: int, found: str) -> CorruptionError:
@@ -193,7 +201,7 @@ def encode_batch(header: BatchHeader, payload: bytes, salt: int) -> tuple[int, t
         length,
         crc32(payload, salt),
         count_sparse_sectors(payload),
-        0,
+        header.flags,
         MARK,
     )
     crc = crc32(fields, salt)
@@ -208,8 +216,9 @@ def decode_batch_header(data: bytes, salt: int) -> BatchHeader | None:
     (crc,) = BATCH_CRC.unpack_from(data)
     if crc != crc32(data[BATCH_CRC.size : BATCH_HEADER_BYTES], salt):
         return None
-    *fields, flags, _ = BATCH_FIELDS.unpack_from(data, BATCH_CRC.size)
-    return None if flags else BatchHeader(crc, *fields)
+    *fields, _ = BATCH_FIELDS.unpack_from(data, BATCH_CRC.size)
+    header = BatchHeader(crc, *fields)
+    return None if header.flags & ~RESET else header
 
 
 def count_sparse_sectors(payload: bytes) -> int:

@@ -5,6 +5,7 @@ them in `raftd.storage.recovery`. A `Log` is used by one thread at a time; `raft
 """
 
 import os
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from raftd.storage.filesystem import File
 from raftd.storage.format import (
     BATCH_OVERHEAD_BYTES,
     PAYLOAD_BYTES_MAX,
+    RESET,
     SECTOR_BYTES,
     BatchHeader,
     Identity,
@@ -29,7 +31,7 @@ from raftd.storage.format import (
 )
 from raftd.storage.recovery import Recovered, recover
 from raftd.storage.reserve import Reserve, is_no_space
-from raftd.storage.segment import SegmentDirectory
+from raftd.storage.segment import SegmentDirectory, SegmentRow
 
 SEGMENT_BYTES: Final = 64 << 20
 """A segment's usual size."""
@@ -133,7 +135,9 @@ class Log:
         self._reserve = reserve
         self._segment_bytes = round_to_sectors(max(segment_bytes, 2 * SECTOR_BYTES))
         self._entropy = entropy
-        self._segments: list[tuple[int, LogIndex]] = []  # (number, first_index), oldest first
+        self._segments = SegmentRow()
+        self._released: deque[int] = deque()  # The numbers of segments that are to be removed, oldest first.
+        self._unsynced = False
         self._file: File | None = None
         self._segment_end = 0
         self._position = 0
@@ -148,8 +152,13 @@ class Log:
 
     @property
     def first_index(self) -> LogIndex:
-        """Of the oldest entry that is still in the files, or that would be."""
-        return self._segments[0][1]
+        """Of the oldest entry that is still needed, or that would be."""
+        return self._segments.first_index
+
+    @property
+    def has_released(self) -> bool:
+        """Whether there are files that are not needed any more."""
+        return bool(self._released)
 
     @property
     def disk_low(self) -> bool:
@@ -180,8 +189,8 @@ class Log:
             StorageError: The disk failed.
         """
         with self._fatal("cannot read the log"):
-            replay, tail, headers, torn_at = recover(self._directory, self._identity)
-        self._segments = [(header.number, LogIndex(header.first_index)) for header in headers]
+            replay, tail, torn_at = recover(self._directory, self._identity)
+        self._segments = replay.segments
         self._use(tail.file, tail.header, tail.position)
         self._chain = replay.chain
         self._sequence = replay.sequence
@@ -204,6 +213,8 @@ class Log:
     ) -> None:
         """Write one batch; it is durable after `sync`, and not before.
 
+        Only the last batch may be torn by a crash, so whoever must survive one syncs before the next.
+
         Args:
             payload: Consecutive entries, as `raftd.wire.entries` encodes them. Not looked into.
             first_index: Of the entries; what the log held from there on is replaced. By default they go to its end.
@@ -216,30 +227,73 @@ class Log:
         """
         start = self.next_index if first_index is None else first_index
         state = self.hard_state if hard_state is None else hard_state
-        self._check(start, state, len(payload))
+        if not self.first_index <= start <= self.next_index:
+            raise InvariantViolation(
+                f"entries from {start} on do not join the log [{self.first_index}, {self.next_index})"
+            )
+        self._check(state, len(payload))
         extent = round_to_sectors(BATCH_OVERHEAD_BYTES + len(payload))
         with self._fatal("cannot write the log"):
             file = self._file
             if file is None or self._position + extent > self._segment_end:
                 file = self._rotate(extent)
-            chain, buffers = encode_batch(
-                BatchHeader(0, self._chain, self._sequence, *pack_hard_state(state), start, entry_count, 0, 0, 0),
-                payload,
-                self._salt,
-            )
-            file.write(self._position, *buffers)
-        self._position += extent
+            self._write(file, payload, start, state, entry_count=entry_count)
+        self._segments.replace_from(start)
+
+    def reset(
+        self,
+        base_index: LogIndex,
+        payload: bytes = b"",
+        *,
+        entry_count: int = 0,
+        hard_state: HardState | None = None,
+    ) -> None:
+        """Void every entry and go on behind `base_index`, in one batch; it is durable after `sync`, and not before.
+
+        A crash before that leaves the log as it was. After it `remove_released` removes the segments from before; a
+        crash meanwhile leaves some, and `resume` removes them.
+
+        Args:
+            base_index: The last index of the snapshot that stands for the log up to there. It is durable already.
+            payload: The entries from `base_index` + 1 on, as for `append`: in the same batch, so that one sync stores
+                both and a crash leaves both or neither.
+            entry_count: How many entries.
+            hard_state: The new one; None if it is as it was. No reset makes a node forget it.
+
+        Raises:
+            InvariantViolation: This would give up a term or a vote, or begins before the first index.
+            StorageError: The disk failed, now or before; what was not synced must not be relied upon.
+        """
+        start = LogIndex(base_index + 1)
+        state = self.hard_state if hard_state is None else hard_state
+        if base_index < NO_INDEX:
+            raise InvariantViolation(f"a log cannot go on behind entry {base_index}")
+        self._check(state, len(payload))
+        with self._fatal("cannot reset the log"):
+            file = self._rotate(round_to_sectors(BATCH_OVERHEAD_BYTES + len(payload)))
+            self._write(file, payload, start, state, entry_count=entry_count, flags=RESET)
+        self._released += self._segments.reset(start)
+
+    def _write(
+        self, file: File, payload: bytes, start: LogIndex, state: HardState, *, entry_count: int, flags: int = 0
+    ) -> None:
+        """Write a batch for which there is room."""
+        term, vote = pack_hard_state(state)
+        chain, buffers = encode_batch(
+            BatchHeader(0, self._chain, self._sequence, term, vote, start, entry_count, 0, 0, 0, flags),
+            payload,
+            self._salt,
+        )
+        self._unsynced = True
+        file.write(self._position, *buffers)
+        self._position += round_to_sectors(BATCH_OVERHEAD_BYTES + len(payload))
         self._chain = chain
         self._sequence += 1
         self.hard_state = state
         self.next_index = LogIndex(start + entry_count)
 
-    def _check(self, start: LogIndex, state: HardState, payload_bytes: int) -> None:
+    def _check(self, state: HardState, payload_bytes: int) -> None:
         """See that a batch says nothing that a log cannot."""
-        if not self.first_index <= start <= self.next_index:
-            raise InvariantViolation(
-                f"entries from {start} on do not join the log [{self.first_index}, {self.next_index})"
-            )
         now = self.hard_state
         if state.current_term < now.current_term:
             raise InvariantViolation(f"term {state.current_term} after term {now.current_term}")
@@ -260,6 +314,7 @@ class Log:
         with self._fatal("cannot sync the log"):
             if self._file is not None:
                 self._file.sync()
+                self._unsynced = False
 
     def prepare(self) -> None:
         """Do ahead what the log will need soon: space for the next segment, and the reserve where it was used.
@@ -281,15 +336,38 @@ class Log:
                         raise
 
     def compact(self, index: LogIndex) -> None:
-        """Remove the segments in which no entry behind `index` is; a snapshot must hold what they held.
+        """Release what `release` does, and remove it.
 
         Raises:
             StorageError: The disk failed.
         """
+        self.release(index)
+        while self.remove_released():
+            pass
+
+    def release(self, index: LogIndex) -> None:
+        """Give up the segments in which no entry behind `index` is; a snapshot must hold what they held.
+
+        Touches no file: that takes time, and `remove_released` takes it piece by piece.
+        """
+        self._released += self._segments.release(index)
+
+    def remove_released(self) -> bool:
+        """Remove the oldest segment that is needed no more, if all that was appended is synced.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        # As long as a reset is not durable, what it makes void is the log.
+        if self._unsynced or not self._released:
+            return False
         with self._fatal("cannot remove a segment"):
-            while len(self._segments) > 1 and self._segments[1][1] <= index + 1:
-                self._directory.remove(self._segments[0][0])
-                del self._segments[0]
+            self._directory.remove(self._released[0])
+            self._released.popleft()
+        return True
 
     def close(self) -> None:
         """Close the file; nothing is synced."""
@@ -300,12 +378,14 @@ class Log:
 
     def _rotate(self, extent: int) -> File:
         """Begin the next segment, with room for at least one batch of `extent` bytes."""
-        number = self._segments[-1][0] + 1 if self._segments else 1
+        if self._unsynced and self._file is not None:
+            # The next segment vouches for this one.
+            self._file.sync()
         header = SegmentHeader(
             salt=int.from_bytes(self._entropy(_SALT_BYTES), "little"),
             cluster_id=self._identity.cluster_id,
             node_id=self._identity.node_id,
-            number=number,
+            number=self._segments.next_number,
             size=max(self._segment_bytes, SECTOR_BYTES + extent),
             first_index=self.next_index,
             sequence=self._sequence,
@@ -316,7 +396,7 @@ class Log:
         file = self._directory.create(header)
         if self._file is not None:
             self._file.close()
-        self._segments.append((number, self.next_index))
+        self._segments.add(header.number, self.next_index)
         self._use(file, header, SECTOR_BYTES)
         return file
 

@@ -16,6 +16,9 @@ A tear is cut: its bytes are made zero again. A crash while they are leaves a te
 sectors only become more. That a whole acknowledged batch at the very end is gone without a trace, because a disk
 synced it and lost it, cannot be seen here; consensus calls that a disk that lies.
 
+A crash while segments are removed leaves some of them, the oldest gone. If a RESET made them void, they are read as
+strictly as all others, and then the removal is finished. If a snapshot did, they stay until the log is compacted again.
+
 Two things make what was read durable before anyone may rely on it, for the last process may have been killed before its
 sync, or because its sync failed: the directory is synced, and the last batch is written once more and synced. Written,
 because after a failed sync Linux takes its copy for clean, and a sync alone would do nothing and say that all is well.
@@ -34,6 +37,7 @@ from raftd.storage.format import (
     BATCH_HEADER_BYTES,
     BATCH_OVERHEAD_BYTES,
     MARK,
+    RESET,
     SECTOR_BYTES,
     ZERO_SECTOR,
     BatchHeader,
@@ -44,7 +48,7 @@ from raftd.storage.format import (
     decode_segment_header,
     round_to_sectors,
 )
-from raftd.storage.segment import SegmentDirectory
+from raftd.storage.segment import SegmentDirectory, SegmentRow
 from raftd.wire.entries import decode_entries
 
 _CHUNK_BYTES: Final = 1 << 20
@@ -56,7 +60,7 @@ class Recovered:
 
     hard_state: HardState
     first_index: LogIndex
-    """Of the log: 1, or higher once a prefix was compacted."""
+    """Of the log: 1, or higher once a prefix was compacted or the log was reset."""
     entries: list[Entry]
     """The log, from `first_index` on."""
     torn_at: tuple[Path, int] | None
@@ -103,8 +107,18 @@ class Replay:
         self.chain = header.chain
         self.current_term = header.current_term
         self.voted_for = header.voted_for
-        self.first_index = header.first_index
         self.entries: list[Entry] = []
+        self.segments = SegmentRow()
+        """Those that were read, but for `void`."""
+        self.void: list[int] = []
+        """The numbers of those that a RESET left behind, oldest first."""
+        self._has_beginning = header.number == 1
+        self.begin_segment(header)
+
+    @property
+    def first_index(self) -> LogIndex:
+        """The index of the first entry, also where there is none yet."""
+        return self.segments.first_index
 
     @property
     def next_index(self) -> LogIndex:
@@ -120,6 +134,10 @@ class Replay:
             and header.current_term == self.current_term
             and header.voted_for == self.voted_for
         )
+
+    def begin_segment(self, header: SegmentHeader) -> None:
+        """Go on with the batches of a segment that continues this."""
+        self.segments.add(header.number, LogIndex(header.first_index))
 
     def take(self, reader: SegmentReader, salt: int, position: int) -> int | None:
         """Take in the batch at a position.
@@ -151,9 +169,8 @@ class Replay:
 
     def _apply(self, header: BatchHeader, payload: bytes, path: Path, position: int) -> None:
         """Do what a valid batch says."""
-        kept = header.first_index - self.first_index
-        if not 0 <= kept <= len(self.entries):
-            raise damaged(path, position, f"entries from {header.first_index} on do not join the log")
+        is_reset = bool(header.flags & RESET)
+        self._check_place(header.first_index, path, position, is_reset=is_reset)
         if header.current_term < self.current_term:
             raise damaged(path, position, f"term {header.current_term} behind term {self.current_term}")
         if payload:
@@ -165,12 +182,27 @@ class Replay:
             entries = []
         if len(entries) != header.entry_count:
             raise damaged(path, position, f"{len(entries)} entries where {header.entry_count} are due")
-        del self.entries[kept:]
+        first_index = LogIndex(header.first_index)
+        if is_reset:
+            self.entries.clear()
+            self.void += self.segments.reset(first_index)
+            self._has_beginning = True
+        else:
+            del self.entries[max(0, first_index - self.first_index) :]
+            self.segments.replace_from(first_index)
         self.entries += entries
         self.sequence = header.sequence + 1
         self.chain = header.crc
         self.current_term = header.current_term
         self.voted_for = header.voted_for
+
+    def _check_place(self, first_index: int, path: Path, position: int, *, is_reset: bool) -> None:
+        """See that a batch begins where it may."""
+        if is_reset and position != SECTOR_BYTES:
+            raise damaged(path, position, "the log is reset, but not at the beginning of a segment")
+        lowest = 1 if is_reset or not self._has_beginning else self.first_index
+        if first_index < lowest or (first_index > self.next_index and not is_reset):
+            raise damaged(path, position, f"entries from {first_index} on do not join the log")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +214,11 @@ class Tail:
     position: int
 
 
-def recover(directory: SegmentDirectory, identity: Identity) -> tuple[Replay, Tail, list[SegmentHeader], int | None]:
-    """Read a log, cut a torn tail off, and make durable what is left.
+def recover(directory: SegmentDirectory, identity: Identity) -> tuple[Replay, Tail, int | None]:
+    """Read a log, cut a torn tail off, make durable what is left, and remove the segments that a RESET made void.
 
     Returns:
-        The log; the last segment, open; the headers of all; where a tear was cut off in the last one, if any.
+        The log; the last segment, open; where a tear was cut off in it, if any.
 
     Raises:
         CorruptionError: No crash explains what is there.
@@ -201,7 +233,6 @@ def recover(directory: SegmentDirectory, identity: Identity) -> tuple[Replay, Ta
         if following != number + 1:
             raise damaged(directory.segment_path(following), 0, f"segment {following - 1} is missing")
     replay: Replay | None = None
-    headers: list[SegmentHeader] = []
     for number in numbers[:-1]:
         file = directory.open(number)
         try:
@@ -212,7 +243,6 @@ def recover(directory: SegmentDirectory, identity: Identity) -> tuple[Replay, Ta
                 raise damaged(file.path, position, f"batch {replay.sequence} is not valid")
         finally:
             file.close()
-        headers.append(header)
     file = directory.open(numbers[-1])
     try:
         reader = SegmentReader(file)
@@ -220,11 +250,12 @@ def recover(directory: SegmentDirectory, identity: Identity) -> tuple[Replay, Ta
         last_batch, position = read_batches(replay, reader, header.salt, SECTOR_BYTES)
         torn_end = find_tear(replay, reader, header.salt, position)
         _make_durable(reader, last_batch, position, torn_end)
+        for number in replay.void:
+            directory.remove(number)
     except (StorageError, OSError):
         file.close()
         raise
-    headers.append(header)
-    return replay, Tail(file, header, position), headers, None if torn_end is None else position
+    return replay, Tail(file, header, position), None if torn_end is None else position
 
 
 def _begin_segment(
@@ -241,6 +272,7 @@ def _begin_segment(
             f"the segment begins at batch {header.sequence}, entry {header.first_index} and does not continue the one "
             f"before, which ends before batch {replay.sequence}, entry {replay.next_index}",
         )
+    replay.begin_segment(header)
     return header, replay
 
 

@@ -1,4 +1,4 @@
-"""The directory of segment files: their names, and how one comes and goes.
+"""The segment files of a log: their names, how one comes and goes, and what goes with it.
 
 ===================== ==================================================================================
 name                  what a crash may leave
@@ -18,6 +18,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from raftd.consensus.types import LogIndex
 from raftd.storage.filesystem import File, FileSystem
 from raftd.storage.format import SegmentHeader, damaged, encode_segment_header
 from raftd.storage.reserve import Reserve, is_no_space
@@ -25,6 +26,65 @@ from raftd.storage.reserve import Reserve, is_no_space
 _SUFFIX: Final = ".wal"
 _NAME: Final = re.compile(r"[0-9]{20}\.wal", re.ASCII)
 _NEW_NAME: Final = "segment.new"
+
+
+class SegmentRow:
+    """The segments that a log consists of, and where it would begin if the ones before one of them were removed.
+
+    That is the first_index of the segment's header, unless a batch in it or behind it replaced entries from before
+    that on: whatever is read from there on, is read from that batch or later ones. So a row's beginnings never
+    descend.
+    """
+
+    __slots__ = ("_beginnings", "_numbers")
+
+    def __init__(self) -> None:
+        """Begin with no segment."""
+        self._numbers: list[int] = []
+        self._beginnings: list[LogIndex] = []
+
+    @property
+    def first_index(self) -> LogIndex:
+        """Of the oldest entry in these segments, or of the first one to come."""
+        return self._beginnings[0]
+
+    @property
+    def next_number(self) -> int:
+        """Of the segment to come."""
+        return self._numbers[-1] + 1 if self._numbers else 1
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._numbers)
+
+    def add(self, number: int, next_index: LogIndex) -> None:
+        """Add the newest segment, made when the log ended before `next_index`."""
+        self._numbers.append(number)
+        self._beginnings.append(next_index)
+
+    def replace_from(self, first_index: LogIndex) -> None:
+        """Take note that the newest segment replaces what the log holds from `first_index` on."""
+        beginnings = self._beginnings
+        place = len(beginnings) - 1
+        while place >= 0 and beginnings[place] > first_index:
+            beginnings[place] = first_index
+            place -= 1
+
+    def reset(self, first_index: LogIndex) -> list[int]:
+        """Take note that the newest segment begins with RESET; return the numbers of the others, which are void."""
+        void = self._numbers[:-1]
+        del self._numbers[:-1]
+        self._beginnings = [first_index]
+        return void
+
+    def release(self, index: LogIndex) -> list[int]:
+        """Drop the segments without which the log still has all behind `index`, and return their numbers."""
+        count = 0
+        while count + 1 < len(self._numbers) and self._beginnings[count + 1] <= index + 1:
+            count += 1
+        released = self._numbers[:count]
+        del self._numbers[:count], self._beginnings[:count]
+        return released
 
 
 class SegmentDirectory:

@@ -7,6 +7,9 @@ the number of syncs a second does not depend on the number of writes.
 First in, first out: a submission is reported when it and everything submitted before it is durable. One that has
 nothing to store waits for those before it, and for nothing else.
 
+Segments that a reset or a snapshot made needless are removed one at a time, when there is nothing to write or else
+between two batches: no batch waits longer than for one removal.
+
 A failure of the disk is final. The thread reports it once and ends; nothing is reported as stored any more, not even
 what was written before it and might be durable, and nothing is tried again (PostgreSQL's "fsyncgate", 2018).
 """
@@ -17,8 +20,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from raftd.consensus.types import HardState, LogIndex
-from raftd.errors import LocalProtocolError
+from raftd.consensus.types import NO_INDEX, HardState, LogIndex
+from raftd.errors import InvariantViolation, LocalProtocolError
 from raftd.storage.log import Log
 
 QUEUE_BYTES_MAX: Final = 256 << 20
@@ -43,11 +46,21 @@ class Submission(NamedTuple, Generic[Token]):
     entry_count: int = 0
     payload: bytes = b""
     """The entries, as `raftd.wire.entries` encodes them."""
+    log_base: LogIndex | None = None
+    """If given, all that the log held is void, and it goes on behind this index with these entries (`Log.reset`)."""
 
     @property
     def must_store(self) -> bool:
         """Whether there is anything to put on disk."""
-        return self.hard_state is not None or self.first_index is not None
+        return self.hard_state is not None or self.first_index is not None or self.log_base is not None
+
+
+class _Compaction(NamedTuple):
+    """A call of `LogWriter.compact`, for the thread."""
+
+    compacted_index: LogIndex
+    finished_count: int
+    """How many submissions must be finished first."""
 
 
 class SyncRecord(NamedTuple):
@@ -61,7 +74,7 @@ class SyncRecord(NamedTuple):
 
 
 class LogWriter(Generic[Token]):
-    """Owns a log and the thread that writes it. `submit` and the gauges belong to one other thread."""
+    """Owns a log and the thread that writes it. `submit`, `compact` and the gauges belong to one other thread."""
 
     def __init__(
         self,
@@ -92,11 +105,12 @@ class LogWriter(Generic[Token]):
         self._clock = clock
         self._queue_bytes_max = queue_bytes_max
         self._batch_bytes_max = batch_bytes_max
-        # None asks the thread to end.
-        self._queue: queue.SimpleQueue[Submission[Token] | None] = queue.SimpleQueue()
+        # An index asks for compaction up to there; None asks the thread to end.
+        self._queue: queue.SimpleQueue[Submission[Token] | LogIndex | None] = queue.SimpleQueue()
         # Each of these is written by one thread only, so that reading it from the other needs no lock.
         self._submitted_bytes = 0
         self._submitted_count = 0
+        self._compacted_index = NO_INDEX
         self._finished_bytes = 0
         self._finished_count = 0
         self._busy_since: float | None = None
@@ -105,6 +119,7 @@ class LogWriter(Generic[Token]):
         self._disk_low = log.disk_low
         # The thread's own.
         self._waiting: deque[Submission[Token]] = deque()
+        self._compaction: _Compaction | None = None
         self._ending = False
         self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
@@ -137,8 +152,12 @@ class LogWriter(Generic[Token]):
         """Queue something to be stored; returns at once. After a failure it is dropped: nothing can be stored.
 
         Raises:
+            InvariantViolation: Its entries do not begin behind its `log_base`.
             LocalProtocolError: The writer is closed, or more waits already than may.
         """
+        first_index, log_base = submission.first_index, submission.log_base
+        if log_base is not None and first_index not in {None, log_base + 1}:
+            raise InvariantViolation(f"entries from {first_index} on in a log that begins behind {log_base}")
         if self._closed:
             raise LocalProtocolError("the log writer is closed")
         if self.queued_bytes >= self._queue_bytes_max:
@@ -146,6 +165,16 @@ class LogWriter(Generic[Token]):
         self._submitted_bytes += len(submission.payload)
         self._submitted_count += 1
         self._queue.put(submission)
+
+    def compact(self, index: LogIndex) -> None:
+        """Have segments removed in which no entry behind `index` is; a snapshot must hold what they held.
+
+        Returns at once. It happens soon, but not before all that was submitted before this is stored; several calls
+        become one, of the highest index. After a failure or `close` it does not happen at all, and costs space only.
+        """
+        if index > self._compacted_index and not self._closed:
+            self._compacted_index = index
+            self._queue.put(index)
 
     def close(self, *, drain: bool = True, timeout: float | None = None) -> bool:
         """End the thread.
@@ -173,6 +202,7 @@ class LogWriter(Generic[Token]):
                 self._finished_bytes += sum(len(submission.payload) for submission in group)
                 self._finished_count += len(group)
                 self._on_stored([submission.token for submission in group])
+                self._remove_segment()
                 if not self._waiting and self._queue.empty():
                     self._prepare()
         except BaseException as error:  # noqa: BLE001 - whatever it is, nothing can be stored any more
@@ -182,6 +212,8 @@ class LogWriter(Generic[Token]):
         """Move what was submitted to `_waiting`; wait for something if nothing is there. False: the thread must end."""
         waiting = self._waiting
         while not waiting and not self._ending:
+            if self._queue.empty() and self._remove_segment():
+                continue
             try:
                 self._accept(self._queue.get(timeout=RESERVE_RETRY_SECONDS if self._disk_low else None))
             except queue.Empty:
@@ -190,17 +222,32 @@ class LogWriter(Generic[Token]):
             self._accept(self._queue.get())
         return bool(waiting) and (self._must_drain or not self._closed)
 
-    def _accept(self, submission: Submission[Token] | None) -> None:
-        if submission is None:
+    def _accept(self, item: Submission[Token] | LogIndex | None) -> None:
+        if item is None:
             self._ending = True
+        elif isinstance(item, Submission):
+            self._waiting.append(item)
         else:
-            self._waiting.append(submission)
+            self._compaction = _Compaction(item, self._finished_count + len(self._waiting))
+
+    def _remove_segment(self) -> bool:
+        """Remove one segment that is needed no more; False if there is none yet."""
+        compaction = self._compaction
+        if compaction is not None and self._finished_count >= compaction.finished_count:
+            self._log.release(compaction.compacted_index)
+            self._compaction = None
+        if not self._log.has_released:
+            return False
+        self._busy_since = self._clock()
+        was_removed = self._log.remove_released()
+        self._busy_since = None
+        return was_removed
 
     def _next_group(self) -> list[Submission[Token]]:
         """Take from `_waiting` what can be stored as one batch, or what needs no storing.
 
         Entries that replace some of the same group's would have to be cut out of its bytes; that is rare, and so they
-        wait for the next batch.
+        wait for the next batch. A reset begins one, since what is before it in the log is void with the rest.
         """
         waiting = self._waiting
         first = waiting.popleft()
@@ -213,6 +260,7 @@ class LogWriter(Generic[Token]):
             payload_bytes += len(submission.payload)
             if submission.must_store and (
                 not must_store
+                or submission.log_base is not None
                 or payload_bytes > self._batch_bytes_max
                 or (next_index is not None and submission.first_index not in {None, next_index})
             ):
@@ -223,6 +271,7 @@ class LogWriter(Generic[Token]):
 
     def _store(self, group: list[Submission[Token]]) -> None:
         """Write a group as one batch, and sync it."""
+        log_base = group[0].log_base
         hard_state: HardState | None = None
         first_index: LogIndex | None = None
         entry_count = 0
@@ -237,7 +286,10 @@ class LogWriter(Generic[Token]):
                 payloads.append(submission.payload)
         payload = payloads[0] if len(payloads) == 1 else b"".join(payloads)
         start = self._busy_since = self._clock()
-        self._log.append(payload, first_index=first_index, entry_count=entry_count, hard_state=hard_state)
+        if log_base is None:
+            self._log.append(payload, first_index=first_index, entry_count=entry_count, hard_state=hard_state)
+        else:
+            self._log.reset(log_base, payload, entry_count=entry_count, hard_state=hard_state)
         written = self._clock()
         self._log.sync()
         synced = self._clock()
@@ -259,6 +311,7 @@ class LogWriter(Generic[Token]):
 
 
 def _next_index(submission: Submission[Token]) -> LogIndex | None:
-    """The index behind a submission's entries; None if it has none."""
-    first_index = submission.first_index
-    return None if first_index is None else LogIndex(first_index + submission.entry_count)
+    """The index behind what a submission stores; None if it says nothing of where the log ends."""
+    if submission.first_index is not None:
+        return LogIndex(submission.first_index + submission.entry_count)
+    return None if submission.log_base is None else LogIndex(submission.log_base + 1)

@@ -11,6 +11,7 @@ from raftd.consensus.types import HardState, NodeId, Term
 from raftd.errors import CorruptionError
 from raftd.storage.format import (
     BATCH_HEADER_BYTES,
+    RESET,
     SECTOR_BYTES,
     BatchHeader,
     SegmentHeader,
@@ -80,7 +81,11 @@ def test_a_segment_of_a_later_format_is_refused() -> None:
         decode_segment_header(PATH, (bytes(fields) + crc32(fields).to_bytes(4, "little")).ljust(512, b"\0"))
 
 
-@given(st.builds(BatchHeader, st.just(0), u32, u64, u64, u64, u64, u32), st.binary(max_size=1500), u32)
+@given(
+    st.builds(BatchHeader, st.just(0), u32, u64, u64, u64, u64, u32, flags=st.sampled_from([0, RESET])),
+    st.binary(max_size=1500),
+    u32,
+)
 def test_a_batch_header_comes_back(header: BatchHeader, payload: bytes, salt: int) -> None:
     """Decoding undoes encoding; the batch fills whole sectors; another salt knows nothing of it."""
     crc, buffers = encode_batch(header, payload, salt)
@@ -110,7 +115,7 @@ def test_flags_of_a_later_format_are_not_overlooked() -> None:
     """A header with a flag that nobody knows is not valid, whatever its checksum."""
     _, buffers = encode_batch(BatchHeader(0, 1, 2, 3, 4, 5, 6, 0, 0, 0), b"", 7)
     header = bytearray(b"".join(buffers)[:BATCH_HEADER_BYTES])
-    header[56] = 1
+    header[56] = 2
     header[:4] = crc32(header[4:], 7).to_bytes(4, "little")
     assert decode_batch_header(bytes(header), 7) is None
 

@@ -72,7 +72,7 @@ def write_fifty_records(log: Log) -> list[Entry]:
 
 
 def recover_on(filesystem: FileSystem, identity: Identity) -> tuple[Replay, int | None]:
-    replay, tail, _, torn_at = recover(
+    replay, tail, torn_at = recover(
         SegmentDirectory(filesystem, WAL, Reserve(filesystem, Path("/data/reserve"), 0)), identity
     )
     tail.file.close()
