@@ -92,7 +92,7 @@ class Demo:
     def raftctl(self, *arguments: str) -> tuple[int, str]:
         """Run a command against it; returns exit code and output, after a look that errors are one line."""
         done = subprocess.run(
-            [*_RAFTCTL, "--config", str(self.directory / "raftctl.yaml"), "--timeout", "3", *arguments],
+            [*_RAFTCTL, "--config", str(self.directory / "raftctl.yaml"), "--timeout", "3s", *arguments],
             capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
         assert len(done.stderr.splitlines()) <= 1, done.stderr

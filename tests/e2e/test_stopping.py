@@ -42,7 +42,7 @@ def test_an_orderly_end_leaves_nothing_in_doubt(make_cluster: MakeCluster) -> No
     async def scenario() -> None:
         cluster = make_cluster(1)
         await cluster.start()
-        (node,) = cluster.nodes.values()
+        node = await cluster.leader()
         written: set[str] = set()
         refused: set[str] = set()
         unknown: set[str] = set()
@@ -61,7 +61,7 @@ def test_an_orderly_end_leaves_nothing_in_doubt(make_cluster: MakeCluster) -> No
                 written.add(key)
 
         async with asyncio.TaskGroup() as tasks:
-            clients = [cluster.client(timeout=1.0) for _ in range(4)]
+            clients = [cluster.client(timeout=2.0) for _ in range(4)]
             for number, client in enumerate(clients):
                 for part in range(8):
                     tasks.create_task(write_on(client, f"{number}/{part}"))
