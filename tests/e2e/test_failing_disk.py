@@ -118,7 +118,7 @@ async def check_there(cluster: Cluster, expected: dict[str, bytes]) -> None:
 
 @pytest.mark.e2e
 def test_a_disk_that_cannot_sync_ends_the_node_before_it_answers(disks: Path, make_cluster: MakeCluster) -> None:
-    """EIO from fdatasync: the process ends with one line, and once the disk works again nothing acknowledged is lost."""
+    """EIO from fdatasync: the process ends with one line, and once the disk works nothing acknowledged is lost."""
 
     async def scenario() -> None:
         with mounted("tmpfs", disks / "small", "-t", "tmpfs", "-o", "size=24m") as small:
