@@ -8,7 +8,7 @@ name           what a crash may leave
                is written last, when there is a log, so a directory that has one and no log is damaged
 ``identity.new``  any part of an identity; removed at start
 ``wal/``       the log, see `raftd.storage.segment`; without an identity, at most a log without contents
-``snapshots/`` the snapshots
+``snapshots/`` the snapshots, see `raftd.storage.snapshots`
 ``reserve``    nothing but space, of any size, see `raftd.storage.reserve`; or absent
 ============== =============================================================================================
 
