@@ -219,7 +219,8 @@ def test_a_closed_channel_does_not_wait_long_for_who_never_reads(run: Run, certi
         async with connected(certificates, limits=replace(LIMITS, close_seconds=0.05)) as (owner, channel, remote):
             await fill(channel, remote, 1 << 19)
             channel.close()
-            await until(lambda: owner.closed)
+            async with asyncio.timeout(1):
+                await until(lambda: owner.closed)
 
     run(scenario())
 

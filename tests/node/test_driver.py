@@ -355,6 +355,16 @@ def test_a_stopped_driver_does_nothing_more() -> None:
     assert client.channel.sent == []
 
 
+def test_a_stopped_driver_promises_nothing_more() -> None:
+    """What is stored after the stop is not acknowledged to the leader: the links are being hung up."""
+    server = Server()
+    server.follow(2, 1, b"one")
+    server.scheduler.run()
+    server.driver.stop()
+    server.driver.stored([server.disk.store()])
+    assert replies(server) == []
+
+
 def test_idle_waits_for_answers_and_for_the_disk() -> None:
     """Draining ends when nobody is owed anything and nothing is on its way to the disk."""
 
