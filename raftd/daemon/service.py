@@ -97,23 +97,10 @@ class Service:
         self._hurry = asyncio.Event()
         self._loop.set_exception_handler(self._on_exception)
         self._metrics = Metrics()
-        node_id = NodeId(settings.node_id)
         self._client_addresses = {NodeId(node.id): str(node.client_address) for node in settings.nodes}
         tls_peer = TlsFiles(settings.peer_tls.authority, settings.peer_tls.certificate, settings.peer_tls.key)
         tls_client = TlsFiles(settings.client_tls.authority, settings.client_tls.certificate, settings.client_tls.key)
-        cluster_id = settings.cluster.id.bytes
-        self._links = PeerLinks(
-            files=tls_peer,
-            cluster=settings.cluster.name,
-            cluster_id=cluster_id,
-            node_id=node_id,
-            peers=tuple(
-                PeerAddress(NodeId(peer.id), peer.peer_address.host, peer.peer_address.port) for peer in settings.peers
-            ),
-            jitter=random.SystemRandom(),
-            on_up=self._peer_up,
-            on_down=self._peer_down,
-        )
+        self._links = self._make_links(tls_peer)
         self._writer: LogWriter[Ready] = LogWriter(
             opened.log,
             on_stored=self._on_stored,
@@ -155,27 +142,8 @@ class Service:
             wake=self._driver.wake,
             limits=GatewayLimits(settings.limits.requests_in_flight_max, settings.limits.pending_bytes_max),
         )
-        self._clients = ClientListener(
-            files=tls_client,
-            cluster=settings.cluster.name,
-            listener=Listener(
-                ConnectionRole.CLIENT,
-                cluster_id,
-                node_id,
-                CLIENT_FRAME_BYTES_MAX,
-                settings.limits.requests_in_flight_max,
-            ),
-            handler=self._gateway,
-            limits=AcceptorLimits(connections_max=settings.limits.connections_max),
-        )
-        self._peers = PeerListener(
-            files=tls_peer,
-            cluster=settings.cluster.name,
-            listener=Listener(ConnectionRole.PEER, cluster_id, node_id, PEER_FRAME_BYTES_MAX, 0),
-            handler=self._driver,
-            is_peer=lambda peer: peer in self._driver.raft.membership.members,
-            limits=AcceptorLimits(connections_max=64, handshakes_max=32),
-        )
+        self._clients = self._make_client_listener(tls_client)
+        self._peers = self._make_peer_listener(tls_peer)
         self._view.attach(self._gateway, self._clients)
         self._metrics.attach(self._view)
         self._http = HttpServer(self._view, self._metrics, settings.http_listen.host, settings.http_listen.port)
@@ -207,6 +175,52 @@ class Service:
         reporter.cancel()
         await self._stop()
         return code
+
+    def _make_links(self, files: TlsFiles) -> PeerLinks:
+        return PeerLinks(
+            files=files,
+            cluster=self._settings.cluster.name,
+            cluster_id=self._settings.cluster.id.bytes,
+            node_id=NodeId(self._settings.node_id),
+            peers=tuple(
+                PeerAddress(NodeId(peer.id), peer.peer_address.host, peer.peer_address.port)
+                for peer in self._settings.peers
+            ),
+            jitter=random.SystemRandom(),
+            on_up=self._peer_up,
+            on_down=self._peer_down,
+        )
+
+    def _make_client_listener(self, files: TlsFiles) -> ClientListener:
+        return ClientListener(
+            files=files,
+            cluster=self._settings.cluster.name,
+            listener=Listener(
+                ConnectionRole.CLIENT,
+                self._settings.cluster.id.bytes,
+                NodeId(self._settings.node_id),
+                CLIENT_FRAME_BYTES_MAX,
+                self._settings.limits.requests_in_flight_max,
+            ),
+            handler=self._gateway,
+            limits=AcceptorLimits(connections_max=self._settings.limits.connections_max),
+        )
+
+    def _make_peer_listener(self, files: TlsFiles) -> PeerListener:
+        return PeerListener(
+            files=files,
+            cluster=self._settings.cluster.name,
+            listener=Listener(
+                ConnectionRole.PEER,
+                self._settings.cluster.id.bytes,
+                NodeId(self._settings.node_id),
+                PEER_FRAME_BYTES_MAX,
+                0,
+            ),
+            handler=self._driver,
+            is_peer=lambda peer: peer in self._driver.raft.membership.members,
+            limits=AcceptorLimits(connections_max=64, handshakes_max=32),
+        )
 
     def _make_raft(self) -> Raft:
         timing = self._settings.timing
