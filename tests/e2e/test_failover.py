@@ -1,12 +1,16 @@
 """What clients notice when nodes of a cluster are killed or stop for a while: nothing but a pause."""
 
 import asyncio
+import dataclasses
 import statistics
+from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.cluster import Cluster, NodeProcess, until
+from raftd.settings import Document, Node
+from tests.e2e.cluster import Cluster, NodeProcess, next_address, until, until_found
 from tests.e2e.conftest import MakeCluster
+from tests.e2e.proxy import Proxy, serving
 from tests.e2e.workload import Register, Writer, acknowledged, check_exactly_once, more_writes, writing
 
 pytestmark = pytest.mark.e2e
@@ -96,42 +100,73 @@ def test_the_next_leader_reads_what_the_last_one_acknowledged(make_cluster: Make
     asyncio.run(scenario())
 
 
+def between(proxies: dict[tuple[int, int], Proxy]) -> Callable[[int, Document], Document]:
+    """Settings by which each node dials each other one through a proxy of the two, which it adds to `proxies`."""
+
+    def change(node_id: int, document: Document) -> Document:
+        def seen_from_here(node: Node) -> Node:
+            if node.id == node_id:
+                return node
+            proxy = proxies[node_id, node.id] = Proxy(next_address(), node.peer_address)
+            return dataclasses.replace(node, peer_address=proxy.address)
+
+        return dataclasses.replace(document, nodes=tuple(map(seen_from_here, document.nodes)))
+
+    return change
+
+
 def test_a_leader_that_was_asleep_answers_no_read_from_its_old_state(make_cluster: MakeCluster) -> None:
-    """A register stays linearizable when its leader is stopped, replaced, and wakes up with requests in its sockets."""
+    """A register stays linearizable when its leader is stopped, replaced, and wakes up with requests in its sockets.
+
+    Nothing of the others reaches it for a while: it must find out by itself that it cannot know what it is asked.
+    """
 
     async def scenario() -> Register:
-        cluster, register, stopping = make_cluster(), Register(), asyncio.Event()
-        await cluster.start()
-        sleeper = await cluster.leader()
-        term = await cluster.term()
-        # Readers that know of one node only and wait for it, whatever it does: their requests lie in its sockets.
-        patient = [cluster.client(sleeper.endpoint, dead_after=60.0) for _ in range(6)]
-        others = [cluster.client() for _ in range(2)]
-        writer = cluster.client()
+        proxies: dict[tuple[int, int], Proxy] = {}
+        cluster, register, stopping = make_cluster(changes=between(proxies)), Register(), asyncio.Event()
 
-        async def act() -> None:
+        async def act(sleeper: NodeProcess) -> None:
             try:
                 await until(lambda: len(register.reads) > 100 and len(register.writes) > 10, "reads and writes flow")
+                term = await cluster.term()
+                around = [proxy for ends, proxy in proxies.items() if sleeper.id in ends]
+                for proxy in around:
+                    proxy.hold()
                 sleeper.pause()
                 await cluster.leader(above_term=term)
                 written = len(register.writes)
                 await until(lambda: len(register.writes) > written + 20, "the new leader takes writes")
                 read = len(register.reads)
                 sleeper.resume()
+                await until_found(lambda: is_no_leader(cluster, sleeper), "it gives up")
+                for proxy in around:
+                    proxy.release()
                 await until(lambda: len(register.reads) > read + 200, "reads flow again")
             finally:
                 stopping.set()
 
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(register.write_on(writer, stopping))
-            for reader in [*patient, *others]:
-                tasks.create_task(register.read_on(reader, stopping))
-            tasks.create_task(act())
-        await asyncio.gather(*(client.close() for client in [writer, *patient, *others]))
-        await cluster.agreement()
+        async with serving(proxies.values()):
+            await cluster.start()
+            sleeper = await cluster.leader()
+            # Readers that know of one node only and wait for it, whatever it does: their requests lie in its sockets.
+            readers = [cluster.client(sleeper.endpoint, dead_after=60.0) for _ in range(6)]
+            readers += [cluster.client() for _ in range(2)]
+            async with cluster.client() as writer, asyncio.TaskGroup() as tasks:
+                tasks.create_task(register.write_on(writer, stopping))
+                for reader in readers:
+                    tasks.create_task(register.read_on(reader, stopping))
+                tasks.create_task(act(sleeper))
+            await asyncio.gather(*(client.close() for client in readers))
+            await cluster.agreement()
         return register
 
     asyncio.run(scenario()).check()
+
+
+async def is_no_leader(cluster: Cluster, node: NodeProcess) -> bool:
+    """Whether a node says that it follows."""
+    status = (await cluster.statuses()).get(node.id)
+    return status is not None and status["role"] != "leader"
 
 
 def test_a_follower_that_sleeps_holds_up_nobody_and_catches_up(make_cluster: MakeCluster) -> None:
