@@ -1,17 +1,31 @@
 """Raft, pure: no I/O, no clock, no entropy, no logging.
 
-`Raft` is the front door; its driver needs that, `Ready`, and the words of `types`, `messages`, `limits` and
-`membership`.
+`Raft` is the front door; its driver needs that, `Ready`, and the words of `types`, `messages`, `limits`,
+`membership` and `membership_codec`; `RaftView` is for those who only look.
 """
 
 from raftd.consensus.invariants import Observation, check_basic, check_delta, observe
 from raftd.consensus.limits import ENTRY_OVERHEAD_BYTES, Limits
-from raftd.consensus.membership import Membership
+from raftd.consensus.membership import (
+    NO_MEMBERSHIP,
+    AddLearner,
+    AddVoter,
+    Membership,
+    MembershipChange,
+    Promote,
+    Remove,
+    Replace,
+    SnapshotMetadata,
+    UpdateAddress,
+)
+from raftd.consensus.membership_codec import decode_membership, encode_membership
 from raftd.consensus.messages import (
     AppendEntries,
     AppendEntriesReply,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
+    InstallSnapshotReply,
     Message,
     ReadIndex,
     ReadIndexReply,
@@ -23,7 +37,7 @@ from raftd.consensus.messages import (
 )
 from raftd.consensus.progress import Progress, ProgressState
 from raftd.consensus.raft import Raft
-from raftd.consensus.ready import Ready
+from raftd.consensus.ready import Ready, SnapshotChunk
 from raftd.consensus.types import (
     NO_INDEX,
     NO_TERM,
@@ -39,11 +53,15 @@ from raftd.consensus.types import (
     Role,
     Term,
 )
+from raftd.consensus.view import RaftView
 
 __all__ = [
     "ENTRY_OVERHEAD_BYTES",
     "NO_INDEX",
+    "NO_MEMBERSHIP",
     "NO_TERM",
+    "AddLearner",
+    "AddVoter",
     "AppendEntries",
     "AppendEntriesReply",
     "Entry",
@@ -51,30 +69,42 @@ __all__ = [
     "HardState",
     "Heartbeat",
     "HeartbeatReply",
+    "InstallSnapshot",
+    "InstallSnapshotReply",
     "Limits",
     "LogIndex",
     "Membership",
+    "MembershipChange",
     "Message",
     "NodeId",
     "Observation",
     "Progress",
     "ProgressState",
+    "Promote",
     "ProposalRefused",
     "Raft",
+    "RaftView",
     "Random",
     "ReadId",
     "ReadIndex",
     "ReadIndexReply",
     "Ready",
     "RefusalReason",
+    "Remove",
+    "Replace",
     "RequestPreVote",
     "RequestPreVoteReply",
     "RequestVote",
     "RequestVoteReply",
     "Role",
+    "SnapshotChunk",
+    "SnapshotMetadata",
     "Term",
     "TimeoutNow",
+    "UpdateAddress",
     "check_basic",
     "check_delta",
+    "decode_membership",
+    "encode_membership",
     "observe",
 ]

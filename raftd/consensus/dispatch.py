@@ -17,6 +17,8 @@ from raftd.consensus.messages import (
     AppendEntriesReply,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
+    InstallSnapshotReply,
     Message,
     ReadIndex,
     ReadIndexReply,
@@ -29,6 +31,7 @@ from raftd.consensus.messages import (
 from raftd.consensus.node import Node
 from raftd.consensus.reads import Reads
 from raftd.consensus.replication import Replication
+from raftd.consensus.snapshot_receiver import SnapshotReceiver
 from raftd.consensus.types import NO_INDEX, NO_TERM, NodeId
 from raftd.consensus.validation import check_message
 
@@ -36,15 +39,23 @@ from raftd.consensus.validation import check_message
 class Dispatch:
     """Routes messages; holds nothing of its own."""
 
-    __slots__ = ("_election", "_follower", "_node", "_reads", "_replication")
+    __slots__ = ("_election", "_follower", "_node", "_reads", "_receiver", "_replication")
 
     def __init__(
-        self, node: Node, election: Election, replication: Replication, follower: Follower, reads: Reads
+        self,
+        *,
+        node: Node,
+        election: Election,
+        replication: Replication,
+        follower: Follower,
+        receiver: SnapshotReceiver,
+        reads: Reads,
     ) -> None:
         self._node = node
         self._election = election
         self._replication = replication
         self._follower = follower
+        self._receiver = receiver
         self._reads = reads
 
     def step(self, sender: NodeId, message: Message) -> None:
@@ -54,12 +65,16 @@ class Dispatch:
         if message.term < node.current_term:
             self._answer_old_term(sender, message)
             return
-        if message.term > node.current_term:
-            if isinstance(message, RequestVote) and not message.leadership_transfer and self._election.hears_leader():
-                return
-            if not _is_hypothetical(message):
-                self._election.become_follower(message.term, None)
+        if isinstance(message, RequestVote) and not message.leadership_transfer and self._is_loyal(message):
+            return
+        if message.term > node.current_term and not _is_hypothetical(message):
+            self._election.become_follower(message.term, None)
         self._hand_over(sender, message)
+
+    def _is_loyal(self, message: RequestVote) -> bool:
+        return self._election.guards_lease() or (
+            message.term > self._node.current_term and self._election.hears_leader()
+        )
 
     def _answer_old_term(self, sender: NodeId, message: Message) -> None:
         node = self._node
@@ -69,7 +84,7 @@ class Dispatch:
             case AppendEntries():
                 refused = message.prev_log_index
                 node.send(sender, AppendEntriesReply(node.current_term, False, refused, NO_INDEX, NO_TERM))
-            case Heartbeat():
+            case Heartbeat() | InstallSnapshot():
                 node.send(sender, HeartbeatReply(node.current_term, 0))
             case RequestVote():
                 node.send(sender, RequestVoteReply(node.current_term, False))
@@ -79,13 +94,15 @@ class Dispatch:
                 node.send(sender, ReadIndexReply(node.current_term, message.read_id, None))
             case (
                 AppendEntriesReply() | HeartbeatReply() | RequestVoteReply() | RequestPreVoteReply()
-                | ReadIndexReply() | TimeoutNow()
+                | ReadIndexReply() | TimeoutNow() | InstallSnapshotReply()
             ):  # fmt: skip
                 pass  # Says something about a term that is over.
             case _:
                 assert_never(message)
 
-    def _hand_over(self, sender: NodeId, message: Message) -> None:
+    def _hand_over(  # noqa: C901, PLR0912 - flat and exhaustive, one case for each type
+        self, sender: NodeId, message: Message
+    ) -> None:
         """Hand `message`, which is of this node's term or a pre-vote for a later one, to whom it is for."""
         match message:
             case AppendEntries():
@@ -111,6 +128,11 @@ class Dispatch:
                 self._reads.on_read_index(sender, message)
             case ReadIndexReply():
                 self._reads.on_read_index_reply(message)
+            case InstallSnapshot():
+                self._election.follow(message.term, sender)
+                self._receiver.on_install_snapshot(sender, message)
+            case InstallSnapshotReply():
+                self._replication.on_install_snapshot_reply(sender, message)
             case TimeoutNow():
                 self._election.on_timeout_now(sender, message)
             case _:

@@ -27,7 +27,9 @@ from raftd.consensus.types import NodeId, Random, Role, Term
 class Election:
     """The transitions between roles and terms; nothing else writes role, current_term, voted_for or leader_id."""
 
-    __slots__ = ("_node", "_random", "_reads", "_replication", "_votes", "elapsed_ticks", "timeout_ticks")
+    __slots__ = (
+        "_node", "_random", "_reads", "_replication", "_silent_ticks", "_votes", "elapsed_ticks", "timeout_ticks",
+    )  # fmt: skip
 
     def __init__(self, node: Node, random: Random, replication: Replication, reads: Reads) -> None:
         self._node = node
@@ -36,6 +38,8 @@ class Election:
         self._reads = reads
         self._votes: set[NodeId] = set()
         """Who granted this node the (pre-)vote that it asks for now; cleared for each one."""
+        self._silent_ticks = 0
+        """Ticks since any leader was heard. One may have been heard just before this process began, so from then on."""
         self.elapsed_ticks = 0
         """Ticks since the leader was heard, a vote was granted, or an election began."""
         self.timeout_ticks = 0
@@ -45,12 +49,33 @@ class Election:
     def tick(self) -> None:
         """One tick of the time of a node that does not lead."""
         self.elapsed_ticks += 1
-        if self.elapsed_ticks >= self.timeout_ticks and self._node.is_voter:
+        self._silent_ticks += 1
+        if self.elapsed_ticks >= self.timeout_ticks:
+            self.campaign()
+
+    def campaign(self) -> None:
+        """Ask for votes, if this node may and a leader's lease does not forbid it."""
+        node = self._node
+        if node.role is not Role.LEADER and node.is_voter and not node.limits.no_lead and not self.guards_lease():
             self.start_pre_vote()
 
     def hears_leader(self) -> bool:
         """Whether a leader lives, as far as this node can tell: no reason for another one (thesis §4.2.3)."""
         return self._node.leader_id is not None and self.elapsed_ticks < self._node.limits.election_timeout_ticks
+
+    def guards_lease(self) -> bool:
+        """Whether a leader, even of an older term, may count on it that this node helps nobody else (lease reads).
+
+        Not the same as to hear a leader: this node may have moved on to a term without one, or have just started, and
+        has still told a leader that it heard it. Only time ends that, or the leader's own wish (thesis §6.4.1).
+        """
+        node = self._node
+        return (
+            node.limits.lease_reads
+            and node.current_term > 0
+            and self._silent_ticks < node.limits.election_timeout_ticks
+            and node.membership.all_voters != {node.node_id}
+        )
 
     def follow(self, term: Term, leader_id: NodeId) -> None:
         """`leader_id` says that it leads `term`, which is not behind this node's."""
@@ -58,6 +83,7 @@ class Election:
         if term != node.current_term or leader_id != node.leader_id:
             self.become_follower(term, leader_id)
         self.elapsed_ticks = 0
+        self._silent_ticks = 0
 
     def become_follower(self, term: Term, leader_id: NodeId | None) -> None:
         """Follow, in this term or a later one."""
@@ -91,6 +117,8 @@ class Election:
     def on_request_pre_vote(self, sender: NodeId, message: RequestPreVote) -> None:
         """Would this node vote for `sender`? Nothing changes here, not even the timer."""
         node = self._node
+        if self.guards_lease():
+            return
         if message.term > node.current_term:
             if self.hears_leader():
                 return
@@ -128,7 +156,7 @@ class Election:
     def on_timeout_now(self, sender: NodeId, message: TimeoutNow) -> None:
         """The leader hands over: no pre-vote, which those loyal to it would refuse (thesis §3.10)."""
         self.follow(message.term, sender)
-        if self._node.is_voter:
+        if self._node.is_voter and not self._node.limits.no_lead:
             self.start(leadership_transfer=True)
 
     def on_stored(self) -> None:
@@ -162,6 +190,7 @@ class Election:
         self._replication.stop()
         self._node.role = role
         self._node.leader_id = leader_id
+        self._node.transfer_target = None
 
     def _ask(self, request: RequestPreVote | RequestVote) -> None:
         node = self._node

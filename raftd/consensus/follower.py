@@ -1,11 +1,13 @@
 """The follower's side of replication: what an AppendEntries or a Heartbeat of the current leader does (Figure 2).
 
-The messages were checked (`validation`), the leader was recognised (`Election.follow`); here only logs meet.
+The messages were checked (`validation`), the leader was recognised (`Election.follow`); here only logs meet. Snapshots
+are for `SnapshotReceiver`.
 """
 
 from raftd.consensus.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
 from raftd.consensus.node import Node
 from raftd.consensus.types import NO_INDEX, NO_TERM, Entry, LogIndex, NodeId, Term
+from raftd.errors import InvariantViolation
 
 
 class Follower:
@@ -21,18 +23,21 @@ class Follower:
         node = self._node
         prev_index, prev_term, entries = message.prev_log_index, message.prev_log_term, message.entries
         match_index = LogIndex(prev_index + len(entries))
-        if prev_index < node.log.snapshot_index:
-            # What the snapshot stands for is committed, so the leader has the same; only what lies behind it is news.
-            entries = entries[node.log.snapshot_index - prev_index :]
-            prev_index, prev_term = node.log.snapshot_index, node.log.snapshot_term
+        if prev_index < node.log.base_index:
+            # What was compacted is committed, so the leader has the same; only what lies behind it is news. A message
+            # that ends before it has none: its last entry is as good as the base.
+            entries = entries[node.log.base_index - prev_index :]
+            prev_index, prev_term = node.log.base_index, node.log.base_term
         if node.log.term_at(prev_index) != prev_term:
+            if prev_index == node.log.base_index:
+                raise InvariantViolation(f"node {leader_id} has term {prev_term} at {prev_index}, which is compacted")
             node.send(leader_id, self._refusal(message.prev_log_index))
             return
         new = self._new_entries(prev_index, entries)
         if new:
             if new[0][0] <= node.log.last_index:
                 node.replace_suffix(new[0][0])
-            node.log.append(new)
+            node.append(new)
         # Not last_index: what lies behind the leader's entries is of unknown origin (Figure 2, step 5).
         node.commit_to(min(message.leader_commit, match_index))
         node.send_after_stored(leader_id, AppendEntriesReply(node.current_term, True, match_index, NO_INDEX, NO_TERM))

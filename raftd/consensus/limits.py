@@ -30,9 +30,23 @@ class Limits:
     pending_reads_max: int = 1024
     """Batches of reads that wait for confirmation; more are refused."""
 
+    members_max: int = 64
+    """Members of the cluster, learners and leaving voters included."""
+    promotion_lag_entries_max: int = 1000
+    """A voter or learner that lacks more than this many entries cannot be counted on to commit new ones soon."""
+    lease_reads: bool = False
+    """A leader answers reads without asking a quorum as long as no other can have been elected. The same on all nodes:
+    those that vote keep what those that lead rely on."""
+    clock_drift: float = 0.1
+    """How much faster the fastest clock of the cluster may run than the slowest: 0.1 is ten percent (lease reads)."""
+    no_lead: bool = False
+    """This node votes, but never campaigns."""
+
     def __post_init__(self) -> None:
         for name, value in ((name, getattr(self, name)) for name in self.__slots__):
-            if value < 1:
+            if name != "clock_drift" and type(value) is int and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        if not 0 <= self.clock_drift <= 1:
+            raise ValueError(f"clock_drift must be a ratio from 0 to 1, not {self.clock_drift}")
         if self.heartbeat_ticks >= self.election_timeout_ticks:
             raise ValueError("a heartbeat must come before the followers' election timeout")

@@ -72,7 +72,8 @@ class AppendEntriesReply:
     match_index: LogIndex
     """Success: the last index known to match the leader's log and to be stored. Refused: the prev_log_index refused."""
     conflict_index: LogIndex
-    """Refused: where the leader may go on: the first index of `conflict_term`, or last_log_index + 1. Else 0."""
+    """Refused: where the leader may go on: the first index of `conflict_term`, or last_log_index + 1. 0 in a success,
+    and if the message was refused for its old term, which says nothing about the log."""
     conflict_term: Term
     """Refused: the term of the replier's entry at prev_log_index, 0 where it has none (paper §5.3, the last part)."""
 
@@ -123,6 +124,37 @@ class TimeoutNow:
     leader_id: NodeId
 
 
+@dataclass(frozen=True, slots=True)
+class InstallSnapshot:
+    """A chunk of the leader's snapshot, for a follower that lacks entries the leader has no more (§7).
+
+    The membership is a part of the snapshot's bytes, which are opaque here.
+    """
+
+    term: Term
+    leader_id: NodeId
+    last_included_index: LogIndex
+    last_included_term: Term
+    offset: int
+    """Where `data` belongs in the snapshot, in bytes."""
+    data: bytes
+    done: bool
+    """This is the last chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstallSnapshotReply:
+    """Answers `InstallSnapshot`: where to go on, or that there is no need to."""
+
+    term: Term
+    last_included_index: LogIndex
+    """Not installed: of the snapshot that is spoken of. Installed: the replier has stored the leader's log up to here,
+    by this snapshot, a later one or by entries."""
+    next_offset: int
+    """Not installed: the replier has the snapshot's bytes up to here. Else 0."""
+    installed: bool
+
+
 Message: TypeAlias = (
     RequestPreVote
     | RequestPreVoteReply
@@ -135,4 +167,6 @@ Message: TypeAlias = (
     | ReadIndex
     | ReadIndexReply
     | TimeoutNow
+    | InstallSnapshot
+    | InstallSnapshotReply
 )

@@ -1,11 +1,14 @@
 """What one node knows: Figure 2's State box, and what it has yet to say."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from raftd.consensus.limits import Limits
 from raftd.consensus.log import RaftLog
-from raftd.consensus.membership import Membership
-from raftd.consensus.messages import Message
+from raftd.consensus.membership import Membership, SnapshotMetadata
+from raftd.consensus.memberships import Memberships
+from raftd.consensus.messages import InstallSnapshot, Message
+from raftd.consensus.ready import SnapshotChunk
 from raftd.consensus.storing import Storing
 from raftd.consensus.types import NO_INDEX, Entry, HardState, LogIndex, NodeId, Role, Term
 from raftd.errors import InvariantViolation
@@ -15,13 +18,14 @@ from raftd.errors import InvariantViolation
 class Node:
     """The state that election, replication and reads share, and the few ways to change it that must stay in step.
 
-    Invariants: last_applied <= handed_index <= commit_index <= log.last_index; none of them ever goes down, and neither
-    does current_term; voted_for changes at most once in a term.
+    Invariants: log.base_index <= last_applied <= handed_index <= commit_index <= log.last_index; none but the last ever
+    goes down, and neither does current_term; voted_for changes at most once in a term; there is a snapshot that reaches
+    the base at least; `memberships` is that of log and base.
     """
 
     node_id: NodeId
     limits: Limits
-    membership: Membership
+    memberships: Memberships
     log: RaftLog
     storing: Storing
     current_term: Term
@@ -29,6 +33,10 @@ class Node:
     role: Role = Role.FOLLOWER
     leader_id: NodeId | None = None
     """Who leads current_term, as far as this node has heard."""
+    transfer_target: NodeId | None = None
+    """To whom this leader hands over; it takes no proposals meanwhile (thesis §3.10)."""
+    snapshot: SnapshotMetadata | None = None
+    """The newest snapshot that this node has on its disk."""
     commit_index: LogIndex = NO_INDEX
     handed_index: LogIndex = NO_INDEX
     """Committed entries up to here were handed to the driver."""
@@ -38,6 +46,15 @@ class Node:
     """(destination, message): for the next Ready, may leave at once."""
     messages_after_stored: list[tuple[NodeId, Message]] = field(default_factory=list)
     """(destination, message): for the next Ready, wait for the disk."""
+    snapshot_chunks: list[SnapshotChunk] = field(default_factory=list)
+    """For the next Ready: to be read and sent."""
+    snapshot_data: list[tuple[NodeId, InstallSnapshot]] = field(default_factory=list)
+    """(leader, chunk): for the next Ready, to be taken in."""
+
+    @property
+    def membership(self) -> Membership:
+        """The membership in force."""
+        return self.memberships.current
 
     @property
     def is_voter(self) -> bool:
@@ -57,6 +74,11 @@ class Node:
         """Say something that the disk must remember first."""
         self.messages_after_stored.append((peer, message))
 
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Add entries behind the log's last one; a membership among them is in force from now on (thesis §4.1)."""
+        self.log.append(entries)
+        self.memberships.append(entries)
+
     def replace_suffix(self, first_removed: LogIndex) -> None:
         """Give up the entries from `first_removed` on, which conflict with the leader's (§5.3).
 
@@ -66,7 +88,43 @@ class Node:
         if first_removed <= self.commit_index:
             raise InvariantViolation(f"truncate from {first_removed}, but {self.commit_index} is committed")
         self.log.truncate(first_removed)
+        self.memberships.truncate(first_removed)
         self.storing.truncated(first_removed)
+
+    def compact(self, index: LogIndex) -> None:
+        """Give up the entries up to `index`, which are applied and in a snapshot on disk (§7).
+
+        Raises:
+            InvariantViolation: they are not.
+        """
+        reached = NO_INDEX if self.snapshot is None else self.snapshot.last_included_index
+        if index > min(self.last_applied, reached):
+            raise InvariantViolation(f"compact up to {index}, applied {self.last_applied}, in a snapshot {reached}")
+        if index > self.log.base_index:
+            self.log.compact(index)
+            self.memberships.compact(index)
+
+    def install(self, snapshot: SnapshotMetadata) -> bool:
+        """Let a snapshot that is on disk and loaded stand for the log up to its end (Figure 13, steps 6 to 8).
+
+        Returns whether it does: not if this node has committed as much by entries meanwhile.
+        """
+        index, term = snapshot.last_included_index, snapshot.last_included_term
+        if index <= self.commit_index:
+            return False
+        if self.log.term_at(index) == term:
+            self.log.compact(index)
+            self.memberships.compact(index)
+            if self.storing.handed_index < index:
+                self.storing.reset(index, term)
+        else:
+            # Whatever the log has conflicts with what is committed at `index`, or does not reach it: all of it goes.
+            self.log.reset(index, term)
+            self.memberships.reset(index, snapshot.membership, self.commit_index)
+            self.storing.reset(index, term)
+        self.snapshot = snapshot
+        self.commit_index = self.handed_index = self.last_applied = index
+        return True
 
     def commit_to(self, index: LogIndex) -> None:
         """Move the commit index forward; an index at or below it is old news."""
@@ -95,6 +153,13 @@ class Node:
         taken = tuple(self.messages), tuple(self.messages_after_stored)
         self.messages.clear()
         self.messages_after_stored.clear()
+        return taken
+
+    def take_snapshot_work(self) -> tuple[tuple[SnapshotChunk, ...], tuple[tuple[NodeId, InstallSnapshot], ...]]:
+        """(chunks to send, chunks to take in) that wait; they count as under way."""
+        taken = tuple(self.snapshot_chunks), tuple(self.snapshot_data)
+        self.snapshot_chunks.clear()
+        self.snapshot_data.clear()
         return taken
 
     def hard_state(self) -> HardState:

@@ -3,9 +3,15 @@
 import enum
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Final
 
 from raftd.consensus.limits import Limits
-from raftd.consensus.types import NO_INDEX, LogIndex
+from raftd.consensus.types import NO_INDEX, NO_TERM, LogIndex, Term
+
+_CHUNK_PATIENCE_INTERVALS: Final = 8
+"""A chunk of a snapshot is sent again if it was not answered for this many heartbeat intervals, then for twice as many,
+and so on: a slow link or disk needs time and not more of the same."""
+_CHUNK_PATIENCE_INTERVALS_MAX: Final = 64
 
 
 class ProgressState(enum.Enum):
@@ -15,6 +21,8 @@ class ProgressState(enum.Enum):
     """Where the peer's log agrees is a guess: one AppendEntries at a time, until one succeeds."""
     REPLICATE = "replicate"
     """It is known: AppendEntries follow one another without waiting, within the in-flight window."""
+    SNAPSHOT = "snapshot"
+    """It lacks what the log does not hold any more: one chunk of a snapshot at a time, until it has all of it."""
 
 
 @dataclass(slots=True)
@@ -25,7 +33,8 @@ class Progress:
     """
 
     next_index: LogIndex
-    """The next entry to send. In PROBE a guess, in REPLICATE one behind the last that was sent."""
+    """The next entry to send. In PROBE a guess, in REPLICATE one behind the last that was sent, in SNAPSHOT one behind
+    the snapshot."""
     match_index: LogIndex = NO_INDEX
     """The peer has stored the leader's log up to here."""
     state: ProgressState = ProgressState.PROBE
@@ -34,21 +43,28 @@ class Progress:
     confirmed_round: int = 0
     """The latest heartbeat round that the peer has answered."""
     is_paused: bool = False
-    """PROBE: a probe is on its way, or the peer cannot be reached; nothing is sent until an answer or a heartbeat's."""
+    """PROBE, SNAPSHOT: a probe or a chunk is on its way, or the peer cannot be reached; nothing is sent until an answer
+    comes, or one to a heartbeat."""
     inquiry_due: bool = False
     """An empty AppendEntries behind what was last sent is due, to ask whether all of that arrived."""
     in_flight: deque[tuple[LogIndex, int]] = field(default_factory=deque)
     """REPLICATE: (last index, bytes of entries) of each AppendEntries without an answer, oldest first."""
     in_flight_bytes: int = 0
+    snapshot_term: Term = NO_TERM
+    """SNAPSHOT: the last included term of the snapshot that is sent; its last included index is next_index - 1."""
+    snapshot_offset: int = 0
+    """SNAPSHOT: the peer has this many bytes of it."""
     _doubtful_intervals: int = 0
     """How many heartbeat intervals have begun since something was sent, without any answer about the log."""
+    _patience_intervals: int = _CHUNK_PATIENCE_INTERVALS
 
     def may_send(self, last_index: LogIndex, limits: Limits) -> bool:
         """Whether an AppendEntries from next_index on can go out now, to a peer that lacks something of the log."""
         if self.state is ProgressState.PROBE:
             return not self.is_paused and self.match_index < last_index
         return (
-            self.next_index <= last_index
+            self.state is ProgressState.REPLICATE
+            and self.next_index <= last_index
             and len(self.in_flight) < limits.in_flight_appends_max
             and self.in_flight_bytes < limits.in_flight_bytes_max
         )
@@ -68,6 +84,10 @@ class Progress:
 
         Late and repeated answers change nothing: both indexes only rise.
         """
+        if self.state is ProgressState.SNAPSHOT and match_index >= self.next_index - 1:
+            self.match_index = match_index
+            self._replicate()
+            return True
         is_news = match_index > self.match_index
         if is_news:
             self.match_index = match_index
@@ -86,7 +106,7 @@ class Progress:
         Old news is what is known to match by now, and what was not asked by the probe under way: late answers to a
         pipeline whose first refusal was acted on.
         """
-        if prev_log_index <= self.match_index:
+        if prev_log_index <= self.match_index or self.state is ProgressState.SNAPSHOT:
             return False
         if self.state is ProgressState.PROBE and prev_log_index != self.next_index - 1:
             return False
@@ -96,13 +116,16 @@ class Progress:
 
     def unreachable(self) -> None:
         """Something to this peer was dropped: send nothing more than heartbeats until it answers one."""
-        self._probe(self.next_index)
+        if self.state is not ProgressState.SNAPSHOT:
+            self._probe(self.next_index)
         self.is_paused = True
-        self._doubtful_intervals = 2
+        self._doubtful_intervals = self._patience_intervals
 
     def begin_interval(self) -> None:
         """A heartbeat interval begins: count those in which the peer says nothing about what it was sent."""
-        in_doubt = self.is_paused or self.next_index - 1 > self.match_index
+        in_doubt = self.is_paused or (
+            self.state is not ProgressState.SNAPSHOT and self.next_index - 1 > self.match_index
+        )
         self._doubtful_intervals = self._doubtful_intervals + 1 if in_doubt else 0
 
     def heartbeat_answered(self) -> None:
@@ -111,6 +134,11 @@ class Progress:
         What was lost cannot be told from what waits for a slow disk, so nothing is sent twice on suspicion: the peer is
         asked, with an empty AppendEntries, and either confirms everything or says where it goes on.
         """
+        if self.state is ProgressState.SNAPSHOT:
+            if self.is_paused and self._doubtful_intervals >= self._patience_intervals:
+                self.is_paused = False
+                self._patience_intervals = min(2 * self._patience_intervals, _CHUNK_PATIENCE_INTERVALS_MAX)
+            return
         if self._doubtful_intervals < 2:
             return
         self._doubtful_intervals = 1  # One inquiry in an interval.
@@ -118,6 +146,37 @@ class Progress:
             self._replicate()
         else:
             self.inquiry_due = True
+
+    def begin_snapshot(self, last_included_index: LogIndex, last_included_term: Term) -> None:
+        """Send this snapshot, from its beginning."""
+        self.state = ProgressState.SNAPSHOT
+        self.next_index = LogIndex(last_included_index + 1)
+        self._start_afresh()
+        self.snapshot_term = last_included_term
+        self.snapshot_offset = 0
+
+    def end_snapshot(self) -> None:
+        """The peer has as much of the log as it needs: go on with entries."""
+        self._replicate()
+
+    def chunk_sent(self) -> None:
+        """A chunk from `snapshot_offset` on is on its way."""
+        self.is_paused = True
+        self._doubtful_intervals = 0
+
+    def chunk_answered(self, last_included_index: LogIndex, next_offset: int) -> None:
+        """The peer has the snapshot that ends there up to `next_offset`, in bytes.
+
+        The offset that was sent from last is no news: it is what a repeated answer says. Were it believed, each
+        repetition would set one more chunk in flight. A lower one is: the peer has lost what it had.
+        """
+        if self.state is not ProgressState.SNAPSHOT or last_included_index != self.next_index - 1:
+            return
+        if self.is_paused and next_offset == self.snapshot_offset:
+            return
+        self.snapshot_offset = next_offset
+        self.is_paused = False
+        self._patience_intervals = _CHUNK_PATIENCE_INTERVALS
 
     def _probe(self, next_index: LogIndex) -> None:
         self.state = ProgressState.PROBE
@@ -133,5 +192,6 @@ class Progress:
         self.is_paused = False
         self.inquiry_due = False
         self._doubtful_intervals = 0
+        self._patience_intervals = _CHUNK_PATIENCE_INTERVALS
         self.in_flight.clear()
         self.in_flight_bytes = 0

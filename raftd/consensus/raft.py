@@ -11,11 +11,12 @@ before one `ready` are how batches come about; nothing in here waits.
 The parts
 ---------
 
-`Node` holds Figure 2's state. Four components act on it, each with its own bookkeeping, and know each other one way
-only: `Election` (roles, terms, votes) makes `Replication` (the leader's view of its peers) and `Reads` (ReadIndex)
-begin and stop; `Reads` asks `Replication` for heartbeat rounds; `Follower` is the other end of `Replication`.
-`Dispatch` takes a message, settles the terms, and hands it to the one component that it is for. This class puts them
-together.
+`Node` holds Figure 2's state. Components act on it, each with its own bookkeeping, and know each other one way only:
+`Election` (roles, terms, votes) makes `Replication` (the leader's view of its peers) and `Reads` (ReadIndex, by `Lease`
+without asking) begin and stop; `Reads` asks `Replication` for heartbeat rounds; `Follower` and `SnapshotReceiver` are
+the other end of `Replication`. `Transfer` hands leadership over, and `Reconfiguration` changes the membership, for
+which it may need a transfer. `Dispatch` takes a message, settles the terms, and hands it to the one component that it
+is for. This class puts them together; `RaftView` is the part of it that only looks.
 
 The disk is behind
 ------------------
@@ -34,22 +35,22 @@ leader's entries, which the leader itself counts as stored only when they are (`
 "when I wrote this, I knew of no newer term", and forgetting a term later does not change that.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterable, Sequence
 
 from raftd.consensus.dispatch import Dispatch
 from raftd.consensus.election import Election
 from raftd.consensus.follower import Follower
+from raftd.consensus.lease import Lease
 from raftd.consensus.limits import Limits
-from raftd.consensus.log import RaftLog
-from raftd.consensus.membership import Membership
+from raftd.consensus.membership import Membership, MembershipChange, SnapshotMetadata
 from raftd.consensus.messages import Message
-from raftd.consensus.node import Node
-from raftd.consensus.progress import Progress
 from raftd.consensus.reads import Reads
 from raftd.consensus.ready import Ready
+from raftd.consensus.reconfiguration import Reconfiguration
+from raftd.consensus.recovery import recover
 from raftd.consensus.replication import Replication
-from raftd.consensus.storing import Storing
+from raftd.consensus.snapshot_receiver import SnapshotReceiver
+from raftd.consensus.transfer import Transfer
 from raftd.consensus.types import (
     NO_INDEX,
     NO_TERM,
@@ -65,13 +66,14 @@ from raftd.consensus.types import (
     Role,
     Term,
 )
+from raftd.consensus.view import RaftView
 from raftd.errors import InvariantViolation, LocalProtocolError
 
 
-class Raft:
+class Raft(RaftView):
     """One node's consensus. Every method but `step` is for the driver alone; none may be called from within another."""
 
-    __slots__ = ("_dispatch", "_election", "_node", "_reads", "_replication")
+    __slots__ = ("_dispatch", "_reads", "_receiver", "_reconfiguration", "_transfer")
 
     def __init__(
         self,
@@ -82,40 +84,61 @@ class Raft:
         entries: Iterable[Entry],
         random: Random,
         limits: Limits | None = None,
+        snapshot: SnapshotMetadata | None = None,
     ) -> None:
         """A node as its disk remembers it; a new one has HardState(0, None) and no entries.
+
+        Args:
+            node_id: Who this is.
+            membership: What the cluster began with, the same on all nodes that began it; `NO_MEMBERSHIP` on a node that
+                is to be added to it. Of no effect where the snapshot has one.
+            hard_state: As stored.
+            entries: The log as stored; may begin before the end of the snapshot (`recovery`).
+            random: Where timeouts come from.
+            limits: Bounds and timeouts.
+            snapshot: The one that the state machine was loaded from.
 
         Raises:
             InvariantViolation: what was recovered is not a state that a node can have left.
         """
-        log = RaftLog(entries)
-        if log.last_term > hard_state.current_term:
-            raise InvariantViolation(f"the log ends in term {log.last_term}, after term {hard_state.current_term}")
-        self._node = Node(
+        limits = limits if limits is not None else Limits()
+        node = recover(
             node_id=node_id,
-            limits=limits if limits is not None else Limits(),
-            membership=membership,
-            log=log,
-            storing=Storing(hard_state, log.last_index),
-            current_term=hard_state.current_term,
-            voted_for=hard_state.voted_for,
+            limits=limits,
+            bootstrap=membership,
+            snapshot=snapshot,
+            hard_state=hard_state,
+            entries=entries,
         )
-        self._replication = Replication(self._node)
+        replication = Replication(node)
+        self._transfer = Transfer(node, replication)
         # At random: an answer to a read of this process's previous life must not confirm one of this life.
-        self._reads = Reads(self._node, self._replication, ReadId(random.randrange(1 << 62)))
-        self._election = Election(self._node, random, self._replication, self._reads)
-        self._dispatch = Dispatch(self._node, self._election, self._replication, Follower(self._node), self._reads)
+        first_read_id = ReadId(random.randrange(1 << 62))
+        self._reads = Reads(node, replication, Lease(node, replication, self._transfer), first_read_id)
+        super().__init__(node, Election(node, random, replication, self._reads), replication)
+        self._reconfiguration = Reconfiguration(node, replication, self._transfer)
+        self._receiver = SnapshotReceiver(node)
+        self._dispatch = Dispatch(
+            node=node,
+            election=self._election,
+            replication=replication,
+            follower=Follower(node),
+            receiver=self._receiver,
+            reads=self._reads,
+        )
 
-    def tick(self) -> None:
-        """One tick of time has passed."""
+    def tick(self, overdue_ticks: int = 0) -> None:
+        """One tick of time has passed, and `overdue_ticks` more that are not made up for; only leases count those."""
         if self._node.role is not Role.LEADER:
             self._reads.tick()
             self._election.tick()
             return
-        self._replication.tick()
+        self._replication.tick(overdue_ticks)
+        self._transfer.tick()
+        self._reconfiguration.tick()
         if not self._replication.hears_quorum():
             # It cannot commit anything, and its heartbeats would only keep others from electing one who can.
-            self._election.become_follower(self._node.current_term, None)
+            self._step_down()
 
     def step(self, sender: NodeId, message: Message) -> None:
         """Take in a message that came by the authenticated link from `sender`.
@@ -132,25 +155,52 @@ class Raft:
         these indexes instead, they were lost.
 
         Raises:
-            ProposalRefused: this node does not lead; nothing was appended.
+            ProposalRefused: this node does not lead, or hands over; nothing was appended.
             LocalProtocolError: there are no commands.
         """
         node = self._node
         if node.role is not Role.LEADER:
             raise ProposalRefused(RefusalReason.NOT_LEADER, node.leader_id)
+        if node.transfer_target is not None:
+            raise ProposalRefused(RefusalReason.TRANSFERRING, node.leader_id)
         if not commands:
             raise LocalProtocolError("propose needs at least one command")
         first, term, kind = LogIndex(node.log.last_index + 1), node.current_term, EntryKind.COMMAND
         node.log.append([(LogIndex(index), term, kind, command) for index, command in enumerate(commands, first)])
         return first
 
-    def request_read(self) -> ReadId:
+    def propose_membership(self, change: MembershipChange) -> LogIndex:
+        """Change who is a member; returns the index at which that is in the log.
+
+        Once that index is committed the change is decided. A joint membership, and a learner that is joining, go on by
+        themselves from there, over changes of the leader too. What is so already changes nothing, and the index of the
+        membership in force is returned.
+
+        Raises:
+            ProposalRefused: this node does not lead, or the change cannot be, or not now; nothing was changed.
+        """
+        return self._reconfiguration.propose(change)
+
+    def transfer_leadership(self, target: NodeId | None = None) -> None:
+        """Hand over to `target`, or to the voter that is best prepared; to hand over to oneself changes nothing.
+
+        Until that is done, or an election timeout later given up, this node takes no proposals.
+
+        Raises:
+            ProposalRefused: this node does not lead, or the target is no voter, or does not answer.
+        """
+        self._transfer.begin(target)
+
+    def request_read(self, overdue_ticks: int = 0) -> ReadId:
         """Ask from which index on a linearizable read may be answered; the outcome comes in a `Ready`.
+
+        Args:
+            overdue_ticks: How many ticks, rounded up, the clock is ahead of the last one: only lease reads need it.
 
         Raises:
             ProposalRefused: no leader is known, or too many reads wait.
         """
-        return self._reads.request()
+        return self._reads.request(overdue_ticks)
 
     @property
     def has_ready(self) -> bool:
@@ -159,25 +209,27 @@ class Raft:
         return bool(
             node.messages
             or node.messages_after_stored
+            or node.snapshot_chunks
+            or node.snapshot_data
             or node.handed_index < node.commit_index
             or self._reads.has_outcome
             or node.storing.is_due(node.current_term, node.voted_for, node.log.last_index)
-            or (node.role is Role.LEADER and (self._replication.is_due() or self._reads.round_due))
+            or (node.role is Role.LEADER and self._leader_has_work())
         )
 
     def ready(self) -> Ready:
         """Take the work that there is; what is returned counts as under way."""
         node = self._node
         if node.role is Role.LEADER:
-            if self._reads.round_due:
-                self._reads.start_round()
-            self._replication.send_appends()
+            self._lead()
         messages, messages_after_stored = node.take_messages()
-        hard_state, entries = node.storing.hand_out(node.hard_state(), node.log)
-        must_store = hard_state is not None or bool(entries)
+        hard_state, log_base, entries = node.storing.hand_out(node.hard_state(), node.log)
+        must_store = hard_state is not None or log_base is not None or bool(entries)
         confirmed_reads, refused_reads = self._reads.take_outcomes()
+        snapshot_chunks, snapshot_data = node.take_snapshot_work()
         return Ready(
             hard_state=hard_state,
+            log_base=log_base,
             entries=entries,
             stored_term=node.current_term if must_store else NO_TERM,
             stored_index=node.log.last_index if must_store else NO_INDEX,
@@ -186,6 +238,8 @@ class Raft:
             committed=node.take_committed(),
             confirmed_reads=confirmed_reads,
             refused_reads=refused_reads,
+            snapshot_chunks=snapshot_chunks,
+            snapshot_data=snapshot_data,
         )
 
     def stored(self, term: Term, index: LogIndex) -> None:
@@ -215,80 +269,97 @@ class Raft:
 
     def campaign(self) -> None:
         """Begin an election now, by a pre-vote, as if the timer had run out; nothing on a leader or a learner."""
-        if self._node.role is not Role.LEADER and self._node.is_voter:
-            self._election.start_pre_vote()
+        self._election.campaign()
 
-    # What follows only looks.
+    def disk_stalled(self, ticks: int) -> None:
+        """The disk has not stored anything for `ticks`, though it had to: to be told again with each tick.
 
-    @property
-    def node_id(self) -> NodeId:
-        """Which node this is."""
-        return self._node.node_id
+        A leader whose disk makes no progress for an election timeout hands over; if that takes as long again, or is not
+        possible, it steps down.
+        """
+        patience = self._node.limits.election_timeout_ticks
+        if self._node.role is not Role.LEADER or ticks < patience:
+            return
+        if ticks >= 2 * patience:
+            self._step_down()
+        elif self._node.transfer_target is None:
+            try:
+                self._transfer.begin(None)
+            except ProposalRefused:
+                self._step_down()
 
-    @property
-    def membership(self) -> Membership:
-        """Who votes, as of the last membership in the log."""
-        return self._node.membership
+    # Snapshots.
 
-    @property
-    def role(self) -> Role:
-        """What this node is now."""
-        return self._node.role
+    def snapshot_metadata(self, index: LogIndex) -> SnapshotMetadata:
+        """What a snapshot of the state machine as of `index` has to carry.
 
-    @property
-    def current_term(self) -> Term:
-        """The latest term this node has seen."""
-        return self._node.current_term
+        Raises:
+            LocalProtocolError: `index` is not applied, or its term is not known any more.
+        """
+        node = self._node
+        term = node.log.term_at(index)
+        if index > node.last_applied or term is None:
+            raise LocalProtocolError(f"snapshot at {index}, of ({node.log.base_index}, {node.last_applied}]")
+        return SnapshotMetadata(index, term, node.memberships.at(index))
 
-    @property
-    def voted_for(self) -> NodeId | None:
-        """Who has this node's vote in current_term."""
-        return self._node.voted_for
+    def snapshot_available(self, snapshot: SnapshotMetadata) -> None:
+        """A snapshot that this node made is on its disk; the newest one is what lagging peers are sent."""
+        node = self._node
+        if node.snapshot is None or snapshot.last_included_index > node.snapshot.last_included_index:
+            node.snapshot = snapshot
 
-    @property
-    def leader_id(self) -> NodeId | None:
-        """Who leads current_term, as far as this node has heard."""
-        return self._node.leader_id
+    def compact(self, index: LogIndex) -> None:
+        """Drop the log in memory up to `index`; an index below the snapshot's keeps a tail for slow peers.
 
-    @property
-    def commit_index(self) -> LogIndex:
-        """Entries up to here are known to be committed."""
-        return self._node.commit_index
+        Raises:
+            InvariantViolation: what would be dropped is not applied, or in no snapshot on the disk.
+        """
+        self._node.compact(index)
 
-    @property
-    def last_applied(self) -> LogIndex:
-        """Entries up to here were reported as applied."""
-        return self._node.last_applied
+    def snapshot_unavailable(self, peer: NodeId) -> None:
+        """The snapshot of which a chunk was to be sent to `peer` is not there any more: it is sent the newest."""
+        self._replication.snapshot_unavailable(peer)
 
-    @property
-    def last_index(self) -> LogIndex:
-        """Where the log ends in memory."""
-        return self._node.log.last_index
+    def snapshot_received(self, last_included_index: LogIndex, next_offset: int) -> None:
+        """The chunk of `Ready.snapshot_data` is taken in, and the file `next_offset` bytes long.
 
-    @property
-    def stored_index(self) -> LogIndex:
-        """The log's entries up to here are known to be on this node's disk."""
-        return self._node.storing.stored_index
+        0: it is thrown away, because what was received is not a snapshot; the leader sends it again.
 
-    @property
-    def election_elapsed_ticks(self) -> int:
-        """Ticks since the leader was heard, a vote was granted or an election began; 0 on a leader."""
-        return self._election.elapsed_ticks
+        Raises:
+            InvariantViolation: no chunk of that snapshot was to be taken in.
+        """
+        self._receiver.received(last_included_index, next_offset)
 
-    @property
-    def election_timeout_ticks(self) -> int:
-        """At this many elapsed ticks this node campaigns: the random time drawn last, in ticks."""
-        return self._election.timeout_ticks
+    def snapshot_installed(self, snapshot: SnapshotMetadata) -> bool:
+        """The snapshot whose last chunk `Ready.snapshot_data` had is verified, on disk, and loaded.
 
-    @property
-    def progress(self) -> Mapping[NodeId, Progress]:
-        """A leader's view of each other member, live; empty on others. To look at, not to change."""
-        return MappingProxyType(self._replication.progress)
+        Returns:
+            True: it takes the place of the state machine now, which is thereby applied up to its index. False: this
+            node has committed as much by entries meanwhile; what was loaded is of no use.
 
-    def term_at(self, index: LogIndex) -> Term | None:
-        """Term of the entry at `index`, 0 at index 0; None where the log does not reach."""
-        return self._node.log.term_at(index)
+        Raises:
+            InvariantViolation: no such snapshot was to be installed.
+        """
+        return self._receiver.installed(snapshot)
 
-    def entries(self, low: LogIndex, high: LogIndex) -> tuple[Entry, ...]:
-        """The log's entries of [low, high), all of which it must hold."""
-        return self._node.log.entries(low, high)
+    # A leader's turn.
+
+    def _leader_has_work(self) -> bool:
+        return (
+            self._reads.round_due or self._transfer.is_due or self._reconfiguration.is_due or self._replication.is_due()
+        )
+
+    def _lead(self) -> None:
+        if self._reconfiguration.is_due:
+            if self._reconfiguration.has_left:
+                self._step_down()
+                return
+            self._reconfiguration.advance()
+        if self._transfer.is_due:
+            self._transfer.tell()
+        if self._reads.round_due:
+            self._reads.start_round()
+        self._replication.send_appends()
+
+    def _step_down(self) -> None:
+        self._election.become_follower(self._node.current_term, None)

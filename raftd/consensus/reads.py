@@ -4,6 +4,8 @@ A read waits here until a heartbeat round begins *after* it was asked for; the r
 quorum has answered it, nobody else can have led at its beginning, so no write that was answered before the read was
 asked is missing from that index. All reads asked for before one Ready share one round.
 
+With lease reads on, a leader that holds its lease answers its own reads at once (`lease`); else it is as above.
+
 A leader that has committed nothing in its own term does not know the cluster's commit index: its reads wait for that.
 A follower sends its read to the leader and answers with what that returns; the message may be lost, so this read is
 refused after an election timeout. Whenever term, role or leader change, everything pending is refused, and whoever
@@ -13,6 +15,7 @@ asked may ask again, under a new id: an answer to an earlier attempt must not co
 from collections import deque
 from typing import NamedTuple
 
+from raftd.consensus.lease import Lease
 from raftd.consensus.messages import ReadIndex, ReadIndexReply
 from raftd.consensus.node import Node
 from raftd.consensus.replication import Replication
@@ -40,14 +43,15 @@ class Reads:
     """The reads that wait on this node, and their outcomes."""
 
     __slots__ = (
-        "_confirmed", "_forwarded", "_next_id", "_node", "_now_ticks", "_pending", "_refused", "_replication",
+        "_confirmed", "_forwarded", "_lease", "_next_id", "_node", "_now_ticks", "_pending", "_refused", "_replication",
         "_rounds", "_waiting",
     )  # fmt: skip
 
-    def __init__(self, node: Node, replication: Replication, first_id: ReadId) -> None:
+    def __init__(self, node: Node, replication: Replication, lease: Lease, first_id: ReadId) -> None:
         """Ids count up from `first_id`, which should be random: those of an earlier life must not recur."""
         self._node = node
         self._replication = replication
+        self._lease = lease
         self._next_id: int = first_id
         self._now_ticks = 0
         self._pending = 0
@@ -69,8 +73,8 @@ class Reads:
         """Whether reads wait for a heartbeat round that may begin now."""
         return bool(self._waiting) and self._node.has_committed_in_term
 
-    def request(self) -> ReadId:
-        """Begin one batch of reads of this node.
+    def request(self, overdue_ticks: int) -> ReadId:
+        """Begin one batch of reads of this node, `overdue_ticks` after the last tick.
 
         Raises:
             ProposalRefused: no leader is known, or too many reads wait.
@@ -82,7 +86,9 @@ class Reads:
             raise ProposalRefused(RefusalReason.TOO_MANY_READS, node.leader_id)
         read_id = ReadId(self._next_id)
         self._next_id += 1
-        if node.role is Role.LEADER:
+        if node.role is Role.LEADER and self._lease.is_held(overdue_ticks):
+            self._confirmed.append((read_id, node.commit_index))
+        elif node.role is Role.LEADER:
             self._waiting.append(_Read(None, read_id))
             self._pending += 1
         else:

@@ -28,29 +28,63 @@ has there, so the guess is at most L + 1. If our entry at L is of T as well, L +
 the peer's [F, prev_log_index] cannot match either, and the guess is the lower of L + 1 and F. Each refusal skips a
 term's worth of entries on one side at least, and next_index falls with each of them, so probing ends.
 
+*Snapshots* take the place of entries that the log does not hold any more (§7). A peer whose next entry is one of them
+(SNAPSHOT) is sent the newest snapshot in chunks, one at a time, each when the one before was answered, so neither
+heartbeats nor other peers wait behind it. The bytes are the driver's; here is only how far the peer is. When it has
+installed the snapshot, entries follow.
+
+*Farewell*: a peer that a membership has removed is sent log and heartbeats for a while longer, so that it learns that
+its removal is committed and stops by itself.
+
 *Commitment* asks `quorum.agreed` for the index that a majority has stored, where the leader itself counts with what its
 own disk has acknowledged (thesis §10.2.1), which may be behind the others. Only an entry of the current term is
 committed so, and what lies before it along with it (§5.4.2): an old entry on a majority can still be replaced.
 """
 
+from collections import deque
+from dataclasses import dataclass
+
 from raftd.consensus import quorum
-from raftd.consensus.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
+from raftd.consensus.messages import (
+    AppendEntries,
+    AppendEntriesReply,
+    Heartbeat,
+    HeartbeatReply,
+    InstallSnapshotReply,
+)
 from raftd.consensus.node import Node
-from raftd.consensus.progress import Progress
+from raftd.consensus.progress import Progress, ProgressState
+from raftd.consensus.ready import SnapshotChunk
 from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId
 from raftd.errors import InvariantViolation
+
+
+@dataclass(slots=True)
+class _Farewell:
+    """A peer that is not a member any more, and shall learn of it."""
+
+    index: LogIndex
+    """Where the membership without it stands."""
+    ticks_left: int
+    """Then it is not looked after any longer."""
+    told_round: int = 0
+    """The first heartbeat round that told it of the commit of `index`; 0: none yet."""
 
 
 class Replication:
     """A leader's followers. Without any progress, and without effect, on a node that does not lead."""
 
-    __slots__ = ("_elapsed_ticks", "_node", "progress", "round")
+    __slots__ = ("_elapsed_ticks", "_farewells", "_node", "_now_ticks", "_rounds_begun", "progress", "round")
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._elapsed_ticks = 0
         self.progress: dict[NodeId, Progress] = {}
-        """Of each other member; empty on a node that does not lead."""
+        """Of each other member, and of those that leave; empty on a node that does not lead."""
+        self._farewells: dict[NodeId, _Farewell] = {}
+        self._now_ticks = 0
+        self._rounds_begun: deque[tuple[int, int]] = deque()
+        """(round, ticks): the first heartbeat round of each of the last ticks."""
         self.round = 0
         """Heartbeat rounds begun in this term."""
 
@@ -59,6 +93,8 @@ class Replication:
         node = self._node
         next_index = LogIndex(node.log.last_index + 1)
         self.progress = {peer: Progress(next_index) for peer in sorted(node.membership.members - {node.node_id})}
+        self._farewells.clear()
+        self._rounds_begun.clear()
         self._elapsed_ticks = 0
         self.round = 0
         node.log.append([(next_index, node.current_term, EntryKind.NOOP, b"")])
@@ -68,8 +104,23 @@ class Replication:
         """This node does not lead any more."""
         self.progress = {}
 
-    def tick(self) -> None:
-        """One tick of a leader's time."""
+    def follow_membership(self) -> None:
+        """A new membership is in force: who is new gets the log, and who is left out a farewell."""
+        node = self._node
+        members = node.membership.members - {node.node_id}
+        for peer in sorted(members - self.progress.keys()):
+            self.progress[peer] = Progress(LogIndex(node.log.last_index + 1))
+        patience = 2 * node.limits.election_timeout_ticks
+        self._farewells = {
+            peer: self._farewells.get(peer) or _Farewell(node.memberships.index, patience)
+            for peer in self.progress
+            if peer not in members
+        }
+
+    def tick(self, overdue_ticks: int) -> None:
+        """One tick of a leader's time, and `overdue_ticks` more that are only counted."""
+        self._now_ticks += 1 + overdue_ticks
+        self._end_farewells()
         for progress in self.progress.values():
             progress.silent_ticks += 1
         self._elapsed_ticks += 1
@@ -83,9 +134,14 @@ class Replication:
         """Send a heartbeat to every peer; returns the number of the round."""
         node = self._node
         self.round += 1
+        if not self._rounds_begun or self._rounds_begun[-1][1] != self._now_ticks:
+            self._rounds_begun.append((self.round, self._now_ticks))
         for peer, progress in self.progress.items():
             commit = min(node.commit_index, progress.match_index)
             node.send(peer, Heartbeat(node.current_term, node.node_id, commit, self.round))
+        for peer, farewell in self._farewells.items():
+            if not farewell.told_round and min(node.commit_index, self.progress[peer].match_index) >= farewell.index:
+                farewell.told_round = self.round
         return self.round
 
     def hears_quorum(self) -> bool:
@@ -101,15 +157,40 @@ class Replication:
         reached[self._node.node_id] = self.round
         return quorum.agreed(self._node.membership, reached)
 
+    def ticks_since_quorum(self) -> int | None:
+        """How long ago a round began that a quorum has answered; None if that is too long ago to be known."""
+        confirmed = self.confirmed_round()
+        latest = None
+        for number, begun_ticks in self._rounds_begun:
+            if number > confirmed:
+                break
+            latest = begun_ticks
+        return None if latest is None else self._now_ticks - latest
+
+    def is_close(self, peer: NodeId) -> bool:
+        """Whether `peer` answers and lacks so little of the log that it can help to commit what comes next."""
+        progress, limits = self.progress.get(peer), self._node.limits
+        return (
+            progress is not None
+            and progress.silent_ticks < limits.election_timeout_ticks
+            and progress.match_index + limits.promotion_lag_entries_max >= self._node.log.last_index
+            and progress.match_index >= self._node.log.base_index
+        )
+
     def is_due(self) -> bool:
         """Whether `send_appends` has anything to send."""
         last_index, limits = self._node.log.last_index, self._node.limits
-        return any(progress.inquiry_due or progress.may_send(last_index, limits) for progress in self.progress.values())
+        return any(
+            progress.inquiry_due or progress.may_send(last_index, limits) or self._needs_chunk(progress)
+            for progress in self.progress.values()
+        )
 
     def send_appends(self) -> None:
         """Send each peer what it lacks, as far as its window allows."""
         last_index, limits = self._node.log.last_index, self._node.limits
         for peer, progress in self.progress.items():
+            if self._needs_chunk(progress):
+                self._send_chunk(peer, progress)
             while progress.may_send(last_index, limits):
                 self._send_entries(peer, progress)
             if progress.inquiry_due:
@@ -128,6 +209,30 @@ class Replication:
                 progress.refused(reply.match_index, self._next_index_to_try(reply))
         elif progress.accepted(reply.match_index) and reply.match_index > self._node.commit_index:
             self.advance_commit()
+        self._end_snapshot(progress)
+
+    def on_install_snapshot_reply(self, sender: NodeId, reply: InstallSnapshotReply) -> None:
+        """A peer has a chunk, or the whole snapshot; `reply` is of this term."""
+        progress = self.progress.get(sender)
+        if progress is None:
+            return
+        progress.silent_ticks = 0
+        if not reply.installed:
+            progress.chunk_answered(reply.last_included_index, reply.next_offset)
+            return
+        if progress.accepted(reply.last_included_index) and reply.last_included_index > self._node.commit_index:
+            self.advance_commit()
+        self._end_snapshot(progress)
+
+    def snapshot_unavailable(self, peer: NodeId) -> None:
+        """The snapshot that `peer` is sent is on the disk no more: go on with the newest, from its beginning."""
+        progress, newest = self.progress.get(peer), self._node.snapshot
+        if progress is None or newest is None or progress.state is not ProgressState.SNAPSHOT:
+            return
+        if newest.last_included_index == progress.next_index - 1:
+            progress.unreachable()  # There is no other one to try.
+        else:
+            progress.begin_snapshot(newest.last_included_index, newest.last_included_term)
 
     def on_heartbeat_reply(self, sender: NodeId, reply: HeartbeatReply) -> None:
         """A peer is alive and follows; `reply` is of this term."""
@@ -152,6 +257,41 @@ class Replication:
         index = LogIndex(quorum.agreed(node.membership, reached))
         if index > node.commit_index and node.log.term_at(index) == node.current_term:
             node.commit_to(index)
+
+    def _needs_chunk(self, progress: Progress) -> bool:
+        return not progress.is_paused and (
+            progress.state is ProgressState.SNAPSHOT or progress.next_index <= self._node.log.base_index
+        )
+
+    def _send_chunk(self, peer: NodeId, progress: Progress) -> None:
+        node = self._node
+        if progress.state is not ProgressState.SNAPSHOT:
+            if node.snapshot is None:
+                raise InvariantViolation(f"entries up to {node.log.base_index} are gone, and there is no snapshot")
+            progress.begin_snapshot(node.snapshot.last_included_index, node.snapshot.last_included_term)
+        last_included_index = LogIndex(progress.next_index - 1)
+        node.snapshot_chunks.append(
+            SnapshotChunk(
+                peer, node.current_term, last_included_index, progress.snapshot_term, progress.snapshot_offset
+            )
+        )
+        progress.chunk_sent()
+
+    def _end_snapshot(self, progress: Progress) -> None:
+        """Entries take over as soon as the log has those that the peer lacks; it may have got others by other ways."""
+        base_index = self._node.log.base_index
+        if progress.state is ProgressState.SNAPSHOT and base_index <= progress.match_index:
+            progress.end_snapshot()
+
+    def _end_farewells(self) -> None:
+        for peer, farewell in list(self._farewells.items()):
+            farewell.ticks_left -= 1
+            is_told = farewell.told_round and self.progress[peer].confirmed_round >= farewell.told_round
+            if is_told or farewell.ticks_left <= 0:
+                del self._farewells[peer], self.progress[peer]
+        patience = self._node.limits.election_timeout_ticks
+        while self._rounds_begun and self._now_ticks - self._rounds_begun[0][1] >= patience:
+            self._rounds_begun.popleft()
 
     def _send_entries(self, peer: NodeId, progress: Progress) -> None:
         node = self._node

@@ -70,11 +70,23 @@ class Random(Protocol):
 
 
 class RefusalReason(enum.Enum):
-    """Why a node does not take a proposal or a read."""
+    """Why a node does not take a proposal, a read, a change of membership or a transfer; a text for the user."""
 
     NOT_LEADER = "not the leader"
     NO_LEADER = "no leader is known"
     TOO_MANY_READS = "too many reads are waiting"
+    TRANSFERRING = "leadership is being handed over"
+    UNKNOWN_NODE = "no such member"
+    NOT_A_VOTER = "only a voter can lead"
+    UNREACHABLE = "no voter to hand over to answers"
+    TERM_NOT_COMMITTED = "the leader has committed nothing in its term yet"
+    CHANGE_RUNS = "another membership change is under way"
+    NO_VOTER_LEFT = "no voter would be left"
+    NO_QUORUM = "the voters that answer and have caught up would be no majority"
+    NOT_CAUGHT_UP = "the learner lags too far behind to vote"
+    ALREADY_A_MEMBER = "a member already, in another place"
+    TOO_MANY_MEMBERS = "too many members"
+    INVALID_MEMBER = "a node id or an address that cannot be"
 
 
 class ProposalRefused(LocalProtocolError):  # noqa: N818 - an answer for the asker, not a fault

@@ -1,6 +1,6 @@
 """What nodes say to each other (`raftd.consensus.messages`), as payloads of frames.
 
-Little-endian; each begins with `type u8 | term u64`, and all but AppendEntries are of a fixed length:
+Little-endian; each begins with `type u8 | term u64`, and all but two are of a fixed length:
 
     type                   fields behind the term
      1 RequestPreVote        candidate_id u64 | last_log_index u64 | last_log_term u64
@@ -14,9 +14,13 @@ Little-endian; each begins with `type u8 | term u64`, and all but AppendEntries 
      9 ReadIndex             read_id u64
     10 ReadIndexReply        read_id u64 | confirmed u8 | read_index u64 (0 if not confirmed)
     11 TimeoutNow            leader_id u64
+    12 InstallSnapshot       leader_id u64 | last_included_index u64 | last_included_term u64 | offset u64 | done u8
+                             | data
+    13 InstallSnapshotReply  last_included_index u64 | next_offset u64 | installed u8
 
 `entries` is a batch as `raftd.wire.entries` describes it and fills the rest of the frame, so that bytes encoded once
-serve the log and every peer, and those received are stored as they came.
+serve the log and every peer, and those received are stored as they came. `data` fills the rest of the frame too, and
+goes from file to file as it is.
 
 Links are one-way: a reply travels on the link that its sender dialled.
 """
@@ -30,6 +34,8 @@ from raftd.consensus.messages import (
     AppendEntriesReply,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
+    InstallSnapshotReply,
     Message,
     ReadIndex,
     ReadIndexReply,
@@ -59,6 +65,8 @@ class MessageType(enum.IntEnum):
     READ_INDEX = 9
     READ_INDEX_REPLY = 10
     TIMEOUT_NOW = 11
+    INSTALL_SNAPSHOT = 12
+    INSTALL_SNAPSHOT_REPLY = 13
 
 
 _LENGTH = struct.Struct("<I")
@@ -70,11 +78,18 @@ _APPEND_REPLY = struct.Struct("<BQBQQQ")
 _HEARTBEAT = struct.Struct("<BQQQQ")
 _NUMBER = struct.Struct("<BQQ")
 _READ_INDEX_REPLY = struct.Struct("<BQQBQ")
+_SNAPSHOT = struct.Struct("<BQQQQQB")
+_SNAPSHOT_REPLY = struct.Struct("<BQQQB")
+
+SNAPSHOT_CHUNK_BYTES_MAX: Final = PEER_FRAME_BYTES_MAX - _SNAPSHOT.size
+"""The data of one InstallSnapshot is no longer than this."""
 
 _INDEX_MAX: Final = (1 << 64) - 1
 
 
-def encode_message(message: Message, entries: bytes | None = None) -> tuple[bytes, ...]:
+def encode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for each type
+    message: Message, entries: bytes | None = None
+) -> tuple[bytes, ...]:
     """Make a message's frame, length included, in parts that are to be sent one after another.
 
     Args:
@@ -83,8 +98,8 @@ def encode_message(message: Message, entries: bytes | None = None) -> tuple[byte
             None: they are encoded here.
 
     Raises:
-        InvariantViolation: An AppendEntries longer than any node accepts: the sender's batches are not bounded as
-            `raftd.wire.limits.append_frame_bytes_max` demands.
+        InvariantViolation: A message longer than any node accepts: the sender's batches are not bounded as
+            `raftd.wire.limits.append_frame_bytes_max` demands, or its chunks by `SNAPSHOT_CHUNK_BYTES_MAX`.
     """
     match message:
         case AppendEntries():
@@ -114,6 +129,12 @@ def encode_message(message: Message, entries: bytes | None = None) -> tuple[byte
             payload = _READ_INDEX_REPLY.pack(MessageType.READ_INDEX_REPLY, term, read_id, confirmed, read_index or 0)
         case TimeoutNow(term, leader_id):
             payload = _NUMBER.pack(MessageType.TIMEOUT_NOW, term, leader_id)
+        case InstallSnapshot():
+            return _encode_install_snapshot(message)
+        case InstallSnapshotReply(term, last_included_index, next_offset, installed):
+            payload = _SNAPSHOT_REPLY.pack(
+                MessageType.INSTALL_SNAPSHOT_REPLY, term, last_included_index, next_offset, installed
+            )
         case _:
             assert_never(message)
     return (_LENGTH.pack(len(payload)) + payload,)
@@ -172,16 +193,18 @@ def decode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for e
             term, leader_id = _unpack(_NUMBER, payload)
             _check_sender(leader_id, sender)
             message = TimeoutNow(term, leader_id)
+        case MessageType.INSTALL_SNAPSHOT:
+            message = _decode_install_snapshot(payload, sender)
+        case MessageType.INSTALL_SNAPSHOT_REPLY:
+            term, last_included_index, next_offset, installed = _unpack(_SNAPSHOT_REPLY, payload)
+            message = InstallSnapshotReply(term, last_included_index, next_offset, _boolean(installed))
         case _:
             assert_never(message_type)
     return message, None
 
 
 def _encode_append_entries(message: AppendEntries, entries: bytes) -> tuple[bytes, ...]:
-    length = _APPEND.size + len(entries)
-    if length > PEER_FRAME_BYTES_MAX:
-        raise InvariantViolation(f"an AppendEntries of {length} bytes, and peers accept {PEER_FRAME_BYTES_MAX}")
-    header = _LENGTH.pack(length) + _APPEND.pack(
+    header = _length(message, _APPEND, entries) + _APPEND.pack(
         MessageType.APPEND_ENTRIES,
         message.term,
         message.leader_id,
@@ -190,6 +213,27 @@ def _encode_append_entries(message: AppendEntries, entries: bytes) -> tuple[byte
         message.leader_commit,
     )
     return (header, entries) if entries else (header,)
+
+
+def _encode_install_snapshot(message: InstallSnapshot) -> tuple[bytes, ...]:
+    header = _length(message, _SNAPSHOT, message.data) + _SNAPSHOT.pack(
+        MessageType.INSTALL_SNAPSHOT,
+        message.term,
+        message.leader_id,
+        message.last_included_index,
+        message.last_included_term,
+        message.offset,
+        message.done,
+    )
+    return (header, message.data) if message.data else (header,)
+
+
+def _length(message: Message, layout: struct.Struct, rest: bytes) -> bytes:
+    length = layout.size + len(rest)
+    if length > PEER_FRAME_BYTES_MAX:
+        kind = type(message).__name__
+        raise InvariantViolation(f"a message {kind} of {length} bytes, and peers accept {PEER_FRAME_BYTES_MAX}")
+    return _LENGTH.pack(length)
 
 
 def _decode_append_entries(payload: bytes, sender: NodeId) -> tuple[AppendEntries, bytes]:
@@ -210,6 +254,19 @@ def _decode_append_entries(payload: bytes, sender: NodeId) -> tuple[AppendEntrie
     if last_index > _INDEX_MAX:
         raise RemoteProtocolError(f"an entry with index {last_index} came")
     return AppendEntries(term, leader_id, prev_log_index, prev_log_term, leader_commit, tuple(entries)), batch
+
+
+def _decode_install_snapshot(payload: bytes, sender: NodeId) -> InstallSnapshot:
+    if len(payload) < _SNAPSHOT.size:
+        raise RemoteProtocolError(
+            f"an InstallSnapshot of {len(payload)} bytes came, and its header has {_SNAPSHOT.size}"
+        )
+    _, term, leader_id, last_included_index, last_included_term, offset, done = _SNAPSHOT.unpack_from(payload)
+    _check_sender(leader_id, sender)
+    data = payload[_SNAPSHOT.size :]
+    if offset + len(data) > _INDEX_MAX:
+        raise RemoteProtocolError(f"a snapshot of {offset + len(data)} bytes came")
+    return InstallSnapshot(term, leader_id, last_included_index, last_included_term, offset, data, _boolean(done))
 
 
 def _decode_read_index_reply(payload: bytes) -> ReadIndexReply:

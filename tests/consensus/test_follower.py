@@ -2,10 +2,11 @@
 
 import pytest
 
-from raftd.consensus import AppendEntriesReply, HardState, LogIndex, NodeId, Role, Term
+from raftd.consensus import AppendEntriesReply, HardState, LogIndex, NodeId, Term
 from raftd.consensus.follower import Follower
 from raftd.consensus.limits import Limits
 from raftd.consensus.log import RaftLog
+from raftd.consensus.memberships import Memberships
 from raftd.consensus.node import Node
 from raftd.consensus.storing import Storing
 from raftd.errors import InvariantViolation
@@ -25,11 +26,12 @@ from tests.consensus.words import (
 
 def node_behind_a_snapshot() -> Node:
     """A node whose log is (5, 2) by snapshot and entries 6 and 7 of term 3."""
-    log = RaftLog(entries_of(3, 3, first=6), snapshot_index=LogIndex(5), snapshot_term=Term(2))
+    log = RaftLog(entries_of(3, 3, first=6), base_index=LogIndex(5), base_term=Term(2))
     hard_state = HardState(Term(3), None)
+    memberships = Memberships(NodeId(1), LogIndex(5), members(1, 2, 3))
     return Node(
-        NodeId(1), Limits(), members(1, 2, 3), log, Storing(hard_state, log.last_index), Term(3), None,
-        Role.FOLLOWER, NodeId(2), LogIndex(5), LogIndex(5), LogIndex(5),
+        NodeId(1), Limits(), memberships, log, Storing(hard_state, log.last_index), Term(3), None,
+        leader_id=NodeId(2), commit_index=LogIndex(5), handed_index=LogIndex(5), last_applied=LogIndex(5),
     )  # fmt: skip
 
 
@@ -53,6 +55,12 @@ def test_entries_around_a_snapshot(
     Follower(node).on_append_entries(NodeId(2), append(3, prev_index, prev_term, *terms))
     assert [message for _, message in node.messages + node.messages_after_stored] == [said]
     assert node.log.last_index == last_index
+
+
+def test_a_leader_that_contradicts_the_base_is_no_leader() -> None:
+    """What was compacted is committed: a leader that has another term there shows that Raft's promises are broken."""
+    with pytest.raises(InvariantViolation, match="term 3 at 5, which is compacted"):
+        Follower(node_behind_a_snapshot()).on_append_entries(NodeId(2), append(3, 5, 3))
 
 
 def test_a_late_append_takes_nothing_back() -> None:

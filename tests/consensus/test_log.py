@@ -24,7 +24,7 @@ class LogAgainstList(RuleBasedStateMachine):
     @rule(index=st.integers(1, 5), term=st.integers(1, 3))
     def begin_behind_a_snapshot(self, index: int, term: int) -> None:
         self.base_index, self.base_term = index, term
-        self.log = RaftLog(snapshot_index=LogIndex(index), snapshot_term=Term(term))
+        self.log = RaftLog(base_index=LogIndex(index), base_term=Term(term))
 
     @rule(steps=st.lists(st.tuples(st.integers(0, 2), st.binary(max_size=20)), min_size=1, max_size=6))
     def append(self, steps: list[tuple[int, bytes]]) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from raftd.consensus import HardState, Limits, LogIndex, NodeId, Role, Term
 from raftd.consensus.log import RaftLog
+from raftd.consensus.memberships import Memberships
 from raftd.consensus.node import Node
 from raftd.consensus.storing import Storing
 from raftd.errors import InvariantViolation
@@ -13,7 +14,8 @@ from tests.consensus.words import entries_of, heartbeat, members, vote
 def make_node(limits: Limits | None = None) -> Node:
     log = RaftLog(entries_of(1, 1, 1, 1, 1))
     storing = Storing(HardState(Term(1), None), log.last_index)
-    return Node(NodeId(1), limits or Limits(), members(1, 2, 3), log, storing, Term(1), None)
+    memberships = Memberships(NodeId(1), LogIndex(0), members(1, 2, 3))
+    return Node(NodeId(1), limits or Limits(), memberships, log, storing, Term(1), None)
 
 
 def test_the_commit_index_only_rises() -> None:

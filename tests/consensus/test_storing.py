@@ -25,11 +25,11 @@ def test_each_thing_is_handed_out_once() -> None:
     log = RaftLog()
     storing = Storing(TERM_1, LogIndex(0))
     log.append(entries_of(1, 1))
-    assert storing.hand_out(TERM_1, log) == (None, entries_of(1, 1))
-    assert storing.hand_out(TERM_1, log) == (None, ())
+    assert storing.hand_out(TERM_1, log) == (None, None, entries_of(1, 1))
+    assert storing.hand_out(TERM_1, log) == (None, None, ())
     voted = HardState(Term(1), NodeId(2))
     assert storing.is_due(Term(1), NodeId(2), LogIndex(2))
-    assert storing.hand_out(voted, log) == (voted, ())
+    assert storing.hand_out(voted, log) == (voted, None, ())
     assert not storing.is_due(Term(1), NodeId(2), LogIndex(2))
 
 
@@ -42,7 +42,7 @@ def test_entries_replaced_under_way_are_not_stored() -> None:
     log.truncate(LogIndex(2))
     storing.truncated(LogIndex(2))
     log.append(entries_of(2, 2, first=2))
-    assert storing.hand_out(TERM_2, log) == (TERM_2, entries_of(2, 2, first=2))
+    assert storing.hand_out(TERM_2, log) == (TERM_2, None, entries_of(2, 2, first=2))
     storing.acknowledge(Term(1), LogIndex(3))
     assert storing.stored_index == 1
     assert storing.stored_hard_state == TERM_1
@@ -80,3 +80,22 @@ def test_nothing_to_acknowledge() -> None:
     """An acknowledgement when nothing is under way is a bug."""
     with pytest.raises(InvariantViolation, match="nothing was to be stored"):
         Storing(TERM_1, LogIndex(0)).acknowledge(Term(1), LogIndex(0))
+
+
+def test_a_snapshot_takes_the_place_of_the_log() -> None:
+    """What it covers is stored, whatever was under way; what lies behind it is handed out again, after the new base."""
+    log = RaftLog(entries_of(1, 1))
+    storing = Storing(TERM_1, LogIndex(2))
+    log.append(entries_of(1, 1, first=3))
+    storing.hand_out(TERM_1, log)
+    log.reset(LogIndex(9), Term(2))
+    storing.reset(LogIndex(9), Term(2))
+    assert storing.stored_index == 9
+    assert storing.is_due(Term(1), None, LogIndex(9))
+    log.append(entries_of(2, first=10))
+    assert storing.hand_out(TERM_2, log) == (TERM_2, (9, 2), entries_of(2, first=10))
+    storing.acknowledge(Term(1), LogIndex(4))
+    assert storing.stored_index == 9
+    storing.acknowledge(Term(2), LogIndex(10))
+    assert storing.stored_index == 10
+    assert not storing.is_due(Term(2), None, LogIndex(10))

@@ -55,7 +55,6 @@ def follower() -> Raft:
     ("sender", "message", "complaint"),
     [
         (1, heartbeat(3, leader=1), "this node itself"),
-        (4, heartbeat(3, leader=4), "not a member"),
         (2, heartbeat(0), "term 0"),
         (2, heartbeat(4, leader=3), "another leader than its sender"),
         (2, append(4, leader=3), "another leader than its sender"),

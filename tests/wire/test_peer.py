@@ -12,6 +12,8 @@ from raftd.consensus.messages import (
     AppendEntriesReply,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
+    InstallSnapshotReply,
     Message,
     ReadIndex,
     ReadIndexReply,
@@ -26,7 +28,7 @@ from raftd.errors import InvariantViolation, RemoteProtocolError
 from raftd.wire.entries import encode_entries
 from raftd.wire.frames import FrameReader
 from raftd.wire.limits import PEER_FRAME_BYTES_MAX
-from raftd.wire.peer import MessageType, decode_message, encode_message
+from raftd.wire.peer import SNAPSHOT_CHUNK_BYTES_MAX, MessageType, decode_message, encode_message
 
 U64_MAX = (1 << 64) - 1
 SENDER = NodeId(2)
@@ -69,6 +71,10 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(ReadIndex, terms, read_ids),
     st.builds(ReadIndexReply, terms, read_ids, indexes | st.none()),
     st.builds(TimeoutNow, terms, sender),
+    st.builds(
+        InstallSnapshot, terms, sender, indexes, terms, u64.map(lambda n: n >> 1), st.binary(max_size=40), st.booleans()
+    ),
+    st.builds(InstallSnapshotReply, terms, indexes, u64, st.booleans()),
 )
 
 
@@ -91,7 +97,7 @@ def test_round_trip(message: Message) -> None:
 def test_decoded_types(message: Message) -> None:
     """Booleans come back as booleans, not as numbers that are equal to them."""
     decoded, _ = decode_message(payload_of(message), SENDER)
-    for field in ("vote_granted", "success", "leadership_transfer"):
+    for field in ("vote_granted", "success", "leadership_transfer", "done", "installed"):
         assert type(getattr(decoded, field, True)) is bool
 
 
@@ -116,13 +122,17 @@ def test_a_number_for_each_message() -> None:
 @settings(deadline=None)
 @given(messages, st.data())
 def test_every_cut_and_every_excess(message: Message, data: st.DataObject) -> None:
-    """A payload that is a byte short or long is refused, but for entries that another entry follows."""
+    """A payload that is a byte short or long is refused, but where entries or a snapshot's data go to its end."""
     payload = payload_of(message)
     cut = payload[: data.draw(st.integers(0, len(payload) - 1))]
     for wrong in (cut, payload + b"\0"):
         try:
             decoded, _ = decode_message(wrong, SENDER)
         except RemoteProtocolError:
+            continue
+        if isinstance(message, InstallSnapshot):
+            assert isinstance(decoded, InstallSnapshot)
+            assert decoded.data == (message.data + b"\0")[: len(decoded.data)]
             continue
         assert isinstance(message, AppendEntries)
         assert isinstance(decoded, AppendEntries)
@@ -156,6 +166,7 @@ def test_any_bytes(payload: bytes, changes: list[tuple[int, int]]) -> None:
         AppendEntries(Term(2), SENDER, LogIndex(1), Term(1), LogIndex(1), ()),
         Heartbeat(Term(2), SENDER, LogIndex(1), 1),
         TimeoutNow(Term(2), SENDER),
+        InstallSnapshot(Term(2), SENDER, LogIndex(1), Term(1), 0, b"data", done=True),
     ],
     ids=lambda message: type(message).__name__,
 )
@@ -175,6 +186,10 @@ def append(
     )
 
 
+def chunk(offset: int, data: bytes) -> bytes:
+    return payload_of(InstallSnapshot(Term(5), SENDER, LogIndex(9), Term(4), offset, data, done=False))
+
+
 def entry(term: int) -> Entry:
     return LogIndex(0), Term(term), EntryKind.NOOP, b""  # The index is not encoded.
 
@@ -184,7 +199,7 @@ def entry(term: int) -> Entry:
     [
         pytest.param(b"", "unknown type came: ''", id="empty"),
         pytest.param(b"\0" + bytes(8), "unknown type came: '00'", id="type 0"),
-        pytest.param(b"\x0c" + bytes(8), "unknown type came: '0c'", id="first unknown type"),
+        pytest.param(b"\x0e" + bytes(8), "unknown type came: '0e'", id="first unknown type"),
         pytest.param(append(entries=[entry(3)]), "has term 3, and at least 4", id="term below the previous entry's"),
         pytest.param(append(entries=[entry(6)]), "leader of term 5 sent an entry of term 6", id="entry of the future"),
         pytest.param(append(prev_log_term=6), "leader of term 5 sent an entry of term 6", id="previous of the future"),
@@ -196,6 +211,8 @@ def entry(term: int) -> Entry:
         pytest.param(append()[:40], "an AppendEntries of 40 bytes came", id="append header cut"),
         pytest.param(append() + b"\x04" + bytes(7) + b"\x01\xff\xff\xff\xff", "cannot be read", id="huge length"),
         pytest.param(b"\x02" + bytes(8) + b"\x02", "a flag is 2", id="flag 2"),
+        pytest.param(chunk(U64_MAX, b"x"), f"a snapshot of {U64_MAX + 1} bytes", id="offset overflow"),
+        pytest.param(chunk(0, b"")[:41], "an InstallSnapshot of 41 bytes came", id="snapshot header cut"),
     ],
 )
 def test_refusals(payload: bytes, reason: str) -> None:
@@ -220,6 +237,17 @@ def test_no_peer_is_sent_what_it_would_refuse() -> None:
     encode_message(message, bytes(PEER_FRAME_BYTES_MAX - header))
     with pytest.raises(InvariantViolation, match="peers accept 4194304"):
         encode_message(message, bytes(PEER_FRAME_BYTES_MAX - header + 1))
+
+
+def test_a_chunk_of_a_snapshot_is_sent_as_it_is() -> None:
+    """The longest chunk that peers accept is sent without a copy; a longer one is a bug of the sender's."""
+    data = bytes(SNAPSHOT_CHUNK_BYTES_MAX)
+    largest = InstallSnapshot(Term(1), SENDER, LogIndex(9), Term(1), 0, data, done=False)
+    parts = encode_message(largest)
+    assert parts[1] is data
+    assert sum(map(len, parts)) == 4 + PEER_FRAME_BYTES_MAX
+    with pytest.raises(InvariantViolation, match="InstallSnapshot of 4194305 bytes"):
+        encode_message(InstallSnapshot(Term(1), SENDER, LogIndex(9), Term(1), 0, data + b"x", done=False))
 
 
 def test_decoding_takes_memory_in_proportion() -> None:

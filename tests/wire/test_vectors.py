@@ -14,6 +14,8 @@ from raftd.consensus.messages import (
     AppendEntriesReply,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
+    InstallSnapshotReply,
     Message,
     ReadIndex,
     ReadIndexReply,
@@ -116,6 +118,12 @@ MESSAGES: dict[str, Message] = {
     "read-index-reply-confirmed": ReadIndexReply(Term(8), ReadId(5), LogIndex(303)),
     "read-index-reply-refused": ReadIndexReply(Term(8), ReadId(5), None),
     "timeout-now": TimeoutNow(Term(8), SENDER),
+    "install-snapshot": InstallSnapshot(Term(8), SENDER, LogIndex(300), Term(7), 1 << 20, b"data", done=True),
+    "install-snapshot-empty-last-chunk": InstallSnapshot(
+        Term(8), SENDER, LogIndex(300), Term(7), (1 << 20) + 4, b"", done=True
+    ),
+    "install-snapshot-reply-where-to-go-on": InstallSnapshotReply(Term(8), LogIndex(300), 1 << 20, installed=False),
+    "install-snapshot-reply-installed": InstallSnapshotReply(Term(8), LogIndex(300), 0, installed=True),
 }
 BATCHES: dict[str, list[Entry]] = {
     "noop": [(LogIndex(1), Term(1), EntryKind.NOOP, b"")],
