@@ -54,6 +54,16 @@ class StateMachine:
         machine.state_hash = state_hash
         return machine
 
+    def become(self, other: "StateMachine") -> None:
+        """Take over the state of `other`, which must not be used any more.
+
+        For a node that has been sent a snapshot: whoever holds this machine goes on with the new state. A reader of the
+        old one may be read on or closed; it keeps the old state in memory until then.
+        """
+        self._store, self._sessions = other._store, other._sessions  # noqa: SLF001 - another one of this class
+        self.last_applied = other.last_applied
+        self.state_hash = other.state_hash
+
     def begin_snapshot(self) -> SnapshotReader:
         """Begin a snapshot of the present state, to be read piece by piece while the machine goes on.
 

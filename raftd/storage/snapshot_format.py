@@ -66,6 +66,11 @@ class SnapshotMetadata:
     membership: bytes
     """Who belonged to the cluster there, encoded; at most 64 KiB, and opaque here."""
 
+    @property
+    def last_included(self) -> tuple[LogIndex, Term]:
+        """What names the snapshot: there is never another one at the same index and term."""
+        return self.last_included_index, self.last_included_term
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotHeader:
@@ -152,12 +157,13 @@ class SnapshotParser:
 
     Args:
         cluster_id: whose snapshot it must be.
-        metadata: what it must be of; None: whatever its header says.
+        last_included: the index and term that it must be of; None: whatever its header says.
     """
 
-    def __init__(self, cluster_id: bytes, metadata: SnapshotMetadata | None) -> None:
-        self.metadata = metadata
-        """What it is of; from the header, if it was not given."""
+    def __init__(self, cluster_id: bytes, last_included: tuple[LogIndex, Term] | None) -> None:
+        self.metadata: SnapshotMetadata | None = None
+        """What it is of, as soon as the header has come."""
+        self._last_included = last_included
         self._cluster_id = cluster_id
         self.checked_bytes = 0
         """Bytes of the file that were found right: an error is behind them."""
@@ -230,11 +236,9 @@ class SnapshotParser:
         membership = bytes(self._buffer[_HEADER.size : end])
         if cluster_id != self._cluster_id:
             raise DecodeError(f"a snapshot of cluster {cluster_id.hex()}")
-        metadata = SnapshotMetadata(LogIndex(index), Term(term), membership)
-        if self.metadata is None:
-            self.metadata = metadata
-        elif self.metadata != metadata:
-            raise DecodeError(f"a snapshot at {index} of term {term}, or with a membership, that is not the wanted one")
+        if self._last_included not in {None, (index, term)}:
+            raise DecodeError(f"a snapshot at {index} of term {term}, which is not the wanted one")
+        self.metadata = SnapshotMetadata(LogIndex(index), Term(term), membership)
         self._chunk_bytes = self._last_length = chunk_bytes
         self._advance(end + _CRC.size, _Part.CHUNK)
 

@@ -4,16 +4,22 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+from raftd.consensus.types import LogIndex, Term
 from raftd.errors import DecodeError, LocalProtocolError, RemoteProtocolError, StorageError
 from raftd.storage.filesystem import File, FileSystem
-from raftd.storage.snapshot_format import SnapshotEncoder, SnapshotHeader, SnapshotMetadata, SnapshotParser
+from raftd.storage.snapshot_format import SnapshotEncoder, SnapshotMetadata, SnapshotParser
 
 
 class Draft:
     """A file that is written from its beginning to its end, and gets its name when it is whole and durable."""
 
     def __init__(
-        self, filesystem: FileSystem, path: Path, target: Path, sync_bytes: int, committed: Callable[[], None]
+        self,
+        filesystem: FileSystem,
+        path: Path,
+        target: Path,
+        sync_bytes: int,
+        committed: Callable[[SnapshotMetadata], None],
     ) -> None:
         """Make the file, in place of what may have been left there."""
         self._filesystem = filesystem
@@ -60,8 +66,8 @@ class Draft:
             self.discard()
             raise snapshot_error(self._path, "cannot be written", error) from error
 
-    def commit(self) -> None:
-        """Make it durable under its name."""
+    def commit(self, metadata: SnapshotMetadata) -> None:
+        """Make it durable under its name, and tell of it."""
         file = self.check_open()
         try:
             file.sync()
@@ -74,7 +80,7 @@ class Draft:
             self._filesystem.sync_directory(self._path.parent)
         except OSError as error:
             raise snapshot_error(self._target, "its name cannot be stored", error) from error
-        self._committed()
+        self._committed(metadata)
 
     def discard(self) -> None:
         """Remove it, if it has no name yet; what cannot be removed now is removed at the next start."""
@@ -123,7 +129,7 @@ class SnapshotWriter:
         """
         for buffer in self._encoder.finish():
             self._draft.append(buffer)
-        self._draft.commit()
+        self._draft.commit(self.metadata)
 
     def abort(self) -> None:
         """Give it up; nothing happens if it is finished."""
@@ -133,11 +139,23 @@ class SnapshotWriter:
 class SnapshotReceiver:
     """A snapshot that a leader is sending, in the very bytes of its file; from `SnapshotStore.receive`."""
 
-    def __init__(self, header: SnapshotHeader, draft: Draft) -> None:
+    def __init__(self, cluster_id: bytes, last_included: tuple[LogIndex, Term], draft: Draft) -> None:
         """Wait for the first byte."""
-        self.metadata = header.metadata
+        self.last_included = last_included
+        """Index and term of the last entry that the snapshot includes."""
         self._draft = draft
-        self._parser = SnapshotParser(header.cluster_id, header.metadata)
+        self._parser = SnapshotParser(cluster_id, last_included)
+
+    @property
+    def metadata(self) -> SnapshotMetadata:
+        """What it is of, membership included.
+
+        Raises:
+            LocalProtocolError: The header has not come yet.
+        """
+        if self._parser.metadata is None:
+            raise LocalProtocolError("the snapshot's header has not come yet")
+        return self._parser.metadata
 
     @property
     def is_open(self) -> bool:
@@ -178,8 +196,7 @@ class SnapshotReceiver:
         except DecodeError as error:
             self.abort()
             raise RemoteProtocolError(
-                f"the snapshot at {self.metadata.last_included_index} is not right "
-                f"after byte {self._parser.checked_bytes}: {error}"
+                f"the snapshot at {self.last_included[0]} is not right after byte {self._parser.checked_bytes}: {error}"
             ) from error
         self._draft.append(data)
         return self.next_offset
@@ -194,7 +211,7 @@ class SnapshotReceiver:
         self._draft.check_open()
         if not self.complete:
             raise LocalProtocolError(f"only {self.next_offset} bytes of the snapshot have come")
-        self._draft.commit()
+        self._draft.commit(self.metadata)
 
     def abort(self) -> None:
         """Give it up; nothing happens if it is finished."""

@@ -31,6 +31,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from raftd.consensus.types import LogIndex, Term
 from raftd.errors import DecodeError, LocalProtocolError
 from raftd.storage.data_directory import DataDirectory
 from raftd.storage.filesystem import File
@@ -41,7 +42,6 @@ from raftd.storage.snapshot_format import (
     SnapshotHeader,
     SnapshotMetadata,
     SnapshotParser,
-    encode_header,
 )
 from raftd.storage.snapshot_writing import (
     Draft,
@@ -109,12 +109,12 @@ class SnapshotStore:
         """
         if self._writer is not None and self._writer.is_open:
             raise LocalProtocolError("a snapshot is being made already")
-        self._check_is_newer(metadata)
+        self._check_is_newer(metadata.last_included_index)
         encoder = SnapshotEncoder(SnapshotHeader(self._cluster_id, metadata, self._chunk_bytes))
-        self._writer = SnapshotWriter(metadata, encoder, self._draft(_WRITTEN_NAME, metadata))
+        self._writer = SnapshotWriter(metadata, encoder, self._draft(_WRITTEN_NAME, *metadata.last_included))
         return self._writer
 
-    def receive(self, metadata: SnapshotMetadata) -> SnapshotReceiver:
+    def receive(self, last_included_index: LogIndex, last_included_term: Term) -> SnapshotReceiver:
         """Begin or go on to receive a snapshot; one of something else that has not come in full is given up.
 
         Raises:
@@ -122,14 +122,14 @@ class SnapshotStore:
             StorageError: The disk failed.
         """
         receiver = self._receiver
+        last_included = last_included_index, last_included_term
         if receiver is not None and receiver.is_open:
-            if receiver.metadata == metadata:
+            if receiver.last_included == last_included:
                 return receiver
             receiver.abort()
-        self._check_is_newer(metadata)
-        header = SnapshotHeader(self._cluster_id, metadata, self._chunk_bytes)
-        encode_header(header)  # the same bounds as for one that is made here
-        self._receiver = SnapshotReceiver(header, self._draft(_RECEIVED_NAME, metadata))
+        self._check_is_newer(last_included_index)
+        draft = self._draft(_RECEIVED_NAME, last_included_index, last_included_term)
+        self._receiver = SnapshotReceiver(self._cluster_id, last_included, draft)
         return self._receiver
 
     def open(self, metadata: SnapshotMetadata) -> "SnapshotSource":
@@ -138,7 +138,7 @@ class SnapshotStore:
         Raises:
             StorageError: It is not there, or the disk failed.
         """
-        path = self._path_of(metadata)
+        path = self._path_of(*metadata.last_included)
         try:
             return SnapshotSource(self._filesystem.open(path), metadata, self._cluster_id)
         except OSError as error:
@@ -160,15 +160,13 @@ class SnapshotStore:
         except OSError as error:
             raise snapshot_error(self._path, "cannot be pruned", error) from error
 
-    def _check_is_newer(self, metadata: SnapshotMetadata) -> None:
+    def _check_is_newer(self, index: LogIndex) -> None:
         latest = self._latest
-        if latest is not None and metadata.last_included_index <= latest.last_included_index:
-            raise LocalProtocolError(
-                f"no snapshot at {metadata.last_included_index}: there is one at {latest.last_included_index} already"
-            )
+        if latest is not None and index <= latest.last_included_index:
+            raise LocalProtocolError(f"no snapshot at {index}: there is one at {latest.last_included_index} already")
 
-    def _path_of(self, metadata: SnapshotMetadata) -> Path:
-        return self._path / f"{metadata.last_included_index:020d}-{metadata.last_included_term:020d}{_SUFFIX}"
+    def _path_of(self, index: LogIndex, term: Term) -> Path:
+        return self._path / f"{index:020d}-{term:020d}{_SUFFIX}"
 
     def _paths(self) -> list[Path]:
         """The whole snapshots, the newest last: names sort as their numbers do."""
@@ -184,16 +182,16 @@ class SnapshotStore:
             for _ in source.payload():
                 pass
             metadata = source.metadata
-        if self._path_of(metadata) != path:
+        if self._path_of(*metadata.last_included) != path:
             raise damaged(path, 0, "the snapshot has another one's name")
         return metadata
 
-    def _draft(self, name: str, metadata: SnapshotMetadata) -> Draft:
-        def committed() -> None:
-            if self._latest is None or metadata.last_included_index > self._latest.last_included_index:
+    def _draft(self, name: str, index: LogIndex, term: Term) -> Draft:
+        def committed(metadata: SnapshotMetadata) -> None:
+            if self._latest is None or index > self._latest.last_included_index:
                 self._latest = metadata
 
-        return Draft(self._filesystem, self._path / name, self._path_of(metadata), self._sync_bytes, committed)
+        return Draft(self._filesystem, self._path / name, self._path_of(index, term), self._sync_bytes, committed)
 
 
 class SnapshotSource:
@@ -232,7 +230,8 @@ class SnapshotSource:
             CorruptionError: The file is damaged, or of another snapshot or cluster.
             StorageError: The disk failed.
         """
-        parser = SnapshotParser(self._cluster_id, self._metadata)
+        wanted = None if self._metadata is None else self._metadata.last_included
+        parser = SnapshotParser(self._cluster_id, wanted)
         offset = 0
         try:
             while data := self.read(offset, _READ_BYTES):

@@ -211,6 +211,20 @@ def test_passing_over_new_keys_uses_up_the_budget() -> None:
     assert pieces >= 99
 
 
+def test_a_machine_can_take_over_what_was_loaded() -> None:
+    """Whoever holds it goes on with the other state, and the old one is gone."""
+    machine, loaded = filled(3), load(read_all(filled(50).begin_snapshot()))
+    digest, old = loaded.digest(), machine.digest()
+    reader = machine.begin_snapshot()
+    machine.become(loaded)
+    assert load(read_all(reader)).digest() == old
+    machine.begin_snapshot().close()
+    assert machine.digest() == digest
+    assert machine.last_applied == 55
+    send(machine, commands.open_session())
+    assert machine.session_count == 6
+
+
 def test_an_empty_machine_has_a_snapshot() -> None:
     """It is a head only, and loads as a machine that has applied nothing."""
     snapshot = read_all(StateMachine().begin_snapshot())

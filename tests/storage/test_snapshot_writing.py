@@ -29,7 +29,8 @@ class Disk:
         self.commits = 0
 
     def draft(self, sync_bytes: int = 1 << 20) -> Draft:
-        def committed() -> None:
+        def committed(metadata: SnapshotMetadata) -> None:
+            assert metadata == METADATA
             self.commits += 1
 
         return Draft(self.filesystem, NEW, TARGET, sync_bytes, committed)
@@ -38,7 +39,7 @@ class Disk:
         return SnapshotWriter(METADATA, SnapshotEncoder(HEADER), self.draft())
 
     def receiver(self) -> SnapshotReceiver:
-        return SnapshotReceiver(HEADER, self.draft())
+        return SnapshotReceiver(HEADER.cluster_id, METADATA.last_included, self.draft())
 
 
 def whole_file() -> bytes:
@@ -56,7 +57,7 @@ def test_no_sync_has_much_to_do() -> None:
     disk.calls.clear()
     for _ in range(7):
         draft.append(bytes(50))
-    draft.commit()
+    draft.commit(METADATA)
     assert disk.calls == [*["write", "write", "sync"] * 3, "write", "sync", "rename", "sync_directory"]
     assert disk.commits == 1
     assert disk.filesystem.list_directory(Path("/")) == ["target"]
@@ -68,7 +69,7 @@ def test_what_was_left_over_is_replaced() -> None:
     disk.filesystem.create(NEW).write(0, bytes(1000))
     draft = disk.draft()
     draft.append(b"new")
-    draft.commit()
+    draft.commit(METADATA)
     assert disk.filesystem.contents(TARGET) == b"new"
 
 
@@ -142,6 +143,16 @@ def test_an_incomplete_transfer_is_not_committed() -> None:
     receiver.write(0, file)
     receiver.commit()
     assert disk.filesystem.contents(TARGET) == file
+
+
+def test_the_membership_comes_with_the_header() -> None:
+    """A message names index and term only; until the header is there, the rest is not known."""
+    receiver = Disk().receiver()
+    assert receiver.last_included == (7, 2)
+    with pytest.raises(LocalProtocolError, match="has not come"):
+        _ = receiver.metadata
+    receiver.write(0, SnapshotEncoder(HEADER).header)
+    assert receiver.metadata == METADATA
 
 
 def test_wrong_bytes_end_a_transfer() -> None:

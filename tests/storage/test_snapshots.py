@@ -64,7 +64,7 @@ def with_old(open_store: OpenStore) -> SimulatedFileSystem:
 
 
 def received(store: SnapshotStore, file: bytes) -> None:
-    receiver = store.receive(NEW)
+    receiver = store.receive(*NEW.last_included)
     while receiver.next_offset < len(file):
         receiver.write(receiver.next_offset, file[receiver.next_offset : receiver.next_offset + 170])
     receiver.commit()
@@ -105,7 +105,7 @@ def test_the_real_file_system_serves_as_well(identity: Identity, tmp_path: Path)
     writer.write(payload)
     writer.commit()
     source = store.open(NEW)
-    receiver = SnapshotStore(there).receive(NEW)
+    receiver = SnapshotStore(there).receive(*NEW.last_included)
     while not receiver.complete:
         receiver.write(receiver.next_offset, source.read(receiver.next_offset, 100_000))
     assert receiver.next_offset == source.size
@@ -304,7 +304,7 @@ def test_one_at_a_time_and_only_newer_ones(open_store: OpenStore) -> None:
         with pytest.raises(LocalProtocolError, match="there is one at 100"):
             store.begin(metadata)
         with pytest.raises(LocalProtocolError, match="there is one at 100"):
-            store.receive(metadata)
+            store.receive(*metadata.last_included)
     writer = store.begin(NEW)
     with pytest.raises(LocalProtocolError, match="being made"):
         store.begin(NEW)
@@ -335,15 +335,15 @@ def test_overlapping_transfers(open_store: OpenStore) -> None:
     for first, second in ((OLD, NEW), (NEW, OLD)):
         filesystem = SimulatedFileSystem()
         store = open_store(filesystem)
-        stalled = store.receive(first)
+        stalled = store.receive(*first.last_included)
         stalled.write(0, files[first][:80])
-        receiver = store.receive(second)
+        receiver = store.receive(*second.last_included)
         assert receiver.next_offset == 0
         receiver.write(0, files[second][:90])
         with pytest.raises(LocalProtocolError):
             stalled.write(80, files[first][80:])
         stalled.abort()
-        assert store.receive(second) is receiver
+        assert store.receive(*second.last_included) is receiver
         receiver.write(90, files[second][90:])
         receiver.commit()
         filesystem.lose_power(lambda _: False)
