@@ -20,6 +20,7 @@ daemon's exception handler ends the process, and the log has what was promised.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -213,7 +214,9 @@ class Driver:
         elapsed_ms = self._clock.elapsed_ms(now, leading_term)
         # Without sessions nothing can expire, and an idle cluster's log does not grow.
         if elapsed_ms and self._machine.session_count:
-            raft.propose([self._server_stamp.at(0) + advance_clock(elapsed_ms)])
+            # A leader that takes no proposals hands over, and sessions live the longer for it.
+            with contextlib.suppress(ProposalRefused):
+                raft.propose([self._server_stamp.at(0) + advance_clock(elapsed_ms)])
 
     # The turn.
 
@@ -238,11 +241,13 @@ class Driver:
             self._idle.set_result(None)
 
     def _propose(self) -> None:
-        raft = self.raft
-        if raft.role is Role.LEADER:
-            self._requests.proposed(raft.propose(self._requests.queued_commands()), raft.current_term)
-        else:
+        try:
+            first_index = self.raft.propose(self._requests.queued_commands())
+        except ProposalRefused:
+            # Another node leads, or this one is handing over to it.
             self._requests.refuse_queued_writes(self._elsewhere())
+        else:
+            self._requests.proposed(first_index, self.raft.current_term)
 
     def _request_reads(self) -> None:
         if self.raft.role is not Role.LEADER:

@@ -10,7 +10,7 @@ import pytest
 from raftd.consensus import Membership, Raft, Ready
 from raftd.consensus.limits import Limits
 from raftd.consensus.messages import RequestPreVoteReply, RequestVoteReply
-from raftd.consensus.types import HardState, NodeId, Role, Term
+from raftd.consensus.types import HardState, NodeId, ProposalRefused, RefusalReason, Role, Term
 from raftd.kv import commands
 from raftd.kv.access import AccessRules, Grant
 from raftd.kv.commands import SessionId
@@ -53,23 +53,31 @@ class Disk:
 
 
 class Turns:
-    """An event loop whose time stands still, and which runs what is due when it is told to."""
+    """An event loop that runs what is due when it is told to."""
 
     def __init__(self) -> None:
         self.due: list[Callable[[], None]] = []
+        self.timer: Callable[[], None] | None = None
+        self.now = 0.0
 
     def time(self) -> float:
-        return 0.0
+        return self.now
 
     def call_soon(self, callback: Callable[[], None], /) -> object:
         self.due.append(callback)
         return None
 
-    def call_at(self, _when: float, _callback: Callable[[], None], /) -> "Turns":
+    def call_at(self, _when: float, callback: Callable[[], None], /) -> "Turns":
+        self.timer = callback
         return self
 
     def cancel(self) -> None:
         pass
+
+    def tick(self) -> None:
+        assert self.timer is not None
+        self.timer()
+        self.run()
 
     def run(self) -> None:
         while self.due:
@@ -254,3 +262,23 @@ def test_only_batches_that_a_peer_may_be_sent_are_kept() -> None:
     node.turns.run()
     assert node.disk.queued_bytes > 5 << 20
     assert len(node.driver._batches) == before
+
+
+def test_a_leader_that_takes_no_proposals_lives_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever reason consensus has to refuse, such as handing over, it is an answer for clients and no failure."""
+    node = Node(members=1)
+    node.lead()
+    node.ask(RequestKind.WRITE, commands.open_session())
+    node.store()
+    assert (node.refusals(), node.machine.session_count) == ([], 1)
+
+    def refuse(_: object) -> None:
+        raise ProposalRefused(RefusalReason.TRANSFERRING, ME)
+
+    monkeypatch.setattr(type(node.raft), "propose", lambda _, commands: refuse(commands))
+    node.ask(RequestKind.WRITE, put())
+    assert node.refusals() == [RefusalCode.NO_LEADER]
+    assert (node.connection.in_flight, node.requests.bytes_held) == (0, 0)
+    for node.turns.now in (1000.0, 2000.0):
+        node.turns.tick()
+    assert node.raft.role is Role.LEADER
