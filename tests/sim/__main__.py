@@ -6,7 +6,7 @@ import time
 import traceback
 
 from tests.sim import sometimes
-from tests.sim.campaign import SECONDS, replay_command, run_campaign
+from tests.sim.campaign import SECONDS, replay_command, run_campaign, run_seed
 from tests.sim.world import build
 
 _SEEDS_THAT_MUST_COVER = 1000
@@ -22,16 +22,30 @@ def main() -> int:
     parser.add_argument("--first", type=int, help="begin with this seed; by default with one that the clock gives")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="virtual seconds of each run")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--until-failure", action="store_true", help="stop at the first seed that fails, and say which")
     options = parser.parse_args()
     if options.seed is not None:
         return _replay(options.seed, options.seconds, trace=options.trace)
     first = int(time.time()) * 1000 if options.first is None else options.first
+    if options.until_failure:
+        return _hunt(first, options.seeds, options.seconds)
     print(f"seeds {first} to {first + options.seeds - 1}")
     tally = run_campaign(first, options.seeds, options.seconds, options.processes)
     missing = sometimes.never_happened(tally.counts) if options.seeds >= _SEEDS_THAT_MUST_COVER else []
     if missing:
         print(f"never happened: {', '.join(missing)}")
     return 1 if tally.failures or missing else 0
+
+
+def _hunt(first: int, count: int, seconds: float) -> int:
+    """Print how many seeds it took, and what the last one found, in one line."""
+    for seed in range(first, first + count):
+        outcome = run_seed(seed, seconds)
+        if outcome.failure:
+            print(seed - first + 1, outcome.failure.splitlines()[0][:120])
+            return 1
+    print(count, "seeds found nothing")
+    return 0
 
 
 def _replay(seed: int, seconds: float, *, trace: bool) -> int:

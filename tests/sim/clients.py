@@ -36,13 +36,14 @@ _KEEP_ALIVE = -1
 class ClientChannel:
     """A client's connection to one life of a process, as the gateway sees it: raftd's `Channel`, in what is used."""
 
-    __slots__ = ("_client", "_process", "_reader", "remote_address")
+    __slots__ = ("_client", "_process", "_reader", "remote_address", "unsent_bytes")
 
     def __init__(self, client: "Client", process: "Process") -> None:
         self._client = client
         self._process = process
         self._reader = FrameReader(CLIENT_FRAME_BYTES_MAX)
         self.remote_address = "192.0.2.1:1"
+        self.unsent_bytes = 0
 
     def send(self, data: bytes) -> None:
         """Frames leave for the client."""
@@ -106,7 +107,7 @@ class Client:
             self._ask()
         pause = self._draw.expovariate(1 / plan.think_seconds)
         if plan.has("short_sessions") and self._draw.random() < 0.02:
-            pause += 5.0
+            pause += 8.0
         world.timeline.after(pause, self.think)
 
     def _ask(self) -> None:
@@ -143,8 +144,9 @@ class Client:
         request.expected = state if condition is not None else None
         if kind in {Kind.PUT, Kind.COMPARE_AND_PUT}:
             request.value = f"{self.name}/{session}/{request.sequence}".encode()
-            if self._draw.random() < 0.1:
-                request.value += bytes(self._draw.choice((300, 1200)))
+            if self._draw.random() < 0.25:
+                # More than a sector, so that a write can be torn.
+                request.value += b"." * self._draw.choice((300, 1200))
             request.body = commands.put(
                 session, request.sequence, first, request.key, request.value, expected_revision=condition
             )
@@ -324,7 +326,7 @@ class Client:
         self._record(request, math.inf, None)
         if int.from_bytes(request.body[1:9], "little") == self._session:
             idle = world.timeline.now - self._session_touched
-            if idle < world.plan.session_ttl_ms / 1000 * (1 - world.plan.drift) * world.session_patience:
+            if idle < world.plan.session_ttl_ms / 1000 * (1 - world.plan.drift):
                 world.oracle.fail(f"{self.name}'s session expired after {idle:.3f} s")
             self._session = None
 

@@ -86,11 +86,14 @@ class Disk:
         """A bit was flipped: the node may refuse to start."""
         self.is_damaged = False
         """The node has refused to start, and stays down: its vote and its entries are lost."""
+        self.renames = 0
+        """Files that were given another name."""
         self.crash_in_calls: int | None = None
         """The process ends at this many calls from now."""
 
     def before_call(self, call: Call) -> None:
         """Let a call of a running process fail, or the process end there."""
+        self.renames += call.name == "rename"
         if self.crash_in_calls is not None:
             self.crash_in_calls -= 1
             if self.crash_in_calls <= 0:
@@ -221,13 +224,13 @@ class SimulatedWriter(LogWriter[Ready]):
             process.world.timeline.at(disk.hung_until, process.enter, process.life, self._end)
             return
         if group[0].must_store:
-            segments = len(self._log._segments)
+            renames = disk.renames
             disk.unsure = disk.durable.copy()
             disk.unsure.store(group)
             self._store(group)
             disk.durable, disk.unsure = disk.unsure, None
             disk.stored_index_max = max(disk.stored_index_max, len(disk.durable.terms))
-            if len(self._log._segments) > segments:
+            if disk.renames > renames:
                 process.world.sometimes("segment_rotated")
             if self._log.disk_low:
                 process.world.sometimes("reserve_used")

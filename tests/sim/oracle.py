@@ -25,6 +25,7 @@ class Violation(AssertionError):  # noqa: N818 - of a promise, as in `InvariantV
     """A promise does not hold."""
 
 
+_FAR_BEHIND_ENTRIES = 30
 _REMEMBERED = frozenset((Outcome.OK, Outcome.NOT_FOUND, Outcome.COMPARE_FAILED))
 _WRITES = frozenset((Opcode.PUT, Opcode.DELETE))
 
@@ -37,6 +38,8 @@ class Oracle:
         self._registry: dict[tuple[int, int], tuple[int, EntryKind, bytes]] = {}
         self.committed_terms: list[int] = []
         """Term of each committed entry, from index 1 on."""
+        self._committed_in: list[int] = []
+        """The current term of the node that committed it first: not before the term in which it was committed."""
         self._applied: list[tuple[int, bytes | None, int]] = []
         """(term, data, state hash behind it) of each applied entry."""
         self.leaders: dict[int, NodeId] = {}
@@ -90,11 +93,14 @@ class Oracle:
         leader = self.leaders.setdefault(term, process.node_id)
         if leader != process.node_id:
             self.fail(f"election safety: nodes {leader} and {process.node_id} both lead term {term}")
+        # What was committed in an earlier term; a leader that was elected and comes late need not know of later ones.
         last = len(self.committed_terms)
-        if last and raft.term_at(LogIndex(last)) != self.committed_terms[-1]:
+        while last and self._committed_in[last - 1] >= term:
+            last -= 1
+        if last and raft.term_at(LogIndex(last)) != self.committed_terms[last - 1]:
             self.fail(
-                f"leader completeness: node {process.node_id} leads term {term} without committed entry {last} "
-                f"of term {self.committed_terms[-1]}"
+                f"leader completeness: node {process.node_id} leads term {term} without entry {last} "
+                f"of term {self.committed_terms[last - 1]}, committed in term {self._committed_in[last - 1]}"
             )
 
     def _campaigns(self, node_id: NodeId, term: int) -> None:
@@ -125,7 +131,13 @@ class Oracle:
                 self._world.sometimes("long_suffix_replaced")
             del terms[first - 1 :]
         self.register(entries, terms[-1] if terms else 0, f"node {process.node_id}'s log")
+        committed = len(self.committed_terms)
+        if len(terms) + _FAR_BEHIND_ENTRIES < committed:
+            process.is_far_behind = True
         terms.extend([entry[1] for entry in entries])
+        if process.is_far_behind and len(terms) >= committed:
+            process.is_far_behind = False
+            self._world.sometimes("log_behind_catches_up")
 
     def register(self, entries: Sequence[Entry], previous_term: int, where: str) -> None:
         """Compare entries with all others that ever had their index and term."""
@@ -155,6 +167,7 @@ class Oracle:
         if 2 * len(holders & voters) <= len(voters):
             self.fail(f"entry {index} of term {term} is committed, and only {sorted(holders)} have stored it")
         terms.append(term)
+        self._committed_in.append(process.raft.current_term)
         world.trace.note(f"entry {index} of term {term} is committed by node {process.node_id}")
         if term < process.raft.current_term:
             world.sometimes("old_term_committed_indirectly")

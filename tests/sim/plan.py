@@ -46,6 +46,7 @@ class Plan:
     segment_bytes: int = 16 << 10
     append_entries_max: int = 4096
     in_flight_appends_max: int = 64
+    committed_entries_max: int = 1024
 
     def has(self, fault: str) -> bool:
         """Whether this seed took the fault."""
@@ -79,5 +80,6 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
         think_seconds=draw.choice((0.02, 0.1, 0.3)),
         segment_bytes=draw.choice((2 << 10, 8 << 10, 64 << 10)),
         append_entries_max=draw.choice((2, 8, 4096)),
+        committed_entries_max=draw.choice((1, 4, 1024)),
         in_flight_appends_max=draw.choice((1, 2, 64)),
     )

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 _SESSION_CLOCK_SECONDS = 1.0
-_MACHINE_LIMITS = MachineLimits(ttl_ms_min=100, in_flight_max=8)
+_PASSES_MAX = 1000
+"""Of a loop, at one instant: more means that it would never end."""
+_MACHINE_LIMITS = MachineLimits(ttl_ms_min=100, advance_ms_max=2000, in_flight_max=8)
 _RULES = AccessRules([Grant("*", b"", read=True, write=True)])
 
 
@@ -80,6 +82,7 @@ class Process:
         """Counts the starts; what was planned for an earlier life does not happen."""
         self.is_up = False
         self.is_paused = False
+        self.is_frozen = False
         self.restart_at: float | None = None
         self.rate = 1.0 + draw.uniform(-world.plan.drift, world.plan.drift)
         self._clock_base = draw.uniform(0, 1e6)
@@ -90,6 +93,7 @@ class Process:
         self.paused_as_leader_of: int | None = None
         self.log_terms: list[int] = []
         """Term of each entry that this life's log has handed out."""
+        self.is_far_behind = False
         self.connections: dict[str, ClientConnection] = {}
         self.raft: Raft
         self.machine: StateMachine
@@ -152,9 +156,12 @@ class Process:
 
     def _run_soon(self) -> None:
         soon = self._soon
-        while soon:
+        for _ in range(_PASSES_MAX):
+            if not soon:
+                return
             callback, arguments = soon.popleft()
             callback(*arguments)
+        self.world.oracle.fail(f"node {self.node_id} does not come to rest")
 
     # Life.
 
@@ -201,6 +208,7 @@ class Process:
                 heartbeat_ticks=HEARTBEAT_TICKS,
                 append_entries_max=plan.append_entries_max,
                 in_flight_appends_max=plan.in_flight_appends_max,
+                committed_entries_max=plan.committed_entries_max,
             ),
         )
         self.observation = observe(self.raft)
@@ -289,7 +297,7 @@ class Process:
         if not self.is_up:
             return
         if self.writer._group is not None and self.draw.random() < 0.7:
-            self.disk.crash_in_calls = self.draw.randint(1, 3)
+            self.disk.crash_in_calls = self.draw.choice((1, 2, 2, 3))
             with contextlib.suppress(SimulatedCrash, StorageError):
                 self.writer._end()
         self.end("crashes", lose_power=lose_power)
@@ -333,8 +341,13 @@ class Process:
         world.timeline.after(seconds, self._resume, self.life)
 
     def _resume(self, life: int) -> None:
-        if life == self.life:
+        if life == self.life and not self.is_frozen:
             self.resume()
+
+    def freeze(self) -> None:
+        """Stand still, or stay away, for the rest of the run."""
+        self.is_paused = self.is_frozen = True
+        self.restart_at = None
 
     def resume(self) -> None:
         """Go on, with everything that came meanwhile."""

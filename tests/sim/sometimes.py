@@ -22,7 +22,7 @@ EVENTS: Final[dict[str, str]] = {
     "long_suffix_replaced": "a follower gave up five entries or more at once",
     "uncommitted_lost": "an entry that was in a leader's log never got committed",
     "refused_append": "a follower refused AppendEntries",
-    "log_behind_catches_up": "a node came from fifty entries behind to its leader's end",
+    "log_behind_catches_up": "a node came from thirty entries behind to the last committed one",
     "vote_refused_for_old_log": "a vote was refused to a candidate",
     "group_commit": "one write stored several submissions",
     "stored_after_role_changed": "a disk finished for a node whose term had changed meanwhile",

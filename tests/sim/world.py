@@ -38,8 +38,6 @@ class World:
         self.known_revision = 0
         """The greatest revision of the store that any client was told of."""
         self.history: dict[bytes, list[Operation]] = {}
-        self.session_patience = 0.9
-        """What part of its time to live a session must have been idle for at least, before it may expire."""
         self.reachable = list(self.node_ids)
         """Whom clients may ask."""
         self.network = Network(self, generator(seed, "network"))
@@ -85,7 +83,8 @@ class World:
         if len(sound) < quorum:
             self.oracle.fail(f"only {sound} can run, and no fault has damaged a majority")
         healed = sorted(draw.sample(sound, draw.randint(quorum, len(sound)) if draw.random() < 0.3 else quorum))
-        self.trace.note(f"healed: {healed}")
+        is_deaf = draw.random() < 0.3
+        self.trace.note(f"healed: {healed}, the rest {'is deaf' if is_deaf else 'stands still'}")
         self.network.heal()
         self.reachable = healed
         for node_id, process in self.processes.items():
@@ -95,9 +94,13 @@ class World:
                     process.start()
                 if not process.is_up:
                     self.oracle.fail(f"node {node_id} does not start on a sound disk")
+            elif is_deaf and process.is_up:
+                process.resume()
             else:
-                process.pause(1e9)
-                process.restart_at = None
+                process.freeze()
+        if is_deaf:
+            # The rest hears nothing and goes on talking: nobody may stay loyal to it, or be kept from an election.
+            self.network.cut = {pair for pair in self.network.links if pair[1] not in healed}
         before = len(self.oracle.committed_terms)
         patience = HEALED_ELECTION_TIMEOUTS * ELECTION_TIMEOUT_SECONDS
         timeline.run_until(timeline.now + patience, lambda: len(self.oracle.committed_terms) > before)

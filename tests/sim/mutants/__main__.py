@@ -1,0 +1,86 @@
+"""Put each bug back in, and see in how many seeds the simulator finds it."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.sim.mutants.catalogue import MUTANTS, Mutant
+
+_ROOT: Final = Path(__file__).parents[3]
+_SECONDS_MAX: Final = 600.0
+_SOURCES: Final = ("raftd", "tests/sim", "tests/linearizability")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a mutant."""
+
+    mutant: Mutant
+    seeds: int
+    """How many were needed, or tried."""
+    seconds: float
+    found: str
+    """What gave it away; empty if it survived."""
+
+
+def hunt(mutant: Mutant, first: int, seeds: int) -> Verdict:
+    """Run a copy of the code with the bug in it until a seed fails.
+
+    Raises:
+        LookupError: the mutant does not apply.
+        RuntimeError: the run came to nothing.
+    """
+    with tempfile.TemporaryDirectory(prefix="raftd-mutant-") as name:
+        place = Path(name)
+        for source in _SOURCES:
+            shutil.copytree(_ROOT / source, place / source, ignore=shutil.ignore_patterns("__pycache__"))
+        mutant.apply(place / "raftd")
+        started = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.sim", "--until-failure", "--first", str(first), "--seeds", str(seeds)],
+            cwd=place,
+            env={**os.environ, "PYTHONPATH": str(place)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS_MAX,
+        )
+    seconds = time.monotonic() - started
+    words = done.stdout.strip().splitlines()[-1].split(maxsplit=1) if done.stdout.strip() else []
+    if done.returncode not in {0, 1} or not words:
+        raise RuntimeError(f"mutant {mutant.name} could not be run:\n{done.stderr}")
+    return Verdict(mutant, int(words[0]), seconds, words[1] if done.returncode == 1 else "")
+
+
+def main() -> int:
+    """Do what the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m tests.sim.mutants", description="Hunt bugs that were put back in.")
+    parser.add_argument("names", nargs="*", help="only these")
+    parser.add_argument("--seeds", type=int, default=2000, help="give a mutant up after so many")
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    chosen = [mutant for mutant in MUTANTS if not options.names or mutant.name in options.names]
+    print("| mutant | what | seeds | seconds | found by |\n|---|---|---:|---:|---|")
+    survivors = []
+    with ThreadPoolExecutor(options.processes) as pool:
+        for verdict in pool.map(lambda mutant: hunt(mutant, options.first, options.seeds), chosen):
+            mutant = verdict.mutant
+            found = verdict.found or "**survived**"
+            print(f"| {mutant.name} | {mutant.what} | {verdict.seeds} | {verdict.seconds:.1f} | {found} |", flush=True)
+            if not verdict.found:
+                survivors.append(mutant.name)
+    print(f"\n{len(chosen)} mutants, {len(survivors)} survived{': ' + ', '.join(survivors) if survivors else ''}")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
