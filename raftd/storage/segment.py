@@ -53,10 +53,6 @@ class SegmentRow:
         """Of the segment to come."""
         return self._numbers[-1] + 1 if self._numbers else 1
 
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._numbers)
-
     def add(self, number: int, next_index: LogIndex) -> None:
         """Add the newest segment, made when the log ended before `next_index`."""
         self._numbers.append(number)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raftd.consensus.types import NodeId
+from raftd.consensus.types import LogIndex, NodeId
 from raftd.storage.data_directory import DataDirectory
 from raftd.storage.filesystem import FileSystem
 from raftd.storage.format import Identity
@@ -23,13 +23,19 @@ def open_on(identity: Identity) -> Callable[..., tuple[Log, Recovered]]:
     """Give the function that opens (or begins) the log in /data of a file system, as a process does when it starts."""
 
     def open_it(
-        filesystem: FileSystem, *, segment_bytes: int = 8192, reserve_bytes: int = 0, path: Path = Path("/data")
+        filesystem: FileSystem,
+        *,
+        segment_bytes: int = 8192,
+        reserve_bytes: int = 0,
+        compacted_index: int = 0,
+        path: Path = Path("/data"),
     ) -> tuple[Log, Recovered]:
         salts = iter(range(1, 1000))
         return open_log(
             DataDirectory(filesystem, path, identity),
             segment_bytes=segment_bytes,
             reserve_bytes=reserve_bytes,
+            compacted_index=LogIndex(compacted_index),
             entropy=lambda count: next(salts).to_bytes(count, "little"),
         )
 

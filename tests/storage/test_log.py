@@ -7,9 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from raftd.consensus.types import Entry, EntryKind, HardState, LogIndex, NodeId, Term
 from raftd.errors import CorruptionError, DataDirectoryError, InvariantViolation, StorageError
@@ -22,9 +19,10 @@ from raftd.storage.simulated import Call, SimulatedCrash, SimulatedFileSystem
 from raftd.wire.entries import encode_entries
 
 OpenOn = Callable[..., tuple[Log, Recovered]]
-State = tuple[HardState, list[Entry]]
+State = tuple[HardState, int, list[Entry]]
+"""Hard state, the log's first index, entries."""
 WAL = Path("/data/wal")
-NOTHING: State = (HardState(Term(0), None), [])
+NOTHING: State = (HardState(Term(0), None), 1, [])
 
 
 def commands(first: int, term: int, *data: bytes) -> tuple[Entry, ...]:
@@ -40,10 +38,22 @@ def append(log: Log, entries: tuple[Entry, ...], hard_state: HardState | None = 
     )
 
 
+def reset(log: Log, base_index: int, entries: tuple[Entry, ...] = (), hard_state: HardState | None = None) -> None:
+    log.reset(LogIndex(base_index), encode_entries(entries), entry_count=len(entries), hard_state=hard_state)
+
+
+def state_of(recovered: Recovered) -> State:
+    return recovered.hard_state, recovered.first_index, recovered.entries
+
+
+def segments_in(filesystem: SimulatedFileSystem) -> list[int]:
+    return sorted(int(name[:-4]) for name in filesystem.list_directory(WAL) if name.endswith(".wal"))
+
+
 def test_a_new_log_is_empty(open_on: OpenOn) -> None:
     """A directory that was never used gives an empty log in term 0 that begins at entry 1."""
     log, recovered = open_on(SimulatedFileSystem())
-    assert (recovered.hard_state, recovered.entries, recovered.first_index, recovered.torn_at) == (*NOTHING, 1, None)
+    assert (*state_of(recovered), recovered.torn_at) == (*NOTHING, None)
     assert (log.first_index, log.next_index) == (1, 1)
 
 
@@ -127,27 +137,45 @@ def test_a_batch_beyond_the_format_is_a_bug(open_on: OpenOn) -> None:
 
 
 def script(log: Log, stored: Callable[[State], None], attempt: Callable[[State], None]) -> None:
-    """Append across several segments: entries, votes, truncations, large batches; tell of each step twice."""
+    """Append across several segments: entries, votes, truncations, large batches, resets; tell of each step twice.
+
+    After each step one of the segments that a reset left behind goes: some are still there at the next reset.
+    """
+    first_index = 1
     entries: list[Entry] = []
-    steps: list[tuple[tuple[Entry, ...], HardState | None]] = [
-        ((), HardState(Term(1), NodeId(1))),
-        (commands(1, 1, b"a" * 300, b"b" * 300), None),
-        (commands(3, 1, b"c" * 600), None),
-        (commands(2, 2, b"d"), HardState(Term(2), None)),
-        ((), HardState(Term(3), NodeId(2))),
-        (commands(3, 3, b"e" * 3000), None),
-        (commands(4, 3, b"f" * 900), None),
-        (commands(4, 4, b"g"), HardState(Term(4), NodeId(3))),
+    steps: list[tuple[int | None, tuple[Entry, ...], HardState | None]] = [
+        (None, (), HardState(Term(1), NodeId(1))),
+        (None, commands(1, 1, b"a" * 300, b"b" * 300), None),
+        (None, commands(3, 1, b"c" * 600), None),
+        (None, commands(2, 2, b"d"), HardState(Term(2), None)),
+        (None, (), HardState(Term(3), NodeId(2))),
+        (None, commands(3, 3, b"e" * 3000), None),
+        (None, commands(4, 3, b"f" * 900), None),
+        (None, commands(4, 4, b"g"), HardState(Term(4), NodeId(3))),
+        (50, (), None),
+        (None, commands(51, 5, b"h" * 900), HardState(Term(5), None)),
+        (None, commands(52, 5, b"i" * 900), None),
+        (51, commands(52, 6, b"j" * 300, b"k" * 900), HardState(Term(6), NodeId(1))),
+        (None, commands(53, 6, b"l" * 900), None),
+        (2, commands(3, 6, b"m" * 2500), None),
+        (None, commands(4, 6, b"n"), None),
     ]
-    for new, hard_state in steps:
-        if new:
-            entries = entries[: new[0][0] - 1] + list(new)
-        state = (log.hard_state if hard_state is None else hard_state, entries)
+    for base_index, new, hard_state in steps:
+        if base_index is not None:
+            first_index, entries = base_index + 1, list(new)
+        elif new:
+            entries = entries[: new[0][0] - first_index] + list(new)
+        state = (log.hard_state if hard_state is None else hard_state, first_index, entries)
         attempt(state)
-        append(log, new, hard_state)
+        if base_index is None:
+            append(log, new, hard_state)
+        else:
+            reset(log, base_index, new, hard_state)
+        assert (log.first_index, log.next_index) == (first_index, first_index + len(entries))
         log.sync()
         stored(state)
         log.prepare()
+        log.remove_released()
 
 
 def crash_at(number: int) -> Callable[[Call], None]:
@@ -178,7 +206,7 @@ def run_until_call(open_on: OpenOn, filesystem: SimulatedFileSystem, number: int
 
     filesystem.before_call = crash_at(number)
     try:
-        log, _ = open_on(filesystem, segment_bytes=2048, reserve_bytes=1000)
+        log, _ = open_on(filesystem, segment_bytes=2048, reserve_bytes=1000, compacted_index=51)
         script(log, stored, attempted.append)
     except SimulatedCrash:
         return attempted, acknowledged, False
@@ -188,6 +216,7 @@ def run_until_call(open_on: OpenOn, filesystem: SimulatedFileSystem, number: int
 def test_a_crash_at_any_call_loses_nothing_acknowledged(open_on: OpenOn) -> None:
     """What was acknowledged is found, and at most the one batch after it, whatever call the process or machine ends at.
 
+    So of a reset there is the log before it or the one behind it, never a mix.
     Whatever survives of the unsynced, and whatever call the recovery after it ends at.
     """
     generator = random.Random(20)
@@ -209,19 +238,19 @@ def test_a_crash_at_any_call_loses_nothing_acknowledged(open_on: OpenOn) -> None
             filesystem = crashed.copy()
             if fate is not None:
                 filesystem.lose_power(fate)
-            _, recovered = open_on(filesystem.copy(), segment_bytes=2048)
-            assert (recovered.hard_state, recovered.entries) in allowed, (number, fate)
+            _, recovered = open_on(filesystem.copy(), segment_bytes=2048, compacted_index=51)
+            assert state_of(recovered) in allowed, (number, fate)
             # The recovery is cut off too, at a call of its own.
-            filesystem.before_call = crash_at(generator.randrange(1, 15))
+            filesystem.before_call = crash_at(generator.randrange(1, 20))
             read = None
             with contextlib.suppress(SimulatedCrash):
-                read = open_on(filesystem, segment_bytes=2048, reserve_bytes=1000)[1]
+                read = open_on(filesystem, segment_bytes=2048, reserve_bytes=1000, compacted_index=51)[1]
             filesystem.lose_power(lambda _: generator.random() < 0.5)
-            _, after = open_on(filesystem, segment_bytes=2048)
-            assert (after.hard_state, after.entries) in allowed, (number, fate)
+            _, after = open_on(filesystem, segment_bytes=2048, compacted_index=51)
+            assert state_of(after) in allowed, (number, fate)
             if read is not None:
-                assert (after.hard_state, after.entries) == (read.hard_state, read.entries), (number, fate)
-    assert number > 60
+                assert state_of(after) == state_of(read), (number, fate)
+    assert number > 140
 
 
 @pytest.mark.parametrize("where", ["/data", "/data/wal"])
@@ -358,6 +387,125 @@ def test_a_crash_while_compacting_leaves_no_gap(open_on: OpenOn, identity: Ident
         assert recovered.entries[-1] == commands(6, 1, b"a")[0]
 
 
+def test_compacting_allows_for_entries_replaced_across_segments(open_on: OpenOn) -> None:
+    """A segment that replaces what the ones before it hold may become the oldest: the log begins with what replaced."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem, segment_bytes=2048)
+    for first, term in [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (2, 2), (3, 2), (4, 2), (5, 2)]:
+        append(log, commands(first, term, b"a" * 300), HardState(Term(term), NodeId(1)))
+        log.sync()
+    log.compact(LogIndex(1))
+    assert (log.first_index, segments_in(filesystem)) == (2, [2, 3])
+    for first_index, compacted in ((2, 1), (3, 4)):
+        filesystem.lose_power(lambda _: False)
+        log, recovered = open_on(filesystem, segment_bytes=2048, compacted_index=compacted)
+        assert recovered.first_index == log.first_index == first_index
+        assert recovered.entries == [entry for i in range(first_index, 6) for entry in commands(i, 2, b"a" * 300)]
+        log.compact(LogIndex(4))
+
+
+@pytest.mark.parametrize("base_index", [0, 1, 3, 6, 7, 1000], ids=lambda base_index: f"base {base_index}")
+def test_a_reset_log_is_a_log(open_on: OpenOn, base_index: int) -> None:
+    """Below, within or above what there was: it takes entries, replaces them, rotates, is compacted and read again."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem, segment_bytes=2048)
+    for index in range(1, 7):
+        append(log, commands(index, 1, b"a" * 700), HardState(Term(1), NodeId(1)))
+        log.sync()
+    reset(log, base_index)
+    assert (log.first_index, log.next_index) == (base_index + 1, base_index + 1)
+    log.sync()
+    first = base_index + 1
+    model = [*commands(first, 1, b"b" * 700, b"c" * 700), *commands(first + 2, 2, *[b"d" * 700] * 5)]
+    append(log, commands(first, 1, *[b"b" * 700, b"c" * 700] * 2))
+    log.sync()
+    for entry in model[2:]:
+        append(log, (entry,), HardState(Term(2), NodeId(2)))
+        log.sync()
+    with pytest.raises(InvariantViolation, match="do not join"):
+        append(log, commands(base_index, 2, b"hole"))
+    while log.remove_released():
+        pass
+    assert not log.has_released
+    for compacted in (base_index, base_index + 4):
+        filesystem.lose_power(lambda _: False)
+        log, recovered = open_on(filesystem, segment_bytes=2048, compacted_index=compacted)
+        assert state_of(recovered) == (HardState(Term(2), NodeId(2)), log.first_index, model[log.first_index - first :])
+        assert log.first_index <= compacted + 1
+        assert log.next_index == first + len(model)
+        log.compact(LogIndex(base_index + 4))
+    assert log.first_index == base_index + 5
+
+
+def test_what_a_reset_voids_is_removed_once_it_is_durable(open_on: OpenOn) -> None:
+    """Not before the sync, one segment at a time, oldest first; what a crash leaves of it the next start removes."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem, segment_bytes=1024)
+    for index in range(1, 5):
+        append(log, commands(index, 1, b"a"), HardState(Term(1), NodeId(1)))
+        log.sync()
+    reset(log, 9)
+    assert not log.remove_released()
+    log.compact(LogIndex(9))
+    assert segments_in(filesystem) == [1, 2, 3, 4, 5]
+    log.sync()
+    assert log.has_released
+    assert log.remove_released()
+    assert segments_in(filesystem) == [2, 3, 4, 5]
+    # The segment is still there; a second reset voids it and those that the first one did.
+    reset(log, 4)
+    log.sync()
+    assert log.remove_released()
+    filesystem.lose_power(lambda _: False)
+    assert segments_in(filesystem) == [3, 4, 5, 6]
+    _, recovered = open_on(filesystem, segment_bytes=1024, compacted_index=4)
+    assert (recovered.first_index, recovered.entries) == (5, [])
+    filesystem.lose_power(lambda _: False)
+    assert segments_in(filesystem) == [6]
+
+
+def test_no_reset_forgets_a_term_or_a_vote(open_on: OpenOn) -> None:
+    """The hard state outlives the log that is thrown away, and goes back in no reset."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem)
+    append(log, commands(1, 1, b"a"), HardState(Term(7), NodeId(3)))
+    log.sync()
+    reset(log, 20)
+    log.sync()
+    for state in (HardState(Term(6), NodeId(3)), HardState(Term(7), NodeId(2)), HardState(Term(7), None)):
+        with pytest.raises(InvariantViolation, match="term"):
+            reset(log, 21, (), state)
+    with pytest.raises(InvariantViolation, match="behind entry -1"):
+        reset(log, -1)
+    while log.remove_released():
+        pass
+    filesystem.lose_power(lambda _: False)
+    log, recovered = open_on(filesystem, compacted_index=20)
+    assert recovered.hard_state == log.hard_state == HardState(Term(7), NodeId(3))
+    assert recovered.first_index == 21
+
+
+def test_a_log_reset_beyond_its_snapshot_is_refused(open_on: OpenOn) -> None:
+    """Where the snapshot that a reset relied upon is gone, nobody makes up what it held."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem)
+    reset(log, 20)
+    log.sync()
+    filesystem.kill()
+    with pytest.raises(CorruptionError, match="begins at entry 21, and nothing holds those from 20 on"):
+        open_on(filesystem, compacted_index=19)
+
+
+def test_a_rotation_syncs_what_nobody_had_synced(open_on: OpenOn) -> None:
+    """A new segment, as a reset makes it, never follows one that a power cut could still shorten."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem, segment_bytes=1024)
+    append(log, commands(1, 1, b"a"), HardState(Term(1), NodeId(1)))
+    append(log, commands(2, 1, b"b"))
+    filesystem.lose_power(lambda _: False)
+    assert open_on(filesystem, segment_bytes=1024)[1].entries == list(commands(1, 1, b"a"))
+
+
 def test_a_log_without_an_identity_is_refused(open_on: OpenOn) -> None:
     """A log with contents whose identity is gone is not taken over."""
     filesystem = SimulatedFileSystem()
@@ -377,79 +525,3 @@ def test_a_closed_log_takes_nothing(open_on: OpenOn) -> None:
     log.close()
     with pytest.raises(StorageError, match="closed"):
         log.append()
-
-
-class LogAgainstList(RuleBasedStateMachine):
-    """Random appends, truncations, votes, restarts and power cuts, against a list.
-
-    Terms are odd and greater than one: so no sector has just one bit set, which a tear could empty and recovery would
-    then rightly refuse (test_recovery.py has that case).
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.filesystem = SimulatedFileSystem()
-        self.hard_state = HardState(Term(0), None)
-        self.entries: list[Entry] = []
-        self.unsynced: State | None = None
-        self.start()
-
-    def start(self) -> Recovered:
-        identity = Identity(bytes(16), NodeId(1))
-        directory = DataDirectory(self.filesystem, Path("/data"), identity)
-        self.log, recovered = open_log(directory, segment_bytes=4096, reserve_bytes=0)
-        return recovered
-
-    @rule(
-        back=st.integers(0, 3),
-        sizes=st.lists(st.sampled_from([0, 1, 30, 500, 2000, 6000]), max_size=4),
-        term_step=st.sampled_from([0, 2]),
-        vote=st.sampled_from([None, NodeId(1), NodeId(2)]),
-        fill=st.sampled_from([b"\0", b"x"]),
-        sync=st.booleans(),
-    )
-    def append(
-        self, back: int, sizes: list[int], term_step: int, vote: NodeId | None, fill: bytes, *, sync: bool
-    ) -> None:
-        term = Term(max(3, self.hard_state.current_term + term_step))
-        state = HardState(term, vote) if term > self.hard_state.current_term else self.hard_state
-        first = max(1, len(self.entries) + 1 - back)
-        new = commands(first, term, *(fill * size for size in sizes))
-        append(self.log, new, state)
-        entries = self.entries[: first - 1] + list(new) if new else self.entries
-        if sync:
-            self.log.sync()
-            self.hard_state, self.entries = state, entries
-        else:
-            # One batch at a time may be unsynced, as in the writer: end the process here, one way or the other.
-            self.unsynced = (state, entries)
-
-    @rule(data=st.data(), power=st.booleans())
-    def restart(self, data: st.DataObject, *, power: bool) -> None:
-        self.check(data.draw(st.randoms(use_true_random=False)), power=power)
-
-    @rule()
-    def prepare(self) -> None:
-        self.log.prepare()
-
-    def check(self, generator: random.Random, *, power: bool) -> None:
-        if power:
-            self.filesystem.lose_power(lambda _: generator.random() < 0.5)
-        else:
-            self.filesystem.kill()
-        recovered = self.start()
-        found = (recovered.hard_state, recovered.entries)
-        assert found in [(self.hard_state, self.entries), self.unsynced]
-        self.hard_state, self.entries = found
-        self.unsynced = None
-
-    @invariant()
-    def one_unsynced_batch_only(self) -> None:
-        if self.unsynced is not None:
-            self.check(random.Random(len(self.entries)), power=True)
-        assert self.log.next_index == len(self.entries) + 1
-        assert self.log.hard_state == self.hard_state
-
-
-TestLogAgainstList = LogAgainstList.TestCase
-TestLogAgainstList.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)

@@ -16,6 +16,7 @@ from raftd.storage.data_directory import DataDirectory
 from raftd.storage.filesystem import FileSystem
 from raftd.storage.format import (
     BATCH_HEADER_BYTES,
+    RESET,
     SECTOR_BYTES,
     BatchHeader,
     Identity,
@@ -433,6 +434,7 @@ def test_another_log_s_batch_never_fits(open_on: OpenOn, identity: Identity) -> 
     [
         (BatchHeader(0, 0, 1, 1, 1, 3, 1, 0, 0, 0), encode_entries(commands(3, 1, b"b")), "do not join"),
         (BatchHeader(0, 0, 1, 1, 1, 0, 1, 0, 0, 0), encode_entries(commands(3, 1, b"b")), "do not join"),
+        (BatchHeader(0, 0, 1, 1, 1, 0, 1, 0, 0, 0, RESET), encode_entries(commands(3, 1, b"b")), "do not join"),
         (BatchHeader(0, 0, 1, 1, 1, 1, 2, 0, 0, 0), encode_entries(commands(1, 1, b"b")), "1 entries where 2 are due"),
         (BatchHeader(0, 0, 1, 1, 1, 1, 1, 0, 0, 0), b"garbage", "header bytes|behind the end"),
     ],

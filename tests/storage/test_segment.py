@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from raftd.consensus.types import LogIndex
 from raftd.storage.format import SegmentHeader, decode_segment_header
 from raftd.storage.reserve import Reserve
-from raftd.storage.segment import SegmentDirectory
+from raftd.storage.segment import SegmentDirectory, SegmentRow
 from raftd.storage.simulated import Call, SimulatedCrash, SimulatedFileSystem
 
 WAL = Path("/wal")
@@ -147,3 +150,26 @@ def test_a_removal_is_durable(filesystem: SimulatedFileSystem) -> None:
     directory.remove(1)
     filesystem.lose_power(lambda _: False)
     assert directory.numbers() == [2]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 6), st.integers(0, 3)), max_size=30), st.integers(0, 60))
+def test_a_row_of_segments_knows_where_each_would_begin(steps: list[tuple[bool, int, int]], index: int) -> None:
+    """A log that lost its oldest segments begins at the lowest index that the others' headers and batches name."""
+    row = SegmentRow()
+    named: list[list[int]] = []
+    next_index = 1
+    for begins, back, count in [(True, 0, 0), *steps]:
+        if begins:
+            row.add(row.next_number, LogIndex(next_index))
+            named.append([next_index])
+        start = max(1, next_index - back)
+        row.replace_from(LogIndex(start))
+        named[-1].append(start)
+        next_index = start + count
+    beginnings = [min(itertools.chain(*named[place:])) for place in range(len(named))]
+    assert row.first_index == beginnings[0] == 1
+    needed = max(place for place, beginning in enumerate(beginnings) if place == 0 or beginning <= index + 1)
+    assert row.release(LogIndex(index)) == list(range(1, needed + 1))
+    assert (row.first_index, row.next_number) == (beginnings[needed], len(named) + 1)
+    assert row.reset(LogIndex(index)) == list(range(needed + 1, len(named)))
+    assert (row.first_index, row.next_number, row.release(LogIndex(1000))) == (index, len(named) + 1, [])

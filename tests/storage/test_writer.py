@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from raftd.consensus.types import Entry, EntryKind, HardState, LogIndex, NodeId, Term
-from raftd.errors import LocalProtocolError, StorageError
+from raftd.errors import InvariantViolation, LocalProtocolError, StorageError
 from raftd.storage.log import Log
 from raftd.storage.recovery import Recovered
 from raftd.storage.simulated import Call, SimulatedFileSystem
@@ -31,9 +31,9 @@ def of_entries(token: str, first: int, *data: bytes, hard_state: HardState | Non
 class Writer:
     """A writer on a simulated disk whose syncs wait for leave, and everything that it reported."""
 
-    def __init__(self, open_on: OpenOn, **settings: int) -> None:
+    def __init__(self, open_on: OpenOn, segment_bytes: int = 1 << 16) -> None:
         self.filesystem = SimulatedFileSystem()
-        self.log, _ = open_on(self.filesystem, segment_bytes=1 << 16, **settings)
+        self.log, _ = open_on(self.filesystem, segment_bytes=segment_bytes)
         self.stored: list[list[str]] = []
         self.failures: list[BaseException] = []
         self.syncs: list[SyncRecord] = []
@@ -42,24 +42,70 @@ class Writer:
         self.error: OSError | None = None
         self.entered = threading.Semaphore(0)
         self.leave = threading.Semaphore(0)
+        self.unlinked = threading.Semaphore(0)
+        self.reported = threading.Semaphore(0)
         self.filesystem.before_call = self.before_call
         self.writer: LogWriter[str] = LogWriter(
             self.log,
-            on_stored=self.stored.append,
+            on_stored=self.on_stored,
             on_failure=self.failures.append,
             clock=lambda: self.now,
             on_sync=self.syncs.append,
-            queue_bytes_max=1000,
+            queue_bytes_max=2000,
             batch_bytes_max=500,
         )
 
     def before_call(self, call: Call) -> None:
         self.calls.append(call.name)
+        if call.name == "unlink":
+            self.unlinked.release()
         if call.name == "sync":
             self.entered.release()
             assert self.leave.acquire(timeout=PATIENCE_SECONDS)
             if self.error is not None:
                 raise self.error
+
+    def on_stored(self, tokens: list[str]) -> None:
+        self.stored.append(tokens)
+        self.calls += tokens
+        self.reported.release()
+
+    def fill(self, count: int) -> None:
+        """Store so many entries, and let all syncs end from now on."""
+        self.let(1000)
+        for index in range(1, count + 1):
+            self.writer.submit(of_entries(str(index), index, b"a"))
+            assert self.reported.acquire(timeout=PATIENCE_SECONDS)
+        del self.calls[:]
+
+    def submit_during_a_report(self, *items: Submission[str] | LogIndex) -> None:
+        """Have the thread find all of these at once: submissions, and indexes to compact up to."""
+        entered, leave = threading.Event(), threading.Event()
+
+        def on_stored(tokens: list[str]) -> None:
+            self.on_stored(tokens)
+            entered.set()
+            assert leave.wait(PATIENCE_SECONDS)
+
+        self.writer._on_stored = on_stored
+        self.writer.submit(Submission("hold"))
+        assert entered.wait(PATIENCE_SECONDS)
+        for item in items:
+            if isinstance(item, Submission):
+                self.writer.submit(item)
+            else:
+                self.writer.compact(item)
+        leave.set()
+
+    def wait_for_unlinks(self, count: int) -> None:
+        """Wait until so many segments more are being removed."""
+        for _ in range(count):
+            assert self.unlinked.acquire(timeout=PATIENCE_SECONDS)
+
+    def segments(self) -> list[int]:
+        """The segments that are there."""
+        names = self.filesystem.list_directory(Path("/data/wal"))
+        return sorted(int(name.removesuffix(".wal")) for name in names if name.endswith(".wal"))
 
     def wait_for_sync(self) -> None:
         """Wait until the thread is within fdatasync."""
@@ -78,6 +124,15 @@ def held(open_on: OpenOn) -> Iterator[Writer]:
     assert held.writer.close(timeout=PATIENCE_SECONDS)
 
 
+@pytest.fixture
+def held_small(open_on: OpenOn) -> Iterator[Writer]:
+    """One whose segments hold one small batch each."""
+    held = Writer(open_on, segment_bytes=1024)
+    yield held
+    held.let(1000)
+    assert held.writer.close(timeout=PATIENCE_SECONDS)
+
+
 def test_everything_that_comes_during_a_sync_shares_the_next(held: Writer, open_on: OpenOn) -> None:
     """Twenty submissions while one sync runs need one more write and one more sync, and are reported at once."""
     held.writer.submit(of_entries("first", 1, b"a", hard_state=HardState(Term(1), NodeId(1))))
@@ -90,7 +145,7 @@ def test_everything_that_comes_during_a_sync_shares_the_next(held: Writer, open_
     held.let()
     assert held.writer.close(timeout=PATIENCE_SECONDS)
     assert held.stored == [["first"], [str(index) for index in range(2, 22)]]
-    assert held.calls == ["write", "sync"] * 2
+    assert held.calls == ["write", "sync", "first", "write", "sync", *map(str, range(2, 22))]
     held.filesystem.lose_power(lambda _: False)
     assert open_on(held.filesystem)[1].entries == [entry(1, b"a"), *(entry(index, b"b") for index in range(2, 22))]
 
@@ -264,7 +319,7 @@ def test_closing_without_draining_drops_what_is_not_begun(held: Writer) -> None:
     held.let(100)
     assert held.writer.close(timeout=PATIENCE_SECONDS)
     assert held.stored == [["a"]]
-    assert held.calls == ["write", "sync"]
+    assert held.calls == ["write", "sync", "a"]
 
 
 def test_a_writer_without_work_waits_for_a_full_disk_to_have_space(
@@ -293,3 +348,160 @@ def test_a_writer_without_work_waits_for_a_full_disk_to_have_space(
     assert restored.wait(PATIENCE_SECONDS)
     assert writer.close(timeout=PATIENCE_SECONDS)
     assert not writer.disk_low
+
+
+def test_a_reset_begins_a_batch_and_what_follows_joins_it(held: Writer, open_on: OpenOn) -> None:
+    """The reset, its entries and those behind them: one batch, one sync, after the batch of all that came before."""
+    held.writer.submit(of_entries("block", 1, b"a", hard_state=HardState(Term(1), None)))
+    held.wait_for_sync()
+    held.writer.submit(of_entries("before", 2, b"b"))
+    held.writer.submit(of_entries("reset", 10, b"c", b"d")._replace(log_base=LogIndex(9)))
+    held.writer.submit(Submission("vote", HardState(Term(2), NodeId(3))))
+    held.writer.submit(of_entries("after", 12, b"e"))
+    held.writer.submit(Submission("reset alone", log_base=LogIndex(4)))
+    held.writer.submit(of_entries("behind it", 5, b"f"))
+    held.writer.submit(of_entries("instead", 5, b"g"))
+    held.let(100)
+    assert held.writer.close(timeout=PATIENCE_SECONDS)
+    assert held.stored == [
+        ["block"],
+        ["before"],
+        ["reset", "vote", "after"],
+        ["reset alone", "behind it"],
+        ["instead"],
+    ]
+    assert [sync.submissions for sync in held.syncs] == [1, 1, 3, 2, 1]
+    held.filesystem.lose_power(lambda _: False)
+    _, recovered = open_on(held.filesystem, compacted_index=9)
+    assert (recovered.first_index, recovered.entries) == (5, [entry(5, b"g")])
+    assert recovered.hard_state == HardState(Term(2), NodeId(3))
+
+
+def test_a_reset_is_stored_and_not_before_its_sync(held: Writer) -> None:
+    """A submission with a log base only is one that must be stored; nothing is removed while that is under way."""
+    assert Submission("reset", log_base=LogIndex(0)).must_store
+    held.writer.submit(Submission("reset", log_base=LogIndex(9)))
+    # The space of the new segment, its header, the batch.
+    for _ in range(3):
+        held.wait_for_sync()
+        assert (held.stored, held.calls.count("unlink")) == ([], 0)
+        held.let()
+    held.writer.submit(of_entries("behind", 10, b"a"))
+    held.wait_for_sync()
+    assert held.stored == [["reset"]]
+
+
+def test_entries_that_do_not_join_their_reset_are_a_bug(held: Writer) -> None:
+    """Refused where it was made, before the log could say something that nobody meant."""
+    with pytest.raises(InvariantViolation, match="entries from 12 on in a log that begins behind 9"):
+        held.writer.submit(of_entries("reset", 12, b"c")._replace(log_base=LogIndex(9)))
+    assert held.writer.queued_count == 0
+
+
+def test_segments_that_a_reset_voids_go_one_between_two_batches(held_small: Writer) -> None:
+    """Behind a reset the oldest segment goes after each batch, so that no batch waits for more than one removal."""
+    held_small.fill(4)
+    held_small.submit_during_a_report(
+        Submission("reset", log_base=LogIndex(9)),
+        *(of_entries(str(index), index, b"a" * 300) for index in range(10, 13)),
+    )
+    held_small.wait_for_unlinks(4)
+    assert held_small.writer.close(timeout=PATIENCE_SECONDS)
+    assert held_small.stored[5:] == [["reset", "10"], ["11"], ["12"]]
+    calls = [call for call in held_small.calls if call in {"rename", "unlink"}]
+    assert calls == ["rename", "unlink"] * 3 + ["unlink"]
+    assert held_small.segments() == [5, 6, 7]
+
+
+def test_an_idle_writer_compacts_at_once(held_small: Writer) -> None:
+    """Without any further submission all segments go that are needed no more, and the newest one never."""
+    held_small.fill(6)
+    held_small.writer.compact(LogIndex(4))
+    held_small.wait_for_unlinks(4)
+    # A lower one is overtaken.
+    held_small.writer.compact(LogIndex(3))
+    held_small.writer.compact(LogIndex(1000))
+    held_small.wait_for_unlinks(1)
+    assert held_small.writer.close(timeout=PATIENCE_SECONDS)
+    assert held_small.segments() == [6]
+    assert held_small.log.first_index == 6
+
+
+def test_compaction_waits_for_what_was_submitted_before_it(held_small: Writer) -> None:
+    """Nothing is removed before an earlier submission is stored; then it is, though later ones still wait."""
+    held_small.fill(3)
+    held_small.submit_during_a_report(
+        of_entries("earlier", 4, b"b" * 300),
+        of_entries("earlier too", 5, b"b" * 300),
+        LogIndex(2),
+        of_entries("later", 6, b"b" * 300),
+    )
+    held_small.wait_for_unlinks(2)
+    calls = [call for call in held_small.calls if call in {"earlier", "earlier too", "later", "unlink"}]
+    assert calls == ["earlier", "earlier too", "unlink", "later", "unlink"]
+
+
+def test_a_busy_writer_compacts_between_batches(held_small: Writer) -> None:
+    """One segment after each batch while batches wait; the rest when there is nothing to write."""
+    held_small.fill(5)
+    held_small.submit_during_a_report(LogIndex(5), *(of_entries(str(i), i, b"a" * 300) for i in range(6, 9)))
+    held_small.wait_for_unlinks(5)
+    assert held_small.writer.close(timeout=PATIENCE_SECONDS)
+    assert [call for call in held_small.calls if call in {"rename", "unlink"}] == ["rename", "unlink"] * 3 + [
+        "unlink"
+    ] * 2
+    assert held_small.segments() == [6, 7, 8]
+
+
+def test_calls_to_compact_become_one(held: Writer) -> None:
+    """While the disk is busy only the highest index counts; after `close` none does."""
+    released: list[LogIndex] = []
+    held.log.release = released.append  # type: ignore[method-assign,assignment]  # to see what it is told
+    held.submit_during_a_report(*map(LogIndex, (3, 7, 5, 7, 9, 2)), of_entries("a", 1, b"a"))
+    held.let(100)
+    assert held.writer.close(timeout=PATIENCE_SECONDS)
+    assert released == [9]
+    held.writer.compact(LogIndex(20))
+    assert held.writer._queue.empty()
+
+
+def test_a_removal_that_fails_is_the_end(held_small: Writer) -> None:
+    """As with any failure of the disk: said once, and nothing is stored after it."""
+    held_small.fill(3)
+    failed = threading.Event()
+
+    def on_failure(error: BaseException) -> None:
+        held_small.failures.append(error)
+        failed.set()
+
+    def before_call(call: Call) -> None:
+        if call.name == "unlink":
+            raise OSError(errno.EIO, "Input/output error")
+
+    held_small.writer._on_failure = on_failure
+    held_small.filesystem.before_call = before_call
+    held_small.writer.compact(LogIndex(2))
+    assert failed.wait(PATIENCE_SECONDS)
+    held_small.writer.submit(of_entries("late", 4, b"a"))
+    assert held_small.writer.close(timeout=PATIENCE_SECONDS)
+    assert [str(error) for error in held_small.failures] == ["/data/wal: cannot remove a segment: Input/output error"]
+    assert held_small.stored == [["1"], ["2"], ["3"]]
+
+
+def test_a_removal_that_hangs_shows(held_small: Writer) -> None:
+    """`busy_since` tells of a disk that takes its time to remove a file, too."""
+    held_small.fill(3)
+    entered, leave = threading.Event(), threading.Event()
+
+    def before_call(call: Call) -> None:
+        if call.name == "unlink":
+            entered.set()
+            assert leave.wait(PATIENCE_SECONDS)
+
+    held_small.filesystem.before_call = before_call
+    held_small.writer.compact(LogIndex(1))
+    assert entered.wait(PATIENCE_SECONDS)
+    assert held_small.writer.busy_since == held_small.now
+    leave.set()
+    assert held_small.writer.close(timeout=PATIENCE_SECONDS)
+    assert getattr(held_small.writer, "busy_since") is None  # noqa: B009 - mypy remembers the value above
