@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check fmt bench clean
+.PHONY: demo test check fmt bench sim mutants clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,8 @@ help:
 	@echo "make check   lint, types, architecture"
 	@echo "make fmt     format the code"
 	@echo "make bench   measure puts and gets against a demo cluster"
+	@echo "make sim     simulate clusters: SEEDS=1000 runs"
+	@echo "make mutants put bugs back in, and see that the simulator finds them"
 	@echo "make clean   remove what these targets made"
 .PHONY: help
 
@@ -44,6 +46,13 @@ fmt: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.bench
+
+SEEDS ?= 1000
+sim: $(STAMP)
+	$(BIN)/python -m tests.sim --seeds $(SEEDS)
+
+mutants: $(STAMP)
+	$(BIN)/python -m tests.sim.mutants
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage raftd-demo

@@ -93,6 +93,10 @@ class Oracle:
         leader = self.leaders.setdefault(term, process.node_id)
         if leader != process.node_id:
             self.fail(f"election safety: nodes {leader} and {process.node_id} both lead term {term}")
+        voters = process.raft.membership.all_voters
+        votes = {voter for voter in voters if self._votes.get((voter, term)) == process.node_id} | {process.node_id}
+        if 2 * len(votes & voters) <= len(voters):
+            self.fail(f"node {process.node_id} leads term {term} with the votes of {sorted(votes)} only")
         # What was committed in an earlier term; a leader that was elected and comes late need not know of later ones.
         last = len(self.committed_terms)
         while last and self._committed_in[last - 1] >= term:

@@ -346,8 +346,8 @@ MUTANTS: Final = (
         "replaced_entries_recovered",
         "recovery keeps what a later batch replaced",
         "storage/recovery.py",
-        "        del self.entries[kept:]\n",
-        "        entries = entries[len(self.entries) - kept :]\n",
+        "            del self.entries[max(0, first_index - self.first_index) :]\n",
+        "            entries = entries[len(self.entries) - first_index + self.first_index :]\n",
     ),
     Mutant(
         "damage_taken_for_a_tear",
