@@ -18,6 +18,7 @@ def check(reading: Reading) -> None:
     """Note whatever does not fit together."""
     nodes = list(_nodes(reading))
     _check_node_ids(reading, nodes)
+    _check_voters(reading, nodes)
     _check_addresses(reading, nodes)
     _check_binding(reading, nodes)
     _check_timing(reading)
@@ -43,11 +44,28 @@ def _check_node_ids(reading: Reading, nodes: list[tuple[str, int | None, dict[st
         if node_id in seen:
             reading.report.problem(place, f"{path}.id {node_id} is given twice; first on line {seen[node_id] + 1}")
         seen.setdefault(node_id, place.line)
-    if nodes and len(nodes) % 2 == 0:
-        tolerated = (len(nodes) - 1) // 2
+
+
+def _check_voters(reading: Reading, nodes: list[tuple[str, int | None, dict[str, Address]]]) -> None:
+    """The cluster must be able to start, without those that wait to be added."""
+    joins = [reading.value(f"{path}.joins", default=False) for path, _, _ in nodes]
+    leads = [not reading.value(f"{path}.no_lead", default=False) for path, _, _ in nodes]
+    if not nodes or None in joins:
+        return
+    voters = joins.count(False)
+    if not voters:
+        reading.report.problem(
+            reading.places["nodes"],
+            "every node joins, and there is none to start the cluster; leave `joins` out of one",
+        )
+    elif not any(lead and not join for lead, join in zip(leads, joins, strict=True)):
+        reading.report.problem(
+            reading.places["nodes"], "every node to start with has no_lead, and so the cluster would have no leader"
+        )
+    elif voters % 2 == 0:
         reading.report.warning(
             reading.places["nodes"],
-            f"{len(nodes)} voters tolerate the loss of {tolerated}, as {len(nodes) - 1} would; take an odd number",
+            f"{voters} voters tolerate the loss of {(voters - 1) // 2}, as {voters - 1} would; take an odd number",
         )
 
 

@@ -23,6 +23,7 @@ _SIZE = re.compile(r"([0-9]{1,15})\s?(B|KiB|MiB|GiB)", re.ASCII)
 _DECIMAL_SIZE = re.compile(r"([0-9]{1,15})\s?([kKmMgG])[bB]?", re.ASCII)
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
+_RATIO = re.compile(r"0(\.[0-9]{1,6})?|1(\.0{1,6})?", re.ASCII)
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}", re.ASCII)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 _BRACES = re.compile(r"\{[^{}]*\}?|\}")
@@ -103,6 +104,30 @@ def integer(low: int, high: int) -> Kind[int]:
         return value
 
     return Kind("number", bounds, read)
+
+
+def boolean() -> Kind[bool]:
+    """`true` or `false`; YAML's other words for them are refused, since half of the readers take them for names."""
+
+    def read(scalar: Scalar) -> bool:
+        _refuse_null(scalar)
+        if scalar.yaml_type != "bool" or scalar.text not in ("true", "false"):
+            raise Misfit("is neither true nor false")
+        return scalar.text == "true"
+
+    return Kind("true or false", "", read, lambda value: "true" if value else "false")
+
+
+def ratio() -> Kind[float]:
+    """A number from 0 to 1, such as 0.1 for ten percent."""
+
+    def read(scalar: Scalar) -> float:
+        _refuse_null(scalar)
+        if _RATIO.fullmatch(scalar.text) is None or scalar.yaml_type not in ("int", "float"):
+            raise Misfit("is not a number from 0 to 1, such as 0.1")
+        return float(scalar.text)
+
+    return Kind("ratio", "0 to 1", read, lambda value: f"{value:.6f}".rstrip("0").removesuffix("."))
 
 
 def duration(low: str, high: str) -> Kind[float]:

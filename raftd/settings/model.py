@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
+from raftd.consensus.types import NodeId
 from raftd.errors import SettingsError
 from raftd.kv.access import AccessRules, Grant
 from raftd.settings.kinds import PLACEHOLDER
@@ -15,11 +16,13 @@ from raftd.settings.schema import (
     Limits,
     Log,
     Node,
+    Reads,
     Shutdown,
     Timing,
     TlsTemplate,
 )
 from raftd.wire.address import Address
+from raftd.wire.members import MemberAddresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class NodeSettings:
     timing: Timing
     log: Log
     limits: Limits
+    reads: Reads
     shutdown: Shutdown
     fingerprint: str
     """`Settings.fingerprint`."""
@@ -71,6 +75,24 @@ class NodeSettings:
     def peers(self) -> tuple[Node, ...]:
         """All nodes but this one."""
         return tuple(node for node in self.nodes if node.id != self.node_id)
+
+    @property
+    def bootstrap_voters(self) -> frozenset[NodeId]:
+        """The nodes that the cluster starts with: all that do not join a running one."""
+        return frozenset(NodeId(node.id) for node in self.nodes if not node.joins)
+
+    @property
+    def members(self) -> dict[NodeId, MemberAddresses]:
+        """Where the file says that each node is, whether it is a member yet or not."""
+        return {
+            NodeId(node.id): MemberAddresses(node.client_address, node.peer_address, node.http_address)
+            for node in self.nodes
+        }
+
+    @property
+    def no_lead(self) -> bool:
+        """Whether this node never asks to lead."""
+        return next(node.no_lead for node in self.nodes if node.id == self.node_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +113,7 @@ class Settings:
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """The voters that the cluster starts with."""
+        """All nodes that the file names."""
         return self.document.nodes
 
     @property
@@ -131,6 +153,7 @@ class Settings:
             timing=document.timing,
             log=document.log,
             limits=document.limits,
+            reads=document.reads,
             shutdown=document.shutdown,
             fingerprint=self.fingerprint,
         )

@@ -76,7 +76,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One of the nodes that the cluster starts with."""
+    """One of the nodes."""
 
     id: Annotated[int, Key("id", kinds.node_id(), "Names the node for ever; never reused.")]
     client_address: Annotated[
@@ -86,6 +86,15 @@ class Node:
     http_address: Annotated[
         Address, Key("http_address", kinds.address(HTTP_PORT), "Where it serves metrics, health and status.")
     ]
+    joins: Annotated[
+        bool,
+        Key(
+            "joins",
+            kinds.boolean(),
+            "It is not one of those that the cluster starts with, but waits to be added by `raftctl member add`.",
+        ),
+    ] = False
+    no_lead: Annotated[bool, Key("no_lead", kinds.boolean(), "It votes, but never leads.")] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +223,45 @@ class Limits:
     segment_bytes: Annotated[
         int, Key("segment_size", kinds.size("4MiB", "1GiB"), "One file of the write-ahead log; it is preallocated.")
     ] = 64 << 20
+    snapshot_log_bytes: Annotated[
+        int,
+        Key(
+            "snapshot_log_size",
+            kinds.size("64KiB", "64GiB"),
+            "A snapshot is made when the log has grown by this; it bounds the log's space and what a restart replays.",
+        ),
+    ] = 64 << 20
+    log_tail_entries: Annotated[
+        int,
+        Key(
+            "log_tail_entries",
+            kinds.integer(0, 10_000_000),
+            "Entries that stay in the log behind a snapshot, so that a node a little behind is not sent all of it.",
+        ),
+    ] = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """How linearizable reads are answered."""
+
+    lease: Annotated[
+        bool,
+        Key(
+            "lease",
+            kinds.boolean(),
+            "A leader answers without asking a quorum while no other can have been elected, if clocks keep to "
+            "`clock_drift`; one that does not can make such a read stale.",
+        ),
+    ] = False
+    clock_drift: Annotated[
+        float,
+        Key(
+            "clock_drift",
+            kinds.ratio(),
+            "How much faster the fastest node's clock may run than the slowest's; 0.1 is ten percent.",
+        ),
+    ] = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +287,7 @@ class Document:
         tuple[Node, ...],
         Table(
             "nodes",
-            "The voters that the cluster starts with, 1 to 9; later the replicated membership counts.",
+            "All nodes, 1 to 9. Those without `joins` start the cluster; later the replicated membership counts.",
             1,
             VOTERS_MAX,
         ),
@@ -262,6 +310,7 @@ class Document:
     timing: Annotated[Timing, Section("timing", "How long the cluster waits for what; equal on all nodes.")] = Timing()
     log: Annotated[Log, Section("log", "What a node says of itself.")] = Log()
     limits: Annotated[Limits, Section("limits", "Bounds of one node.")] = Limits()
+    reads: Annotated[Reads, Section("reads", "How linearizable reads are answered; equal on all nodes.")] = Reads()
     shutdown: Annotated[Shutdown, Section("shutdown", "How a node stops.")] = Shutdown()
 
 

@@ -80,6 +80,29 @@ def test_a_broken_value_is_not_judged_twice(valid: str, problems_of: Callable[[s
     assert len(problems_of(valid + "timing: {tick: 50, heartbeat: 130ms}\n")) == 1
 
 
+def test_somebody_must_start_the_cluster(
+    valid: str, problems_of: Callable[[str], list[str]], load_text: Callable[[str], Settings]
+) -> None:
+    """A cluster of nodes that all wait to be added, or of which none would lead, never is one."""
+
+    def with_each(*lines: str) -> str:
+        text = valid
+        for number, line in enumerate(lines, 1):
+            address = f"    http_address: n{number}.example.net\n"
+            text = text.replace(address, f"{address}    {line}\n" if line else address)
+        return text
+
+    (problem,) = problems_of(with_each("joins: true", "joins: true", "joins: true"))
+    assert problem.startswith("raftd.yaml:5:3: every node joins")
+    (problem,) = problems_of(with_each("no_lead: true", "no_lead: true", "joins: true"))
+    assert problem.startswith("raftd.yaml:5:3: every node to start with has no_lead")
+    assert len(problems_of(with_each("joins: yes"))) == 1
+    assert load_text(with_each("", "no_lead: true", "no_lead: true")).warnings == ()
+    assert load_text(with_each("", "joins: true", "joins: true")).warnings == ()
+    (warning,) = load_text(with_each("joins: true")).warnings
+    assert "2 voters tolerate the loss of 0" in warning
+
+
 @pytest.mark.parametrize(
     ("old", "new", "warning"),
     [

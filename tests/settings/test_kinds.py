@@ -204,3 +204,22 @@ def test_foreign_tags_are_refused() -> None:
     """No tag makes an object."""
     with pytest.raises(Misfit, match="has the tag"):
         kinds.key_prefix().read(Scalar("x", "python/name:os.system"))
+
+
+def test_a_boolean_is_true_or_false() -> None:
+    """YAML 1.1 has eleven spellings more, and text in quotes is text."""
+    assert [kinds.boolean().read(resolved(text)) for text in ("true", "false")] == [True, False]
+    for scalar in (*map(resolved, ("yes", "on", "True", "n", "1", "")), Scalar("true", "str")):
+        with pytest.raises(Misfit):
+            kinds.boolean().read(scalar)
+
+
+def test_a_ratio_is_between_nothing_and_all() -> None:
+    """Percent signs and exponents are refused, and what is shown is read again."""
+    kind = kinds.ratio()
+    for text, value in (("0", 0.0), ("0.1", 0.1), ("0.000001", 0.000001), ("1", 1.0), ("1.0", 1.0)):
+        assert kind.read(resolved(text)) == value
+        assert kind.read(resolved(kind.show(value))) == value
+    for text in ("1.1", "10%", "-0.1", "1e-1", ".1", "0.1.2", "", "0:30"):
+        with pytest.raises(Misfit):
+            kind.read(resolved(text))

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from raftd.consensus.types import NodeId
 from raftd.errors import SettingsError
 from raftd.kv.access import Operation
 from raftd.settings import Address, Settings
@@ -26,6 +27,29 @@ def test_listen_stands_over_the_advertised_address(valid: str, load_text: Callab
     assert node.http_listen == Address("::", 7402)
     assert node.http_address == Address("n1.example.net", 7402)
     assert node.peer_listen == node.peer_address
+
+
+def test_who_starts_the_cluster_and_where_all_are(valid: str, load_text: Callable[[str], Settings]) -> None:
+    """A node that joins has addresses like any other, and is none of the first voters."""
+    address = "    http_address: n3.example.net\n"
+    node = load_text(valid.replace(address, f"{address}    joins: true\n    no_lead: true\n")).node(3)
+    assert node.bootstrap_voters == {1, 2}
+    assert [str(addresses.peer) for addresses in node.members.values()] == [
+        "n1.example.net:7401", "n2.example.net:7401", "n3.example.net:7401",
+    ]  # fmt: skip
+    assert (
+        str(node.members[NodeId(3)]) == "client=n3.example.net:7400,peer=n3.example.net:7401,http=n3.example.net:7402"
+    )
+    assert (node.no_lead, load_text(valid).node(3).no_lead) == (True, False)
+
+
+def test_what_part_two_added_has_defaults(valid: str, load_text: Callable[[str], Settings]) -> None:
+    """A file from before is read as one that says nothing about it."""
+    node = load_text(valid).node(1)
+    assert (node.limits.snapshot_log_bytes, node.limits.log_tail_entries) == (64 << 20, 10_000)
+    assert (node.reads.lease, node.reads.clock_drift) == (False, 0.1)
+    node = load_text(valid + "limits: {snapshot_log_size: 1MiB}\nreads: {lease: true, clock_drift: 0.05}\n").node(1)
+    assert (node.limits.snapshot_log_bytes, node.reads.lease, node.reads.clock_drift) == (1 << 20, True, 0.05)
 
 
 def test_an_unknown_node_is_refused(valid: str, load_text: Callable[[str], Settings]) -> None:
