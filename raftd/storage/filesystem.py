@@ -34,6 +34,9 @@ class File(Protocol):
     def allocate(self, length: int) -> None:
         """Make it `length` bytes long, new bytes being zero, with the space for them taken."""
 
+    def shrink(self, length: int) -> None:
+        """Make it no longer than `length` bytes and give the space of the rest back."""
+
     def sync(self) -> None:
         """Make contents and size durable: fdatasync(2). After a failure nobody may ask again: see `LogWriter`."""
 
@@ -116,6 +119,10 @@ class RealFile:
     def allocate(self, length: int) -> None:
         """See `File`."""
         os.posix_fallocate(self._descriptor, 0, length)
+
+    def shrink(self, length: int) -> None:
+        """See `File`."""
+        os.ftruncate(self._descriptor, length)
 
     def sync(self) -> None:
         """See `File`."""

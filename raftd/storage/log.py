@@ -37,6 +37,8 @@ SEGMENT_BYTES: Final = 64 << 20
 """A segment's usual size."""
 RESERVE_BYTES: Final = 64 << 20
 """The usual size of what is set aside for a full disk."""
+_REMOVED_BYTES: Final = 4 << 20
+"""How much of a segment is removed at once: a few milliseconds' worth."""
 _SALT_BYTES: Final = 4
 
 
@@ -137,6 +139,7 @@ class Log:
         self._entropy = entropy
         self._segments = SegmentRow()
         self._released: deque[int] = deque()  # The numbers of segments that are to be removed, oldest first.
+        self._removed: File | None = None  # One without a name, whose space is being given back.
         self._unsynced = False
         self._file: File | None = None
         self._segment_end = 0
@@ -158,7 +161,7 @@ class Log:
     @property
     def has_released(self) -> bool:
         """Whether there are files that are not needed any more."""
-        return bool(self._released)
+        return bool(self._released) or self._removed is not None
 
     @property
     def disk_low(self) -> bool:
@@ -355,18 +358,26 @@ class Log:
     def remove_released(self) -> bool:
         """Remove the oldest segment that is needed no more, if all that was appended is synced.
 
+        Of a large one only so much goes in one call that the next batch need not wait for long.
+
         Returns:
-            Whether there was one.
+            Whether there was anything to remove.
 
         Raises:
             StorageError: The disk failed.
         """
         # As long as a reset is not durable, what it makes void is the log.
-        if self._unsynced or not self._released:
+        if self._unsynced or not self.has_released:
             return False
         with self._fatal("cannot remove a segment"):
-            self._directory.remove(self._released[0])
-            self._released.popleft()
+            file = self._removed
+            if file is None:
+                file = self._removed = self._directory.unlink(self._released.popleft())
+            else:
+                file.shrink(file.size() - _REMOVED_BYTES)
+            if file.size() <= _REMOVED_BYTES:
+                file.close()
+                self._removed = None
         return True
 
     def close(self) -> None:
@@ -375,6 +386,9 @@ class Log:
             self._file.close()
             self._file = None
             self._fatal.closed = True
+        if self._removed is not None:
+            self._removed.close()
+            self._removed = None
 
     def _rotate(self, extent: int) -> File:
         """Begin the next segment, with room for at least one batch of `extent` bytes."""

@@ -162,8 +162,21 @@ class SegmentDirectory:
 
     def remove(self, number: int) -> None:
         """Remove a segment for good."""
-        self._filesystem.unlink(self.segment_path(number))
-        self.sync()
+        self.unlink(number).close()
+
+    def unlink(self, number: int) -> File:
+        """Remove a segment's name for good; its space comes back as the file is shrunk, or closed.
+
+        Closing a large one takes as long as a dozen syncs: page by page the system forgets what it kept of it.
+        """
+        file = self.open(number)
+        try:
+            self._filesystem.unlink(file.path)
+            self.sync()
+        except OSError:
+            file.close()
+            raise
+        return file
 
     def sync(self) -> None:
         """Make the names durable."""

@@ -271,6 +271,12 @@ class _SimulatedFile:
         self._filesystem.before_call(Call("allocate", self.path))
         self._filesystem.grow(self._inode, self.path, length)
 
+    def shrink(self, length: int) -> None:
+        """See `File`."""
+        self._filesystem.before_call(Call("shrink", self.path))
+        del self._inode.contents[length:]
+        self._inode.dirty = {sector for sector in self._inode.dirty if sector * SECTOR_BYTES < length}
+
     def sync(self) -> None:
         """See `File`."""
         inode = self._inode

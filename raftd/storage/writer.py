@@ -7,8 +7,8 @@ the number of syncs a second does not depend on the number of writes.
 First in, first out: a submission is reported when it and everything submitted before it is durable. One that has
 nothing to store waits for those before it, and for nothing else.
 
-Segments that a reset or a snapshot made needless are removed one at a time, when there is nothing to write or else
-between two batches: no batch waits longer than for one removal.
+Segments that a reset or a snapshot made needless are removed one at a time, large ones in pieces, when there is nothing
+to write or else between two batches: no batch waits longer than for one piece.
 
 A failure of the disk is final. The thread reports it once and ends; nothing is reported as stored any more, not even
 what was written before it and might be durable, and nothing is tried again (PostgreSQL's "fsyncgate", 2018).
@@ -231,7 +231,7 @@ class LogWriter(Generic[Token]):
             self._compaction = _Compaction(item, self._finished_count + len(self._waiting))
 
     def _remove_segment(self) -> bool:
-        """Remove one segment that is needed no more; False if there is none yet."""
+        """Remove one segment that is needed no more, or a piece of it; False if there is none yet."""
         compaction = self._compaction
         if compaction is not None and self._finished_count >= compaction.finished_count:
             self._log.release(compaction.compacted_index)

@@ -44,6 +44,19 @@ def test_allocating_grows_with_zeros_and_never_shrinks(place: tuple[FileSystem, 
     file.close()
 
 
+def test_shrinking_drops_the_end(place: tuple[FileSystem, Path]) -> None:
+    """What is before the new length stays; what grows there again is zero."""
+    filesystem, directory = place
+    file = filesystem.create(directory / "a")
+    file.write(0, b"a" * 2000)
+    file.shrink(700)
+    file.sync()
+    assert file.size() == 700
+    file.allocate(2000)
+    assert file.read(0, 2000) == b"a" * 700 + bytes(1300)
+    file.close()
+
+
 def test_names_come_and_go(place: tuple[FileSystem, Path]) -> None:
     """Create is exclusive, rename replaces, unlink removes, and an absent name is an error."""
     filesystem, directory = place

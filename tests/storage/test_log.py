@@ -464,6 +464,38 @@ def test_what_a_reset_voids_is_removed_once_it_is_durable(open_on: OpenOn) -> No
     assert segments_in(filesystem) == [6]
 
 
+def test_a_large_segment_goes_in_pieces(open_on: OpenOn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name goes first and for good; its space comes back a piece a call, on real files and on simulated ones."""
+    monkeypatch.setattr("raftd.storage.log._REMOVED_BYTES", 4096)
+    simulated = SimulatedFileSystem()
+    for filesystem, path in ((simulated, Path("/data")), (RealFileSystem(), tmp_path / "data")):
+        log, _ = open_on(filesystem, segment_bytes=10_240, path=path)
+        append(log, commands(1, 1, b"a"), HardState(Term(1), NodeId(1)))
+        log.sync()
+        reset(log, 9)
+        log.sync()
+        for left in (10_240, 6144, 2048):
+            assert log.has_released
+            assert log.remove_released()
+            assert [name for name in filesystem.list_directory(path / "wal") if name.endswith("1.wal")] == []
+            assert (0 if log._removed is None else log._removed.size()) == (left if left > 4096 else 0)
+        assert not log.remove_released()
+        log.close()
+    simulated.lose_power(lambda _: False)
+    assert segments_in(simulated) == [2]
+
+
+def test_a_log_may_be_closed_within_a_removal(open_on: OpenOn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of a segment without a name goes with the file."""
+    monkeypatch.setattr("raftd.storage.log._REMOVED_BYTES", 512)
+    log, _ = open_on(SimulatedFileSystem(), segment_bytes=2048)
+    reset(log, 9)
+    log.sync()
+    assert log.remove_released()
+    log.close()
+    assert not log.has_released
+
+
 def test_no_reset_forgets_a_term_or_a_vote(open_on: OpenOn) -> None:
     """The hard state outlives the log that is thrown away, and goes back in no reset."""
     filesystem = SimulatedFileSystem()

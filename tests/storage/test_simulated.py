@@ -143,6 +143,7 @@ def test_a_crash_comes_before_the_call(filesystem: SimulatedFileSystem) -> None:
         file.sync,
         lambda: filesystem.unlink(A),
         lambda: file.allocate(9999),
+        lambda: file.shrink(0),
     ]
     for call in calls:
         with pytest.raises(SimulatedCrash):

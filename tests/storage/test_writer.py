@@ -398,6 +398,15 @@ def test_entries_that_do_not_join_their_reset_are_a_bug(held: Writer) -> None:
     assert held.writer.queued_count == 0
 
 
+def test_a_hole_behind_a_reset_is_not_stored(held: Writer) -> None:
+    """Entries of a later submission that do not join a reset are not taken for ones that would: the log refuses."""
+    held.submit_during_a_report(Submission("reset", log_base=LogIndex(9)), of_entries("hole", 12, b"c"))
+    held.let(100)
+    assert held.writer.close(timeout=PATIENCE_SECONDS)
+    assert held.stored == [["hold"], ["reset"]]
+    assert [type(error) for error in held.failures] == [InvariantViolation]
+
+
 def test_segments_that_a_reset_voids_go_one_between_two_batches(held_small: Writer) -> None:
     """Behind a reset the oldest segment goes after each batch, so that no batch waits for more than one removal."""
     held_small.fill(4)
