@@ -72,6 +72,10 @@ class Oracle:
         process.observation = now
         check_delta(before, now)
         if now.commit_index != before.commit_index:
+            if before.role is now.role is Role.LEADER and now.commit_term != now.current_term:
+                self.fail(
+                    f"leader {process.node_id} commits entry {now.commit_index} of an older term by itself (§5.4.2)"
+                )
             for index in range(before.commit_index + 1, now.commit_index + 1):
                 self._committed(index, raft.term_at(LogIndex(index)), process)
         if now.role is not before.role or now.current_term != before.current_term:

@@ -360,6 +360,9 @@ class Process:
         if term is not None and max(self.world.oracle.leaders, default=0) > term:
             self.world.sometimes("paused_leader_replaced")
         backlog, self._backlog = self._backlog, []
+        if self.draw.random() < 0.5:
+            # Nobody says in which order a process finds its sockets readable: clients' first is the worst.
+            backlog.sort(key=lambda item: item[0] != self.receive)
         life = self.life
         for action, arguments in backlog:
             self.enter(life, action, *arguments)

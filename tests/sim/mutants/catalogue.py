@@ -199,11 +199,11 @@ MUTANTS: Final = (
         "            pass\n",
     ),
     Mutant(
-        "same_terms_entries_kept",
+        "conflicting_entries_kept",
         "entries that conflict with the leader's are kept",
         "consensus/follower.py",
-        "            if log.term_at(index) != term:\n",
-        "            if log.term_at(index) is None:\n",
+        "        if overlap > 0 and log.term_at(entries[overlap - 1][0]) == entries[overlap - 1][1]:\n",
+        "        if overlap > 0:\n",
     ),
     # Reads (thesis §6.4).
     Mutant(
