@@ -80,8 +80,8 @@ class Disk:
         self.latency = 0.002
         """Seconds for one write and sync, on the average."""
         self.hung_until = 0.0
-        self.error_due = False
-        """The next sync or write fails with EIO."""
+        self.error_due = ""
+        """The next call of this name fails with EIO."""
         self.is_flipped = False
         """A bit was flipped: the node may refuse to start."""
         self.is_damaged = False
@@ -100,8 +100,8 @@ class Disk:
                 self.crash_in_calls = None
                 self._world.sometimes("crash_while_storing")
                 raise SimulatedCrash(f"at {call.name} of {call.path}")
-        if self.error_due and call.name in {"write", "sync"}:
-            self.error_due = False
+        if call.name == self.error_due:
+            self.error_due = ""
             raise OSError(errno.EIO, "Input/output error", str(call.path))
 
     def open(self) -> tuple[DataDirectory, Log, Recovered]:

@@ -200,7 +200,7 @@ def _arm_disk_error(world: "World", draw: random.Random) -> None:
     def fail() -> None:
         process = _victim(world, draw)
         if process.is_up:
-            process.disk.error_due = True
+            process.disk.error_due = draw.choice(("write", "sync", "sync"))
 
     _repeat(world, draw, 5.0, fail)
 

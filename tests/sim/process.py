@@ -272,7 +272,7 @@ class Process:
         else:
             self.disk.filesystem.kill()
         self.disk.crash_in_calls = None
-        self.disk.error_due = False
+        self.disk.error_due = ""
         world.network.process_ended(self.node_id)
         down = world.down_count()
         if down == len(world.node_ids):

@@ -119,7 +119,7 @@ class World:
         disk.filesystem.space = None
         disk.hung_until = 0.0
         disk.latency = 0.002
-        disk.error_due = False
+        disk.error_due = ""
         disk.crash_in_calls = None
         self.processes[node_id].disarm()
         # A flipped bit shows when the log is read, so a node that has not been started since is not counted on.
