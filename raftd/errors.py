@@ -32,6 +32,7 @@ class ExitCode(enum.IntEnum):
     TLS = 7
     UNHEALTHY = 8
     CORRUPTION = 9
+    REMOVED = 10
     CONFIGURATION = 78
 
 

@@ -152,6 +152,42 @@ CERTIFICATE_EXPIRES: Final = Event(
     logging.WARNING,
     "the certificate %(file)s expires at %(expiry)s",
 )
+SNAPSHOT_STARTED: Final = Event(
+    "snapshot_started",
+    "098090e7a5a34e6f98852dc5e8bdfa22",
+    logging.DEBUG,
+    "snapshots the state as of entry %(index)s",
+)
+SNAPSHOT_MADE: Final = Event(
+    "snapshot_made",
+    "4807600b2bdf4dc1a3dcc42b2a0ec1d0",
+    logging.INFO,
+    "snapshot of entry %(index)s made in %(seconds)s s",
+)
+SNAPSHOT_FAILED: Final = Event(
+    "snapshot_failed",
+    "044ed70ecb704f97bc292195d7abd28f",
+    logging.ERROR,
+    "a snapshot could not be made or taken in: %(reason)s",
+)
+SNAPSHOT_INSTALLED: Final = Event(
+    "snapshot_installed",
+    "e3956f8a2aaf45eb9218eb88a7d3e636",
+    logging.INFO,
+    "took over the leader's snapshot of entry %(index)s",
+)
+MEMBERSHIP_CHANGED: Final = Event(
+    "membership_changed",
+    "c55395f2420a4d478d98a2b1230e44c5",
+    logging.INFO,
+    "voters %(voters)s, leaving %(outgoing)s, learners %(learners)s",
+)
+NODE_REMOVED: Final = Event(
+    "node_removed",
+    "3e8a9b6869ab4011bb124f3d4c9140b2",
+    logging.WARNING,
+    "this node is no member of the cluster any more, and ends",
+)
 CATALOGUE: Final = (
     NODE_STARTED,
     NODE_READY,
@@ -173,4 +209,10 @@ CATALOGUE: Final = (
     DISK_FAILED,
     LOOP_LATE,
     CERTIFICATE_EXPIRES,
+    SNAPSHOT_STARTED,
+    SNAPSHOT_MADE,
+    SNAPSHOT_FAILED,
+    SNAPSHOT_INSTALLED,
+    MEMBERSHIP_CHANGED,
+    NODE_REMOVED,
 )

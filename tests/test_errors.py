@@ -21,6 +21,7 @@ def test_exit_codes_stay_as_they_are() -> None:
         "TLS": 7,
         "UNHEALTHY": 8,
         "CORRUPTION": 9,
+        "REMOVED": 10,
         "CONFIGURATION": 78,
     }
 

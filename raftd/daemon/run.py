@@ -12,7 +12,8 @@ from typing import Final
 from raftd import events, pki
 from raftd.daemon import logs
 from raftd.daemon.notify import Notifier
-from raftd.daemon.service import Opened, Service, open_storage
+from raftd.daemon.opening import Opened, open_storage
+from raftd.daemon.service import Service
 from raftd.errors import ExitCode, RaftdError, SettingsError, TlsError
 from raftd.settings import NodeSettings, Settings, TlsFiles
 from raftd.version import version

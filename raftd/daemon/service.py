@@ -16,7 +16,6 @@ import os
 import random
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from raftd import events
@@ -24,29 +23,29 @@ from raftd.consensus import Limits as ConsensusLimits
 from raftd.consensus import Membership, Raft, Ready
 from raftd.consensus.types import NodeId, Role, Term
 from raftd.daemon.notify import Notifier
+from raftd.daemon.opening import Opened, bootstrap_membership
 from raftd.errors import ExitCode, RaftdError
 from raftd.http.metrics import Metrics
 from raftd.http.server import HttpServer
-from raftd.kv.machine import StateMachine
 from raftd.net.acceptor import AcceptorLimits
 from raftd.net.client_listener import ClientListener
-from raftd.net.peer_link import PeerAddress, PeerLinks
+from raftd.net.peer_link import PeerAddress
+from raftd.net.peer_links import PeerLinks
 from raftd.net.peer_listener import PeerListener
 from raftd.net.tls import TlsFiles
+from raftd.node.background import BackgroundThread
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
 from raftd.node.requests import Requests
+from raftd.node.snapshots import SnapshotLimits, SnapshotMaker
+from raftd.node.transfers import SnapshotInstaller, SnapshotSender, TransferLimits
 from raftd.node.view import StaticFacts, View
 from raftd.settings.model import NodeSettings
-from raftd.storage.data_directory import DataDirectory
-from raftd.storage.filesystem import RealFileSystem
-from raftd.storage.format import Identity
-from raftd.storage.log import Log, open_log
-from raftd.storage.recovery import Recovered
 from raftd.storage.writer import QUEUE_BYTES_MAX, LogWriter, SyncRecord
 from raftd.version import version
 from raftd.wire.handshake import ConnectionRole, Listener
 from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX, PEER_FRAME_BYTES_MAX
+from raftd.wire.members import parse_member_addresses
 
 logger = logging.getLogger(__name__)
 
@@ -54,33 +53,6 @@ _STATUS_SECONDS: Final = 1.0
 """How often the supervisor's status line is written."""
 _HANG_SECONDS: Final = 10.0
 """A log write this old means that the disk hangs; the watchdog is not fed any longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A node's disk, recovered and locked."""
-
-    directory: DataDirectory
-    log: Log
-    recovered: Recovered
-
-
-def open_storage(settings: NodeSettings) -> Opened:
-    """Lock the data directory and replay its log.
-
-    Raises:
-        DataDirectoryError: it is another node's, or in use.
-        CorruptionError: it is damaged.
-        StorageError: it cannot be read or written.
-    """
-    identity = Identity(settings.cluster.id.bytes, NodeId(settings.node_id))
-    directory = DataDirectory(RealFileSystem(), settings.data_directory, identity)
-    try:
-        log, recovered = open_log(directory, segment_bytes=settings.limits.segment_bytes)
-    except BaseException:
-        directory.close()
-        raise
-    return Opened(directory, log, recovered)
 
 
 class Service:
@@ -110,7 +82,8 @@ class Service:
             # The gateway stops at one `pending_bytes_max`, besides what the turn under way adds.
             queue_bytes_max=max(QUEUE_BYTES_MAX, 4 * settings.limits.pending_bytes_max),
         )
-        self._machine = StateMachine()
+        self._background = BackgroundThread(self._loop.call_soon_threadsafe)
+        self._machine = opened.machine
         self._requests = Requests(self._machine)
         self._driver = Driver(
             raft=self._make_raft(),
@@ -142,6 +115,7 @@ class Service:
             wake=self._driver.wake,
             limits=GatewayLimits(settings.limits.requests_in_flight_max, settings.limits.pending_bytes_max),
         )
+        self._maker = self._make_snapshots()
         self._clients = self._make_client_listener(tls_client)
         self._peers = self._make_peer_listener(tls_peer)
         self._view.attach(self._gateway, self._clients)
@@ -154,8 +128,8 @@ class Service:
         self._peers.start(settings.peer_listen.host, settings.peer_listen.port)
         self._clients.start(settings.client_listen.host, settings.client_listen.port)
         await self._http.start()
-        self._links.start()
-        self._driver.start(self._gateway, self._on_leadership)
+        self._dial(self._driver.raft.membership)
+        self._driver.start(self._gateway, self._on_leadership, self._on_membership)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
@@ -182,10 +156,6 @@ class Service:
             cluster=self._settings.cluster.name,
             cluster_id=self._settings.cluster.id.bytes,
             node_id=NodeId(self._settings.node_id),
-            peers=tuple(
-                PeerAddress(NodeId(peer.id), peer.peer_address.host, peer.peer_address.port)
-                for peer in self._settings.peers
-            ),
             jitter=random.SystemRandom(),
             on_up=self._peer_up,
             on_down=self._peer_down,
@@ -218,24 +188,60 @@ class Service:
                 0,
             ),
             handler=self._driver,
-            is_peer=lambda peer: peer in self._driver.raft.membership.members,
+            # Whoever has a peer's certificate: a node that joins does not know the members yet, nor they it (thesis
+            # §4.1); what it says is consensus' to judge.
+            is_peer=lambda _: True,
             limits=AcceptorLimits(connections_max=64, handshakes_max=32),
         )
 
     def _make_raft(self) -> Raft:
         timing = self._settings.timing
-        recovered = self._opened.recovered
+        opened = self._opened
         return Raft(
             node_id=NodeId(self._settings.node_id),
-            membership=Membership(frozenset(NodeId(node.id) for node in self._settings.nodes)),
-            hard_state=recovered.hard_state,
-            entries=recovered.entries,
+            membership=bootstrap_membership(self._settings),
+            hard_state=opened.recovered.hard_state,
+            entries=opened.recovered.entries,
             random=random.SystemRandom(),
             limits=ConsensusLimits(
                 election_timeout_ticks=round(timing.election_timeout_seconds / timing.tick_seconds),
                 heartbeat_ticks=round(timing.heartbeat_seconds / timing.tick_seconds),
             ),
+            snapshot=opened.snapshot,
         )
+
+    def _make_snapshots(self) -> SnapshotMaker:
+        """Build what makes, sends and installs snapshots, and give it to the driver."""
+        raft, driver = self._driver.raft, self._driver
+        maker = SnapshotMaker(
+            raft=raft,
+            machine=self._machine,
+            store=self._opened.snapshots,
+            compactor=self._writer,
+            background=self._background,
+            scheduler=self._loop,
+            limits=SnapshotLimits(),
+            log_bytes=sum(len(data) for _, _, _, data in self._opened.recovered.entries),
+        )
+        sender = SnapshotSender(
+            raft=raft,
+            store=self._opened.snapshots,
+            background=self._background,
+            scheduler=self._loop,
+            send=driver.send_message,
+            wake=driver.wake,
+            limits=TransferLimits(),
+        )
+        installer = SnapshotInstaller(
+            raft=raft,
+            machine=self._machine,
+            store=self._opened.snapshots,
+            maker=maker,
+            background=self._background,
+            wake=driver.wake,
+        )
+        driver.attach(maker, sender, installer)
+        return maker
 
     # What happens while it runs.
 
@@ -264,6 +270,26 @@ class Service:
         elif role is Role.FOLLOWER:
             events.LEADER_LOST.log(logger, term=term)
 
+    def _on_membership(self, membership: Membership) -> None:
+        events.MEMBERSHIP_CHANGED.log(
+            logger,
+            voters=sorted(membership.voters),
+            outgoing=sorted(membership.outgoing),
+            learners=sorted(membership.learners),
+        )
+        self._dial(membership)
+
+    def _dial(self, membership: Membership) -> None:
+        """Keep a link to each member; a node that is to join, and knows of none yet, to all that the settings name."""
+        known = {NodeId(node.id): node.peer_address for node in self._settings.nodes}
+        for node_id, text in membership.addresses.items():
+            if text:
+                known[node_id] = parse_member_addresses(text).peer
+        wanted = membership.members or known.keys()
+        self._links.set_peers(
+            PeerAddress(node_id, known[node_id].host, known[node_id].port) for node_id in wanted if node_id in known
+        )
+
     def _on_signal(self, number: int) -> None:
         if self._gateway.is_draining:
             # Told twice: somebody is impatient, and nothing acknowledged is lost by obeying.
@@ -283,6 +309,7 @@ class Service:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.shutdown.drain_timeout_seconds):
                 await self._driver.idle()
+                await self._driver.hand_over()
         self._end(ExitCode.OK)
 
     def _end(self, code: ExitCode) -> None:
@@ -329,6 +356,9 @@ class Service:
         interval = min(self._notifier.watchdog_interval_seconds or _STATUS_SECONDS, _STATUS_SECONDS)
         while True:
             await asyncio.sleep(interval)
+            if self._driver.raft.is_removed:
+                events.NODE_REMOVED.log(logger)
+                self._end(ExitCode.REMOVED)
             if self._storing_seconds() < _HANG_SECONDS:
                 self._notifier.feed_watchdog()
             if not self._gateway.is_draining:
@@ -345,6 +375,8 @@ class Service:
             closing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await closing
+        self._maker.abandon()
+        await self._loop.run_in_executor(None, self._background.close)
         await self._loop.run_in_executor(None, self._writer.close)
         self._opened.log.close()
         self._opened.directory.close()

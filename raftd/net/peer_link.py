@@ -17,7 +17,7 @@ from raftd import events
 from raftd.consensus.types import NodeId
 from raftd.errors import RemoteProtocolError
 from raftd.net.channel import Channel, ChannelLimits
-from raftd.net.tls import CONNECT_ERRORS, ConnectError, TlsFiles, client_context, explain, remote_identity
+from raftd.net.tls import CONNECT_ERRORS, ConnectError, explain, remote_identity
 from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import (
     ConnectionRole,
@@ -223,67 +223,6 @@ class PeerLink:
             logger.warning(
                 "cannot reach node %d at %s:%d: %s", self._peer.node_id, self._peer.host, self._peer.port, reason
             )
-
-
-class PeerLinks:
-    """The links to all peers."""
-
-    def __init__(
-        self,
-        *,
-        files: TlsFiles,
-        cluster: str,
-        cluster_id: bytes,
-        node_id: NodeId,
-        peers: tuple[PeerAddress, ...],
-        jitter: Jitter,
-        on_up: Callable[[NodeId], None],
-        on_down: Callable[[NodeId], None],
-        limits: LinkLimits | None = None,
-    ) -> None:
-        """`on_up` and `on_down` are told when a link stands and when it is lost.
-
-        Raises:
-            TlsError: as `client_context`.
-        """
-        context = client_context(files)
-        self._links = {
-            peer.node_id: PeerLink(
-                cluster=cluster,
-                cluster_id=cluster_id,
-                node_id=node_id,
-                peer=peer,
-                context=context,
-                jitter=jitter,
-                on_up=on_up,
-                on_down=on_down,
-                limits=limits or LinkLimits(),
-            )
-            for peer in peers
-        }
-
-    def start(self) -> None:
-        """Dial all peers."""
-        for link in self._links.values():
-            link.start()
-
-    async def stop(self) -> None:
-        """Hang up."""
-        await asyncio.gather(*(link.stop() for link in self._links.values()))
-
-    def send(self, peer: NodeId, frame: bytes) -> bool:
-        """Send one frame, and say whether it is on its way."""
-        link = self._links.get(peer)
-        return link is not None and link.send(frame)
-
-    @property
-    def dropped_total(self) -> int:
-        """Messages to any peer that were not sent."""
-        return sum(link.dropped_total for link in self._links.values())
-
-    def link(self, peer: NodeId) -> PeerLink | None:
-        """The link to a peer, for its numbers."""
-        return self._links.get(peer)
 
 
 def _reason(channel: Channel) -> str:

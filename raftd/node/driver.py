@@ -22,18 +22,22 @@ daemon's exception handler ends the process, and the log has what was promised.
 import asyncio
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
 from raftd.consensus import Raft, Ready
-from raftd.consensus.messages import AppendEntries, Message
+from raftd.consensus.membership import Membership
+from raftd.consensus.messages import AppendEntries, InstallSnapshot, Message
 from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ProposalRefused, Role, Term
 from raftd.kv.commands import Stamp, advance_clock
 from raftd.kv.machine import StateMachine
 from raftd.node.gateway import Gateway
 from raftd.node.requests import Requests
 from raftd.node.session_clock import SessionClock
+from raftd.node.snapshots import SnapshotMaker
+from raftd.node.transfers import SnapshotInstaller, SnapshotSender
 from raftd.storage.writer import Submission
 from raftd.wire import peer as peer_codec
 from raftd.wire.client import Refusal, RefusalCode
@@ -78,6 +82,10 @@ class Writer(Protocol):
     def submit(self, submission: Submission[Ready], /) -> None:
         """Store what the submission holds, then hand its token to `Driver.stored`."""
 
+    @property
+    def busy_since(self) -> float | None:
+        """When the write that runs now began, by the scheduler's time; None if none runs."""
+
 
 class Network(Protocol):
     """The way to the peers."""
@@ -115,7 +123,14 @@ class Driver:
         self._storing: deque[Ready] = deque()
         self._turn_due = False
         self._stopped = False
+        self._maker: SnapshotMaker | None = None
+        self._sender: SnapshotSender | None = None
+        self._installer: SnapshotInstaller | None = None
+        self._last_membership = raft.membership
+        self._on_membership: Callable[[Membership], None] | None = None
         self._idle: asyncio.Future[None] | None = None
+        self._turned: asyncio.Future[None] | None = None
+        """Done at the end of the next turn."""
         self._next_tick = 0.0
         self._tick_timer: Timer | None = None
         self._last_leadership: tuple[Role, Term, NodeId | None] = (raft.role, raft.current_term, raft.leader_id)
@@ -130,10 +145,26 @@ class Driver:
         self.log_entries_total = 0
         self.log_bytes_total = 0
 
-    def start(self, gateway: Gateway, on_leadership: Callable[[Role, Term, NodeId | None], None]) -> None:
-        """Begin to tick; `on_leadership` hears of each change of role, term or leader."""
+    def attach(self, maker: SnapshotMaker, sender: SnapshotSender, installer: SnapshotInstaller) -> None:
+        """Name the parts that make, send and install snapshots; they are built after this one, since they use it."""
+        self._maker, self._sender, self._installer = maker, sender, installer
+
+    def start(
+        self,
+        gateway: Gateway,
+        on_leadership: Callable[[Role, Term, NodeId | None], None],
+        on_membership: Callable[[Membership], None] | None = None,
+    ) -> None:
+        """Begin to tick.
+
+        Args:
+            gateway: Whom clients ask.
+            on_leadership: Hears of each change of role, term or leader.
+            on_membership: Hears of each change of who is a member, committed or not, and back.
+        """
         self._gateway = gateway
         self._on_leadership = on_leadership
+        self._on_membership = on_membership
         self._next_tick = self._scheduler.time() + self._tick_seconds
         self._tick_timer = self._scheduler.call_at(self._next_tick, self._tick)
         self.wake()
@@ -150,6 +181,18 @@ class Driver:
             self._idle = asyncio.get_running_loop().create_future()
             self.wake()
         return self._idle
+
+    async def hand_over(self) -> None:
+        """Let another voter lead, if this node does and another one can; ends when it leads no more, or in vain."""
+        raft = self.raft
+        try:
+            raft.transfer_leadership()
+        except ProposalRefused:
+            return
+        self.wake()
+        while raft.role is Role.LEADER and raft.transfer_target is not None:
+            turned = self._turned = asyncio.get_running_loop().create_future()
+            await turned
 
     def wake(self) -> None:
         """Take a turn in this pass of the loop."""
@@ -172,6 +215,10 @@ class Driver:
             if batch is not None and isinstance(message, AppendEntries) and message.entries:
                 self._keep_batch(message.entries, batch)
             self.raft.step(sender, message)
+
+    def send_message(self, peer: NodeId, message: Message) -> None:
+        """Send one message that consensus asked for elsewhere than in a Ready's messages."""
+        self._send(((peer, message),))
 
     def peer_up(self, peer: NodeId) -> None:
         """The link to a peer stands: whatever it missed may be sent again at once."""
@@ -204,9 +251,17 @@ class Driver:
         due = self._next_tick + self._tick_seconds
         self._next_tick = due if due > now else now + self._tick_seconds
         self._tick_timer = self._scheduler.call_at(self._next_tick, self._tick)
-        self.raft.tick()
+        overdue_ticks = math.ceil(max(0.0, self.loop_lag_seconds) / self._tick_seconds)
+        self.raft.tick(overdue_ticks)
+        self._watch_disk(now)
         self._advance_session_clock(now)
         self.wake()
+
+    def _watch_disk(self, now: float) -> None:
+        """A leader whose disk stores nothing any more can commit by the others' disks, but should not have to."""
+        busy_since = self._writer.busy_since
+        if busy_since is not None:
+            self.raft.disk_stalled(int((now - busy_since) / self._tick_seconds))
 
     def _advance_session_clock(self, now: float) -> None:
         raft = self.raft
@@ -237,8 +292,12 @@ class Driver:
         else:
             self.wake()
         self._requests.flush()
+        if self._maker is not None:
+            self._maker.consider(self.log_bytes_total)
         if self._idle is not None and not self._storing and self._requests.is_idle and not self._idle.done():
             self._idle.set_result(None)
+        if self._turned is not None and not self._turned.done():
+            self._turned.set_result(None)
 
     def _propose(self) -> None:
         try:
@@ -272,11 +331,18 @@ class Driver:
             self.log_bytes_total += len(batch)
             self._storing.append(ready)
             first_index = ready.entries[0][0] if ready.entries else None
-            self._writer.submit(Submission(ready, ready.hard_state, first_index, len(ready.entries), batch))
+            log_base = None if ready.log_base is None else ready.log_base[0]
+            self._writer.submit(Submission(ready, ready.hard_state, first_index, len(ready.entries), batch, log_base))
         else:
             self._send(ready.messages_after_stored)
         if ready.committed:
             self._apply(ready.committed)
+        if self._sender is not None:
+            for chunk in ready.snapshot_chunks:
+                self._sender.send(chunk)
+        if self._installer is not None:
+            for _, message in ready.snapshot_data:
+                self._installer.receive(message)
         for read_id, read_index in ready.confirmed_reads:
             self._requests.reads_confirmed(read_id, read_index, self.raft.current_term)
         for read_id in ready.refused_reads:
@@ -298,7 +364,7 @@ class Driver:
                 parts = peer_codec.encode_message(message, self._encode_batch(message.entries))
             else:
                 parts = peer_codec.encode_message(message)
-            if not self._network.send(peer, b"".join(parts)) and isinstance(message, AppendEntries):
+            if not self._network.send(peer, b"".join(parts)) and isinstance(message, AppendEntries | InstallSnapshot):
                 self.raft.unreachable(peer)
 
     def _elsewhere(self) -> Refusal:
@@ -309,6 +375,10 @@ class Driver:
     def _note_leadership(self) -> None:
         """Notice what consensus has become, before anything is answered under what it was."""
         raft = self.raft
+        if raft.membership is not self._last_membership:
+            self._last_membership = raft.membership
+            if self._on_membership is not None:
+                self._on_membership(raft.membership)
         leadership = (raft.role, raft.current_term, raft.leader_id)
         if leadership == self._last_leadership:
             return

@@ -11,7 +11,7 @@ from raftd.http.view import NodeCounters, NodeStatus, PeerStatus, ReplicationSta
 from raftd.kv.commands import InvalidCommand, decode
 from raftd.kv.machine import StateMachine
 from raftd.net.client_listener import ClientListener
-from raftd.net.peer_link import PeerLinks
+from raftd.net.peer_links import PeerLinks
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway
 from raftd.node.requests import Requests

@@ -43,6 +43,7 @@ class Disk:
 
     waiting: list[Submission[Ready]] = field(default_factory=list)
     disk_low: bool = False
+    busy_since: float | None = None
 
     @property
     def queued_bytes(self) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from raftd.client import Client
-from raftd.daemon.service import open_storage
+from raftd.daemon.opening import open_storage
 from raftd.errors import CorruptionError, DataDirectoryError, ExitCode
 from raftd.settings import Document, load
 from tests.daemon.process import Daemon, document_of, running, write_files

@@ -10,7 +10,7 @@ import pytest
 
 from raftd.consensus.types import NodeId
 from raftd.net.acceptor import AcceptorLimits
-from raftd.net.peer_link import LinkLimits, PeerAddress, PeerLink, PeerLinks
+from raftd.net.peer_link import LinkLimits, PeerAddress, PeerLink
 from raftd.net.peer_listener import PeerListener
 from raftd.net.tls import client_context, server_context
 from raftd.wire.frames import encode_frame
@@ -382,41 +382,5 @@ def test_the_kernel_watches_for_a_peer_that_vanishes(run: Run, certificates: Cer
                 connection = channel.transport.get_extra_info("socket")
                 assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
                 assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == milliseconds
-
-    run(scenario())
-
-
-def test_links_go_to_each_peer(run: Run, certificates: Certificates) -> None:
-    """Frames go to whom they are for; one for nobody is not sent; drops are summed up."""
-
-    async def scenario() -> None:
-        log = Log()
-        up: list[NodeId] = []
-        async with peer_of(certificates, log) as listener:
-            links = PeerLinks(
-                files=certificates.node(1),
-                cluster="demo",
-                cluster_id=CLUSTER_ID,
-                node_id=NodeId(1),
-                peers=(
-                    PeerAddress(NodeId(2), "127.0.0.1", listener.port),
-                    PeerAddress(NodeId(3), "127.0.0.1", closed_port()),
-                ),
-                jitter=Spread(),
-                on_up=up.append,
-                on_down=up.remove,
-                limits=LIMITS,
-            )
-            links.start()
-            await until(lambda: up == [2])
-            assert links.send(NodeId(2), encode_frame(b"hello"))
-            assert not links.send(NodeId(3), encode_frame(b"hello"))
-            assert not links.send(NodeId(4), encode_frame(b"hello"))
-            assert links.dropped_total == 1
-            assert links.link(NodeId(2)) is not None
-            assert links.link(NodeId(4)) is None
-            await until(lambda: log.received == [b"hello"])
-            await links.stop()
-            assert up == []
 
     run(scenario())

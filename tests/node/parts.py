@@ -106,6 +106,7 @@ class Disk:
     hard_state: HardState = field(default_factory=lambda: HardState(Term(0), None))
     entries: list[Entry] = field(default_factory=list)
     disk_low: bool = False
+    busy_since: float | None = None
 
     @property
     def queued_bytes(self) -> int:
@@ -146,7 +147,7 @@ class Client:
     def __init__(self, gateway: Gateway, user: str = "alice") -> None:
         self.channel = Channel()
         # All that a connection asks of a channel is there.
-        self.connection: ClientConnection = gateway.client_connected(self.channel, user)  # type: ignore[arg-type]
+        self.connection: ClientConnection = gateway.client_connected(self.channel, user)  # type: ignore[arg-type]  # see above
         self._ids = count(1)
         self.session = SessionId(0)
         self._sequence = 0

@@ -8,7 +8,7 @@ from raftd.consensus.messages import AppendEntriesReply
 from raftd.consensus.types import NO_INDEX, NO_TERM, NodeId, Role, Term
 from raftd.http.view import NodeStatus, PeerStatus, ReplicationState
 from raftd.net.client_listener import ClientListener
-from raftd.net.peer_link import PeerLinks
+from raftd.net.peer_links import PeerLinks
 from raftd.node.view import StaticFacts, View
 from raftd.wire.client import RequestKind
 from tests.node.parts import ADDRESSES, RULES, TICK_SECONDS, Server
