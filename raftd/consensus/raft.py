@@ -250,7 +250,8 @@ class Raft(RaftView):
         """
         self._node.storing.acknowledge(term, index)
         self._election.on_stored()
-        self._replication.advance_commit()
+        if self._node.role is Role.LEADER:
+            self._replication.advance_commit()
 
     def applied(self, index: LogIndex) -> None:
         """The state machine has applied every entry up to `index`.
@@ -294,13 +295,16 @@ class Raft(RaftView):
         """What a snapshot of the state machine as of `index` has to carry.
 
         Raises:
-            LocalProtocolError: `index` is not applied, or its term is not known any more.
+            LocalProtocolError: `index` is not applied, or its term is not known any more; or this node was not told of
+                any membership up to there: it is being added, and has to catch up before its snapshots are of use.
         """
         node = self._node
-        term = node.log.term_at(index)
+        term, membership = node.log.term_at(index), node.memberships.at(index)
         if index > node.last_applied or term is None:
             raise LocalProtocolError(f"snapshot at {index}, of ({node.log.base_index}, {node.last_applied}]")
-        return SnapshotMetadata(index, term, node.memberships.at(index))
+        if not membership.voters:
+            raise LocalProtocolError(f"snapshot at {index}, where the membership is not known yet")
+        return SnapshotMetadata(index, term, membership)
 
     def snapshot_available(self, snapshot: SnapshotMetadata) -> None:
         """A snapshot that this node made is on its disk; the newest one is what lagging peers are sent."""

@@ -259,9 +259,10 @@ class Replication:
             node.commit_to(index)
 
     def _needs_chunk(self, progress: Progress) -> bool:
-        return not progress.is_paused and (
-            progress.state is ProgressState.SNAPSHOT or progress.next_index <= self._node.log.base_index
-        )
+        if progress.state is ProgressState.SNAPSHOT:
+            return not progress.is_paused
+        is_gone = progress.next_index <= self._node.log.base_index
+        return is_gone and (not progress.is_paused or progress.inquiry_due)
 
     def _send_chunk(self, peer: NodeId, progress: Progress) -> None:
         node = self._node

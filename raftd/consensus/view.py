@@ -86,6 +86,10 @@ class RaftView:
         """The log in memory begins behind this index."""
         return self._node.log.base_index
 
+    def membership_at(self, index: LogIndex) -> Membership:
+        """The membership that was in force when the log ended at `index`, which is not before the base."""
+        return self._node.memberships.at(index)
+
     @property
     def membership_index(self) -> LogIndex:
         """Where the membership in force stands in the log; 0: nobody but the bootstrap has said it."""
