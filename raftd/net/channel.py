@@ -35,6 +35,8 @@ class ChannelLimits:
     high_water_bytes: int = 1 << 20
     unread_bytes_max: int = 64 << 20
     stall_seconds: float = 30.0
+    frame_seconds: float = 15.0
+    """From a frame's first bytes to its last: an unfinished frame holds memory."""
     silence_seconds: int = 30
     """The other host has not even acknowledged anything: it is gone."""
     close_seconds: float = 2.0
@@ -58,8 +60,8 @@ class Channel(asyncio.Protocol):
     """Frames over one TLS connection."""
 
     __slots__ = (
-        "_closed", "_deadline", "_established", "_limits", "_loop", "_owner", "_reader", "_receive", "_stalled",
-        "_transport", "loss", "reason", "remote_address",
+        "_closed", "_deadline", "_established", "_limits", "_loop", "_owner", "_partial_since", "_partial_timer",
+        "_reader", "_receive", "_stalled", "_transport", "loss", "reason", "remote_address",
     )  # fmt: skip
 
     def __init__(self, owner: ChannelOwner, limits: ChannelLimits) -> None:
@@ -71,6 +73,9 @@ class Channel(asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         """Of the handshake, later of the goodbye."""
         self._stalled: asyncio.TimerHandle | None = None
+        self._partial_since: float | None = None
+        """When the frame began that has not come in full; None between frames."""
+        self._partial_timer: asyncio.TimerHandle | None = None
         self._closed = False
         self._established = False
         self._receive: Callable[[list[bytes]], None] = self._receive_early
@@ -172,6 +177,10 @@ class Channel(asyncio.Protocol):
             return
         try:
             payloads = self._reader.feed(data)
+            if self._reader.pending_bytes:
+                self._watch_partial(is_new=bool(payloads))
+            else:
+                self._partial_since = None
             if payloads:
                 self._receive(payloads)
         except (RemoteProtocolError, DecodeError) as error:
@@ -194,14 +203,32 @@ class Channel(asyncio.Protocol):
         """The connection is gone, by whatever side."""
         self.loss = exc
         self._set_deadline(None)
-        if self._stalled is not None:
-            self._stalled.cancel()
+        for timer in (self._stalled, self._partial_timer):
+            if timer is not None:
+                timer.cancel()
         self._closed = True
         self._owner.channel_closed(self)
         self._transport = None
 
     def _receive_early(self, payloads: list[bytes]) -> None:
         self._owner.channel_frames(self, payloads)
+
+    def _watch_partial(self, *, is_new: bool) -> None:
+        """A frame is unfinished. One timer looks after all of a connection's frames: most of them are done by then."""
+        if is_new or self._partial_since is None:
+            self._partial_since = self._loop.time()
+        if self._partial_timer is None:
+            self._partial_timer = self._loop.call_later(self._limits.frame_seconds, self._check_partial)
+
+    def _check_partial(self) -> None:
+        self._partial_timer = None
+        if self._partial_since is None or self._closed:
+            return
+        left = self._partial_since + self._limits.frame_seconds - self._loop.time()
+        if left <= 0:
+            self.abort("it has begun a frame and not finished it")
+        else:
+            self._partial_timer = self._loop.call_later(left, self._check_partial)
 
     def _set_deadline(self, deadline: asyncio.TimerHandle | None) -> None:
         if self._deadline is not None:

@@ -315,3 +315,39 @@ def test_the_kernel_watches_for_the_other_host(run: Run, certificates: Certifica
             assert channel.remote_address == f"{host}:{port}"
 
     run(scenario())
+
+
+def test_a_frame_that_is_not_finished_ends_the_connection(run: Run, certificates: Certificates) -> None:
+    """Its bytes would be held for as long as the other side likes."""
+
+    async def scenario() -> None:
+        limits = replace(LIMITS, frame_seconds=0.05)
+        async with connected(certificates, establishing([]), limits) as (owner, channel, remote):
+            remote.writer.write(encode_frame(b"hello"))
+            await until(lambda: owner.frames)
+            remote.writer.write(encode_frame(b"x" * 50_000)[:-1])
+            await until(lambda: owner.closed)
+            assert channel.reason == "it has begun a frame and not finished it"
+
+    run(scenario())
+
+
+def test_a_frame_s_time_is_its_own(run: Run, certificates: Certificates) -> None:
+    """Frame after frame, each finished in time though the stream is never between frames, is no offence."""
+
+    async def scenario() -> None:
+        received: list[bytes] = []
+        limits = replace(LIMITS, frame_seconds=0.2)
+        async with connected(certificates, establishing(received), limits) as (owner, channel, remote):
+            remote.writer.write(encode_frame(b"hello"))
+            await until(lambda: owner.frames)
+            frame = encode_frame(b"x" * 1000)
+            remote.writer.write(frame[:10])
+            ends = asyncio.get_running_loop().time() + 3 * limits.frame_seconds
+            while asyncio.get_running_loop().time() < ends:
+                seen = len(received)
+                remote.writer.write(frame[10:] + frame[:10])
+                await until(lambda seen=seen: len(received) > seen)  # type: ignore[misc]  # mypy infers no default
+            assert not channel.is_closed
+
+    run(scenario())
