@@ -110,7 +110,11 @@ class Client:
             pause += 8.0
         world.timeline.after(pause, self.think)
 
-    def _ask(self) -> None:
+    def write_now(self) -> None:
+        """Ask for something that needs a commit, whatever is under way."""
+        self._ask(Kind.PUT)
+
+    def _ask(self, kind: Kind | None = None) -> None:
         if self._session is None:
             if not self._asks_session:
                 self._asks_session = True
@@ -120,7 +124,7 @@ class Client:
             return
         draw = self._draw
         key = draw.choice(self._world.plan.keys)
-        kind = draw.choice((Kind.GET, Kind.GET, Kind.PUT, Kind.PUT, Kind.DELETE, Kind.COMPARE_AND_PUT))
+        kind = kind or draw.choice((Kind.GET, Kind.GET, Kind.PUT, Kind.PUT, Kind.DELETE, Kind.COMPARE_AND_PUT))
         revision, state = self._known.get(key, (Revision(0), None))
         if kind is Kind.COMPARE_AND_PUT and draw.random() < 0.2:
             kind = Kind.COMPARE_AND_DELETE

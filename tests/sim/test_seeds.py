@@ -14,6 +14,8 @@ _FRESH_BLOCKS = 8
 REGRESSIONS = {
     14: "the answer to an old term's heartbeat confirmed a round of the new term",
     45: "the refusal of an old term's append was taken for a broken peer's",
+    79: "a frozen process woke up: a mistake of the simulator",
+    552: "nobody asked for anything, and that was taken for a cluster that does not answer",
 }
 """Seeds that found something when they were new; later changes of the simulator may have made other runs of them."""
 

@@ -101,6 +101,8 @@ class World:
         if is_deaf:
             # The rest hears nothing and goes on talking: nobody may stay loyal to it, or be kept from an election.
             self.network.cut = {pair for pair in self.network.links if pair[1] not in healed}
+        for client in self.clients:
+            client.write_now()
         before = len(self.oracle.committed_terms)
         patience = HEALED_ELECTION_TIMEOUTS * ELECTION_TIMEOUT_SECONDS
         timeline.run_until(timeline.now + patience, lambda: len(self.oracle.committed_terms) > before)
