@@ -10,6 +10,8 @@ name           what a crash may leave
 ``wal/``       the log, see `raftd.storage.segment`; without an identity, at most a log without contents
 ``snapshots/`` the snapshots, see `raftd.storage.snapshots`
 ``reserve``    nothing but space, of any size, see `raftd.storage.reserve`; or absent
+``proven``     empty: this directory has held all that its cluster had committed at some time. Absent where
+               it is new, or began anew after its predecessor was lost (`raftd.consensus.election`)
 ============== =============================================================================================
 
 The directory must be closed to others (mode 0700). It is made so; one that is found open is refused and not mended,
@@ -66,10 +68,12 @@ class DataDirectory:
         self.reserve_path = path / "reserve"
         self._identity_path = path / "identity"
         self._new_identity_path = path / "identity.new"
+        self._proven_path = path / "proven"
         self._lock: File | None = None
         try:
             self._lock = self._take()
             self.is_new = not self._has_identity()
+            self.is_proven = not self.is_new and self._proven_path.name in filesystem.list_directory(path)
         except OSError as error:
             self.close()
             raise StorageError(f"{error.filename or path}: cannot open the data directory: {error.strerror}") from error
@@ -141,6 +145,8 @@ class DataDirectory:
         """
         fields = _IDENTITY.pack(_MAGIC, FORMAT_VERSION, self.identity.cluster_id, self.identity.node_id)
         try:
+            if self._proven_path.name in self.filesystem.list_directory(self.path):
+                self.filesystem.unlink(self._proven_path)  # it spoke of what was here before
             file = self.filesystem.create(self._new_identity_path)
             try:
                 file.write(0, fields, _CRC.pack(crc32(fields)))
@@ -152,6 +158,21 @@ class DataDirectory:
         except OSError as error:
             raise StorageError(f"{self._identity_path}: cannot be written: {error.strerror}") from error
         self.is_new = False
+
+    def prove(self) -> None:
+        """Note durably that this directory has caught up with its cluster once; to say it again changes nothing.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        if self.is_proven:
+            return
+        try:
+            self.filesystem.create(self._proven_path).close()
+            self.filesystem.sync_directory(self.path)
+        except OSError as error:
+            raise StorageError(f"{self._proven_path}: cannot be written: {error.strerror}") from error
+        self.is_proven = True
 
     def close(self) -> None:
         """Let another process use the directory."""

@@ -125,6 +125,43 @@ def test_a_stamp_that_fails_is_one_line(identity: Identity) -> None:
     assert directory.is_new
 
 
+def test_a_directory_is_proven_from_then_on(stamped: SimulatedFileSystem, identity: Identity) -> None:
+    """A new directory is not; one that was proven is, after a power cut too."""
+    directory = DataDirectory(stamped, PATH, identity)
+    assert not directory.is_proven
+    directory.prove()
+    directory.prove()
+    assert directory.is_proven
+    directory.close()
+    stamped.lose_power(lambda _: False)
+    assert DataDirectory(stamped, PATH, identity).is_proven
+
+
+def test_a_directory_without_an_identity_proves_nothing(stamped: SimulatedFileSystem, identity: Identity) -> None:
+    """A mark that was left behind in a directory that begins anew does not count."""
+    stamped.create(PATH / "proven").close()
+    stamped.unlink(PATH / "identity")
+    directory = DataDirectory(stamped, PATH, identity)
+    assert not directory.is_proven
+    directory.stamp()
+    directory.close()
+    assert not DataDirectory(stamped, PATH, identity).is_proven
+
+
+def test_a_proof_that_fails_is_one_line(stamped: SimulatedFileSystem, identity: Identity) -> None:
+    """The disk's failure is a `StorageError`."""
+    directory = DataDirectory(stamped, PATH, identity)
+
+    def before_call(call: Call) -> None:
+        if call.name == "create":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    stamped.before_call = before_call
+    with pytest.raises(StorageError, match="/data/proven: cannot be written: No space left on device"):
+        directory.prove()
+    assert not directory.is_proven
+
+
 def test_a_crash_at_any_call_of_the_first_start_leaves_a_new_or_a_stamped_directory(
     open_on: Callable[..., tuple[Log, Recovered]],
 ) -> None:
