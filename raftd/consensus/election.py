@@ -19,6 +19,7 @@ from raftd.consensus.messages import (
     TimeoutNow,
 )
 from raftd.consensus.node import Node
+from raftd.consensus.proof import may_trust
 from raftd.consensus.reads import Reads
 from raftd.consensus.replication import Replication
 from raftd.consensus.types import NodeId, Random, Role, Term
@@ -101,7 +102,8 @@ class Election:
         self._votes.add(node.node_id)
         if not self._has_won():
             log = node.log
-            self._ask(RequestPreVote(Term(node.current_term + 1), node.node_id, log.last_index, log.last_term))
+            next_term = Term(node.current_term + 1)
+            self._ask(RequestPreVote(next_term, node.node_id, log.last_index, log.last_term, node.unproven))
             return
         self.start(leadership_transfer=False)
 
@@ -112,7 +114,11 @@ class Election:
         node.voted_for = node.node_id
         self._begin(Role.CANDIDATE)
         log = node.log
-        self._ask(RequestVote(node.current_term, node.node_id, log.last_index, log.last_term, leadership_transfer))
+        self._ask(
+            RequestVote(
+                node.current_term, node.node_id, log.last_index, log.last_term, leadership_transfer, node.unproven
+            )
+        )
 
     def on_request_pre_vote(self, sender: NodeId, message: RequestPreVote) -> None:
         """Would this node vote for `sender`? Nothing changes here, not even the timer."""
@@ -126,7 +132,7 @@ class Election:
         else:
             # The sender is a term behind, which the refusal tells it, but an election in this term may yet succeed.
             may_vote = message.term == node.current_term and self._may_vote_for(sender) and node.leader_id is None
-        granted = may_vote and node.log.is_up_to_date(message.last_log_index, message.last_log_term)
+        granted = may_vote and self._is_fit_to_lead(message)
         node.send(sender, RequestPreVoteReply(message.term if granted else node.current_term, granted))
 
     def on_request_pre_vote_reply(self, sender: NodeId, reply: RequestPreVoteReply) -> None:
@@ -140,7 +146,7 @@ class Election:
     def on_request_vote(self, sender: NodeId, message: RequestVote) -> None:
         """Receiver implementation of RequestVote (Figure 2); `message` is of this node's term."""
         node = self._node
-        if not self._may_vote_for(sender) or not node.log.is_up_to_date(message.last_log_index, message.last_log_term):
+        if not self._may_vote_for(sender) or not self._is_fit_to_lead(message):
             node.send(sender, RequestVoteReply(node.current_term, False))
             return
         node.voted_for = sender
@@ -177,6 +183,12 @@ class Election:
 
     def _may_vote_for(self, candidate: NodeId) -> bool:
         return self._node.voted_for in (None, candidate)
+
+    def _is_fit_to_lead(self, request: RequestPreVote | RequestVote) -> bool:
+        node = self._node
+        return may_trust(node, unproven=request.unproven) and node.log.is_up_to_date(
+            request.last_log_index, request.last_log_term
+        )
 
     def _begin(self, role: Role) -> None:
         self._assume(role, None)

@@ -6,6 +6,7 @@ are for `SnapshotReceiver`.
 
 from raftd.consensus.messages import AppendEntries, AppendEntriesReply, Heartbeat, HeartbeatReply
 from raftd.consensus.node import Node
+from raftd.consensus.proof import hear_commit
 from raftd.consensus.types import NO_INDEX, NO_TERM, Entry, LogIndex, NodeId, Term
 from raftd.errors import InvariantViolation
 
@@ -40,6 +41,7 @@ class Follower:
             node.append(new)
         # Not last_index: what lies behind the leader's entries is of unknown origin (Figure 2, step 5).
         node.commit_to(min(message.leader_commit, match_index))
+        hear_commit(node, message.leader_commit)
         node.send_after_stored(leader_id, AppendEntriesReply(node.current_term, True, match_index, NO_INDEX, NO_TERM))
 
     def on_heartbeat(self, leader_id: NodeId, message: Heartbeat) -> None:

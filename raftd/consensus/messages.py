@@ -19,6 +19,8 @@ class RequestPreVote:
     candidate_id: NodeId
     last_log_index: LogIndex
     last_log_term: Term
+    unproven: bool = False
+    """As in `RequestVote`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class RequestVote:
     last_log_term: Term
     leadership_transfer: bool
     """The old leader asked for this election: a live leader is no reason to refuse (thesis §3.10, §4.2.3)."""
+    unproven: bool = False
+    """The candidate's disk is new and may lack what it had acknowledged before (`raftd.consensus.proof`)."""
 
 
 @dataclass(frozen=True, slots=True)

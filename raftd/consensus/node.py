@@ -10,7 +10,7 @@ from raftd.consensus.memberships import Memberships
 from raftd.consensus.messages import InstallSnapshot, Message
 from raftd.consensus.ready import SnapshotChunk
 from raftd.consensus.storing import Storing
-from raftd.consensus.types import NO_INDEX, Entry, HardState, LogIndex, NodeId, Role, Term
+from raftd.consensus.types import NO_INDEX, NO_TERM, Entry, HardState, LogIndex, NodeId, Role, Term
 from raftd.errors import InvariantViolation
 
 
@@ -30,6 +30,10 @@ class Node:
     storing: Storing
     current_term: Term
     voted_for: NodeId | None
+    unproven: bool = False
+    """Whether this node's disk is new and has not caught up with the cluster yet (`proof`)."""
+    proof_target: tuple[Term, LogIndex] = (NO_TERM, NO_INDEX)
+    """(term, index): an unproven node is proven when it has stored this, if the entry there is of that term."""
     role: Role = Role.FOLLOWER
     leader_id: NodeId | None = None
     """Who leads current_term, as far as this node has heard."""

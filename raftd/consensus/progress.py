@@ -114,11 +114,21 @@ class Progress:
         self._probe(max(LogIndex(self.match_index + 1), min(next_index, prev_log_index)))
         return True
 
+    def lost_its_log(self) -> None:
+        """The peer has nothing, though it had acknowledged entries: its disk was lost, and it begins anew (`proof`).
+
+        The one case in which match_index goes back. Should an answer from before its first success come late, then this
+        is wrong, and does no more harm than to ask again.
+        """
+        self.match_index = NO_INDEX
+        self._probe(LogIndex(1))
+
     def unreachable(self) -> None:
         """Something to this peer was dropped: send nothing more than heartbeats until it answers one."""
         if self.state is not ProgressState.SNAPSHOT:
             self._probe(self.next_index)
         self.is_paused = True
+        self._must_ask = True
         self._doubtful_intervals = self._patience_intervals
 
     def begin_interval(self) -> None:

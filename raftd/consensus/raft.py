@@ -44,6 +44,7 @@ from raftd.consensus.lease import Lease
 from raftd.consensus.limits import Limits
 from raftd.consensus.membership import Membership, MembershipChange, SnapshotMetadata
 from raftd.consensus.messages import Message
+from raftd.consensus.proof import try_to_prove
 from raftd.consensus.reads import Reads
 from raftd.consensus.ready import Ready
 from raftd.consensus.reconfiguration import Reconfiguration
@@ -85,6 +86,7 @@ class Raft(RaftView):
         random: Random,
         limits: Limits | None = None,
         snapshot: SnapshotMetadata | None = None,
+        unproven: bool = False,
     ) -> None:
         """A node as its disk remembers it; a new one has HardState(0, None) and no entries.
 
@@ -97,6 +99,7 @@ class Raft(RaftView):
             random: Where timeouts come from.
             limits: Bounds and timeouts.
             snapshot: The one that the state machine was loaded from.
+            unproven: Whether the disk is new, and has not been found to be `is_proven` since (`proof`).
 
         Raises:
             InvariantViolation: what was recovered is not a state that a node can have left.
@@ -109,6 +112,7 @@ class Raft(RaftView):
             snapshot=snapshot,
             hard_state=hard_state,
             entries=entries,
+            unproven=unproven,
         )
         replication = Replication(node)
         self._transfer = Transfer(node, replication)
@@ -222,6 +226,7 @@ class Raft(RaftView):
         node = self._node
         if node.role is Role.LEADER:
             self._lead()
+        try_to_prove(node)
         messages, messages_after_stored = node.take_messages()
         hard_state, log_base, entries = node.storing.hand_out(node.hard_state(), node.log)
         must_store = hard_state is not None or log_base is not None or bool(entries)

@@ -35,6 +35,7 @@ def recover(
     snapshot: SnapshotMetadata | None,
     hard_state: HardState,
     entries: Iterable[Entry],
+    unproven: bool,
 ) -> Node:
     """Make a node of what its disk holds; `bootstrap` is the membership where no snapshot has one.
 
@@ -61,6 +62,7 @@ def recover(
         storing=storing,
         current_term=term if has_newer_term else hard_state.current_term,
         voted_for=None if has_newer_term else hard_state.voted_for,
+        unproven=unproven,
         snapshot=snapshot,
         commit_index=index,
         handed_index=index,

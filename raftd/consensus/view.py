@@ -101,6 +101,11 @@ class RaftView:
         return self._node.memberships.has_removed_me(self._node.commit_index)
 
     @property
+    def is_proven(self) -> bool:
+        """Whether this node's disk has held everything that was committed at some time; once so, it stays so."""
+        return not self._node.unproven
+
+    @property
     def transfer_target(self) -> NodeId | None:
         """To whom this leader is handing over; it takes no proposals meanwhile."""
         return self._node.transfer_target

@@ -37,6 +37,21 @@ class LogAgainstList(RuleBasedStateMachine):
         self.model.extend(entries)
         self.log.append(entries)
 
+    @rule(data=st.data())
+    def compact(self, data: st.DataObject) -> None:
+        index = data.draw(st.integers(self.base_index, self.base_index + len(self.model)))
+        dropped = index - self.base_index
+        if dropped:
+            self.base_term = self.model[dropped - 1][1]
+        self.base_index = index
+        del self.model[:dropped]
+        self.log.compact(LogIndex(index))
+
+    @rule(index=st.integers(1, 5), term=st.integers(1, 3))
+    def reset(self, index: int, term: int) -> None:
+        self.base_index, self.base_term, self.model = index, term, []
+        self.log.reset(LogIndex(index), Term(term))
+
     @precondition(lambda self: self.model)
     @rule(data=st.data())
     def truncate(self, data: st.DataObject) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raftd.consensus import Limits, LogIndex, Progress, ProgressState
+from raftd.consensus import Limits, LogIndex, Progress, ProgressState, Term
 
 LIMITS = Limits(in_flight_appends_max=3, in_flight_bytes_max=100)
 LAST = LogIndex(20)
@@ -147,3 +147,68 @@ def test_match_stays_below_next_and_never_falls(script: list[tuple[str, int, int
         assert before <= progress.match_index < progress.next_index
         assert progress.in_flight_bytes == 7 * len(progress.in_flight)
         assert len(progress.in_flight) <= LIMITS.in_flight_appends_max
+
+
+def sending_a_snapshot(offset: int = 0) -> Progress:
+    progress = Progress(LogIndex(3))
+    progress.begin_snapshot(LogIndex(10), Term(2))
+    progress.chunk_sent()
+    if offset:
+        progress.chunk_answered(LogIndex(10), offset)
+        progress.chunk_sent()
+    return progress
+
+
+def test_a_snapshot_goes_chunk_by_chunk() -> None:
+    """No entries, and no second chunk, until one is answered; then from where the peer is."""
+    progress = sending_a_snapshot()
+    assert progress.is_paused
+    assert not progress.may_send(LAST, LIMITS)
+    progress.chunk_answered(LogIndex(10), 100)
+    assert (progress.is_paused, progress.snapshot_offset) == (False, 100)
+
+
+def test_repeated_answers_set_no_chunk_in_flight() -> None:
+    """The answer that the chunk under way began with is old; one of another snapshot is nothing at all."""
+    progress = sending_a_snapshot(offset=100)
+    progress.chunk_answered(LogIndex(10), 100)
+    progress.chunk_answered(LogIndex(9), 300)
+    assert (progress.is_paused, progress.snapshot_offset) == (True, 100)
+
+
+def test_a_peer_that_lost_its_part_begins_anew() -> None:
+    """A lower offset is believed."""
+    progress = sending_a_snapshot(offset=100)
+    progress.chunk_answered(LogIndex(10), 0)
+    assert (progress.is_paused, progress.snapshot_offset) == (False, 0)
+
+
+def test_a_lost_chunk_comes_again_ever_more_seldom() -> None:
+    """Silence about a chunk is taken for a loss after some intervals, and each time after twice as many."""
+    progress = sending_a_snapshot()
+    waited = []
+    for _ in range(5):
+        intervals = 0
+        while progress.is_paused:
+            progress.begin_interval()
+            progress.heartbeat_answered()
+            intervals += 1
+        waited.append(intervals)
+        progress.chunk_sent()
+    assert waited == [8, 16, 32, 64, 64]
+
+
+def test_entries_follow_the_snapshot() -> None:
+    """Installed, or stored by entries that came late: the peer has what it needs."""
+    progress = sending_a_snapshot()
+    assert not progress.refused(LogIndex(8), LogIndex(2))
+    assert progress.accepted(LogIndex(10))
+    assert (progress.state, progress.next_index) == (ProgressState.REPLICATE, 11)
+
+
+def test_a_snapshot_waits_for_an_unreachable_peer() -> None:
+    """Nothing is sent until a heartbeat is answered; then it goes on where it was."""
+    progress = sending_a_snapshot(offset=100)
+    progress.unreachable()
+    progress.heartbeat_answered()
+    assert (progress.state, progress.is_paused, progress.snapshot_offset) == (ProgressState.SNAPSHOT, False, 100)

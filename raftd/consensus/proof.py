@@ -1,0 +1,57 @@
+"""Nodes that cannot vouch for what they once promised: elections after a disk was lost and began anew.
+
+Raft's safety rests on every node remembering what it acknowledged. A node whose disk was replaced does not, and nothing
+in its empty log says so: it would vote for a candidate that lacks an entry which only this node and a node that happens
+to be down had stored, and a committed entry would be gone.
+
+So a node whose disk is new is *unproven*, until it has stored everything that was committed when a leader said so.
+Unproven nodes and others elect each other no leaders: a vote counts only between two of a kind. When a cluster begins
+all nodes are unproven, so they elect one of them as always, and are proven a moment later, with the first commit. When
+a disk was lost, the others have all that was committed and elect one of them, or nobody; the unproven node receives
+the log from it, and is proven when it has caught up. In a cluster of one or two every election is unanimous, and needs
+no such rule.
+
+What is *everything that was committed*? The commit index that a leader tells of in an AppendEntries that fits, if the
+entry there is of the leader's own term (§5.4.2: only then does a leader know of all commits before it). Fits, because a
+leader that thinks that this node has entries which it lost learns of that by a refusal, and only from then on no commit
+counts them.
+
+The price is a narrow one: if a cluster of three crashes in the first milliseconds of its life, when some of its nodes
+are proven already and others not, a majority may have to be of one kind before it can elect.
+"""
+
+from raftd.consensus.node import Node
+from raftd.consensus.types import LogIndex, Role
+
+_UNANIMOUS_VOTERS_MAX = 2
+
+
+def may_trust(node: Node, *, unproven: bool) -> bool:
+    """Whether this node may vote for a candidate that is `unproven`, or not."""
+    return node.unproven == unproven or len(node.membership.all_voters) <= _UNANIMOUS_VOTERS_MAX
+
+
+def hear_commit(node: Node, leader_commit: LogIndex) -> None:
+    """The leader of this term has committed up to `leader_commit`, and this node's log fits what came with that."""
+    if not node.unproven:
+        return
+    term, index = node.proof_target
+    # The first one that will do: a later one would only be further away.
+    if term != node.current_term or node.log.term_at(index) not in {None, node.current_term}:
+        node.proof_target = node.current_term, leader_commit
+
+
+def try_to_prove(node: Node) -> None:
+    """Something was stored or committed: perhaps this node can vouch for itself now."""
+    if not node.unproven:
+        return
+    term, index = node.proof_target
+    if node.role is Role.LEADER:
+        term, index = node.current_term, node.commit_index
+    if (
+        term == node.current_term
+        and node.log.term_at(index) == node.current_term
+        and node.storing.stored_index >= index
+        and index <= node.commit_index
+    ):
+        node.unproven = False

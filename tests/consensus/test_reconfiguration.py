@@ -1,0 +1,189 @@
+"""Membership changes on a leader: what may begin, and what goes on by itself. Whole stories are in `scenarios/`."""
+
+import pytest
+
+from raftd.consensus import (
+    AddLearner,
+    AddVoter,
+    EntryKind,
+    Limits,
+    LogIndex,
+    MembershipChange,
+    NodeId,
+    Promote,
+    ProposalRefused,
+    Raft,
+    Remove,
+    Role,
+    decode_membership,
+)
+from tests.consensus.words import accepted, complete, heartbeat_reply, make_leader, members, role_of, say
+
+LIMITS = Limits(election_timeout_ticks=4, heartbeat_ticks=1, promotion_lag_entries_max=2, members_max=4)
+
+
+def leader(size: int = 3) -> Raft:
+    """Leads term 1, and everybody has its first entry."""
+    raft = make_leader(size=size, limits=LIMITS)
+    answer(raft, *range(2, size + 1))
+    return raft
+
+
+def answer(raft: Raft, *peers: int) -> None:
+    """These have stored all there is; the leader does what follows from that."""
+    complete(raft)
+    for peer in peers:
+        say(raft, peer, accepted(1, raft.last_index))
+    complete(raft)
+
+
+def refusal(raft: Raft, change: MembershipChange) -> str:
+    before = raft.last_index
+    with pytest.raises(ProposalRefused) as refused:
+        raft.propose_membership(change)
+    assert raft.last_index == before
+    return refused.value.reason.name
+
+
+def test_in_force_as_soon_as_it_is_in_the_log() -> None:
+    """A server always uses the latest configuration in its log, regardless of whether the entry is committed (§4.1)."""
+    raft = leader()
+    assert raft.propose_membership(AddLearner(NodeId(4))) == 2
+    assert raft.membership == members(1, 2, 3, learners=(4,))
+    assert raft.membership_index == 2
+    assert NodeId(4) in raft.progress
+    (entry,) = raft.entries(LogIndex(2), LogIndex(3))
+    assert (entry[2], decode_membership(entry[3])) == (EntryKind.MEMBERSHIP, raft.membership)
+
+
+def test_a_joint_membership_is_left_when_it_is_committed() -> None:
+    """Committed by both groups; then the leader appends the new one by itself."""
+    raft = leader()
+    raft.propose_membership(Remove(NodeId(3)))
+    assert raft.membership == members(1, 2, outgoing=(1, 2, 3))
+    answer(raft, 2)
+    assert raft.membership == members(1, 2)
+    assert (raft.commit_index, raft.last_index) == (2, 3)
+
+
+def test_one_at_a_time() -> None:
+    """Not while one is uncommitted, and not while one is joint; asked again, it is the same one."""
+    raft = leader()
+    index = raft.propose_membership(Remove(NodeId(3)))
+    assert refusal(raft, Remove(NodeId(2))) == "CHANGE_RUNS"
+    assert refusal(raft, Remove(NodeId(3))) == "UNKNOWN_NODE"
+    assert raft.propose_membership(Promote(NodeId(2))) == index
+
+
+def test_not_before_a_commit_in_the_term() -> None:
+    """Else two leaders in turn could each begin a change that the other does not know of (Ongaro, 2015)."""
+    raft = make_leader(limits=LIMITS)
+    assert refusal(raft, AddLearner(NodeId(4))) == "TERM_NOT_COMMITTED"
+    answer(raft, 2)
+    raft.propose_membership(AddLearner(NodeId(4)))
+
+
+def test_not_during_a_hand_over() -> None:
+    """The entry would keep the target from ever catching up."""
+    raft = leader()
+    raft.transfer_leadership(NodeId(2))
+    assert refusal(raft, AddLearner(NodeId(4))) == "TRANSFERRING"
+
+
+def test_not_more_members_than_the_limit() -> None:
+    """Each of them costs the leader's time."""
+    raft = leader()
+    raft.propose_membership(AddLearner(NodeId(4)))
+    answer(raft, 2, 3)
+    assert refusal(raft, AddLearner(NodeId(5))) == "TOO_MANY_MEMBERS"
+
+
+@pytest.mark.parametrize("reason", ["silent", "behind"])
+def test_not_if_who_is_left_could_not_commit(reason: str) -> None:
+    """A voter that does not answer, or lacks too much, is not counted among those who stay."""
+    raft = leader()
+    if reason == "silent":
+        raft.progress[NodeId(3)].silent_ticks = LIMITS.election_timeout_ticks
+    else:
+        raft.propose([b"a", b"b", b"c"])
+        answer(raft, 2)
+    assert refusal(raft, Remove(NodeId(2))) == "NO_QUORUM"
+    raft.propose_membership(Remove(NodeId(3)))
+
+
+def test_a_learner_that_lags_is_not_promoted() -> None:
+    """It would count at once, and could not help to commit."""
+    raft = leader()
+    raft.propose([b"a", b"b", b"c"])
+    raft.propose_membership(AddLearner(NodeId(4)))
+    answer(raft, 2, 3)
+    assert refusal(raft, Promote(NodeId(4))) == "NOT_CAUGHT_UP"
+    say(raft, 4, accepted(1, raft.last_index))
+    raft.propose_membership(Promote(NodeId(4)))
+    assert raft.membership == members(1, 2, 3, 4, outgoing=(1, 2, 3))
+
+
+def test_who_joins_votes_once_a_round_was_short_enough() -> None:
+    """A round lasts until all that the log held at its beginning is there; one that takes too long is void."""
+    raft = leader()
+    raft.propose_membership(AddVoter(NodeId(4)))
+    answer(raft, 2, 3)
+
+    def tick(ticks: int, *, is_there: bool) -> None:
+        for _ in range(ticks):
+            raft.tick()
+            complete(raft)
+            for peer in (2, 3):
+                say(raft, peer, heartbeat_reply(1, 1))
+            if is_there:
+                say(raft, 4, accepted(1, raft.last_index))
+
+    tick(LIMITS.election_timeout_ticks + 2, is_there=False)
+    say(raft, 4, accepted(1, raft.last_index))
+    raft.tick()
+    assert NodeId(4) in raft.membership.joining, "the first round took too long"
+    tick(1, is_there=True)
+    assert raft.membership == members(1, 2, 3, 4, outgoing=(1, 2, 3))
+
+
+def test_a_leader_that_is_removed_hands_over_first() -> None:
+    """Once the joint membership is committed, to a voter of the new one."""
+    raft = leader()
+    raft.propose_membership(Remove(NodeId(1)))
+    answer(raft, 2, 3)
+    assert raft.transfer_target == 2
+    assert raft.membership == members(2, 3, outgoing=(1, 2, 3))
+
+
+def test_a_removed_leader_counts_others_only_and_then_steps_down() -> None:
+    """It manages a cluster that does not include itself; it replicates but does not count itself (§4.2.2)."""
+    raft = leader()
+    raft.propose_membership(Remove(NodeId(1)))
+    answer(raft, 2, 3)
+    for _ in range(LIMITS.election_timeout_ticks):
+        raft.tick()
+        for peer in (2, 3):
+            say(raft, peer, heartbeat_reply(1, 1))
+    complete(raft)
+    assert raft.membership == members(2, 3)
+    say(raft, 2, accepted(1, 3))
+    complete(raft)
+    assert (raft.commit_index, role_of(raft)) == (2, Role.LEADER)
+    say(raft, 3, accepted(1, 3))
+    complete(raft)
+    assert (raft.commit_index, role_of(raft)) == (3, Role.FOLLOWER)
+    assert raft.is_removed
+
+
+def test_a_farewell_is_bounded() -> None:
+    """A removed peer that does not answer is given up after a while; one that learned of it, at once."""
+    raft = leader()
+    raft.propose_membership(Remove(NodeId(3)))
+    answer(raft, 2)
+    say(raft, 2, accepted(1, 3))
+    for _ in range(2 * LIMITS.election_timeout_ticks):
+        assert NodeId(3) in raft.progress
+        raft.tick()
+        complete(raft)
+        say(raft, 2, heartbeat_reply(1, 1))
+    assert NodeId(3) not in raft.progress
