@@ -5,6 +5,7 @@ from random import Random
 import pytest
 
 from raftd.consensus import (
+    NO_MEMBERSHIP,
     HardState,
     LogIndex,
     NodeId,
@@ -13,6 +14,7 @@ from raftd.consensus import (
     Ready,
     RefusalReason,
     Role,
+    SnapshotMetadata,
     Term,
 )
 from raftd.errors import InvariantViolation, LocalProtocolError
@@ -145,3 +147,34 @@ def test_has_ready_and_ready_agree() -> None:
         assert (raft.ready() != Ready()) == promised
         assert not raft.has_ready
     assert complete(raft) == []
+
+
+def test_only_what_is_applied_and_in_a_snapshot_is_compacted() -> None:
+    """Else entries would be gone that nothing stands for; what was compacted already stays so."""
+    raft = make_leader(1, 1)
+    with pytest.raises(InvariantViolation):
+        raft.compact(LogIndex(1))
+    say(raft, 2, accepted(2, 3))
+    complete(raft)
+    raft.snapshot_available(raft.snapshot_metadata(LogIndex(2)))
+    with pytest.raises(InvariantViolation):
+        raft.compact(LogIndex(3))
+    raft.compact(LogIndex(2))
+    raft.compact(LogIndex(1))
+    assert (raft.base_index, raft.last_index, raft.term_at(LogIndex(2))) == (2, 3, 1)
+
+
+def test_a_snapshot_is_of_what_is_applied_and_known() -> None:
+    """Not of what may yet change, not of what is gone, and not before the membership is known."""
+    raft = make_leader(1, 1)
+    for index in (1, 4):
+        with pytest.raises(LocalProtocolError, match="snapshot at"):
+            raft.snapshot_metadata(LogIndex(index))
+    say(raft, 2, accepted(2, 3))
+    complete(raft)
+    assert raft.snapshot_metadata(LogIndex(3)) == SnapshotMetadata(LogIndex(3), Term(2), members(1, 2, 3))
+    joining = make_raft(membership=NO_MEMBERSHIP)
+    say(joining, 2, append(1, 0, 0, 1, commit=1))
+    complete(joining)
+    with pytest.raises(LocalProtocolError, match="not known yet"):
+        joining.snapshot_metadata(LogIndex(1))

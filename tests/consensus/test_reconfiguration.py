@@ -187,3 +187,14 @@ def test_a_farewell_is_bounded() -> None:
         complete(raft)
         say(raft, 2, heartbeat_reply(1, 1))
     assert NodeId(3) not in raft.progress
+
+
+def test_a_voter_that_needs_a_snapshot_is_not_close() -> None:
+    """However few entries it lacks: the leader does not have them any more."""
+    raft = leader()
+    raft.propose([b"a", b"b"])
+    answer(raft, 2)
+    assert raft.progress[NodeId(3)].match_index + LIMITS.promotion_lag_entries_max == raft.last_index
+    raft.snapshot_available(raft.snapshot_metadata(LogIndex(2)))
+    raft.compact(LogIndex(2))
+    assert refusal(raft, Remove(NodeId(2))) == "NO_QUORUM"

@@ -8,6 +8,8 @@ from raftd.consensus import (
     AppendEntries,
     EntryKind,
     Heartbeat,
+    InstallSnapshot,
+    InstallSnapshotReply,
     LogIndex,
     Message,
     NodeId,
@@ -44,6 +46,15 @@ def with_entries(term: int, prev_index: int, prev_term: int, *entries: tuple[int
     return AppendEntries(Term(term), NodeId(2), LogIndex(prev_index), Term(prev_term), LogIndex(0), made)
 
 
+def with_membership(data: bytes) -> AppendEntries:
+    entries = ((LogIndex(3), Term(3), EntryKind.MEMBERSHIP, data),)
+    return AppendEntries(Term(3), NodeId(2), LogIndex(2), Term(2), LogIndex(0), entries)
+
+
+def chunk(term: int, index: int = 5, last_term: int = 2, leader: int = 2, data: bytes = b"x") -> InstallSnapshot:
+    return InstallSnapshot(Term(term), NodeId(leader), LogIndex(index), Term(last_term), 0, data, done=False)
+
+
 def follower() -> Raft:
     raft = make_raft(1, 2, current_term=3)
     say(raft, 2, heartbeat(3))
@@ -77,6 +88,13 @@ def follower() -> Raft:
         (2, request_pre_vote(4, 5, 5), "already has"),
         (2, request_vote(4, 0, 3), "nowhere"),
         (2, request_vote(4, 3, 0), "nowhere"),
+        (2, chunk(4, leader=3), "another leader than its sender"),
+        (3, chunk(3, leader=3), "which node 2 leads"),
+        (2, chunk(3, index=0), "a snapshot of nothing"),
+        (2, chunk(3, last_term=4), "newer than its leader's term"),
+        (2, chunk(3, last_term=0), "newer than its leader's term"),
+        (2, chunk(3, data=b""), "an empty chunk"),
+        (2, with_membership(b"?"), "a membership cannot be read"),
     ],
 )
 def test_a_follower_refuses(sender: int, message: Message, complaint: str) -> None:
@@ -99,6 +117,7 @@ def test_a_follower_refuses(sender: int, message: Message, complaint: str) -> No
         (heartbeat_reply(2, 2), "not begun"),
         (heartbeat(2), "which node 1 leads"),
         (append(2), "which node 1 leads"),
+        (InstallSnapshotReply(Term(2), LogIndex(3), 0, installed=True), "does not have"),
     ],
 )
 def test_a_leader_refuses(message: Message, complaint: str) -> None:
@@ -157,3 +176,12 @@ def test_the_sender_of_a_higher_term_may_be_a_new_leader() -> None:
     assert raft.leader_id == 3
     say(raft, 2, RequestVote(Term(4), NodeId(2), LogIndex(2), Term(2), leadership_transfer=True))
     assert raft.leader_id == 3
+
+
+def test_a_sender_need_not_be_a_member() -> None:
+    """Servers accept AppendEntries and votes without consulting their configuration (thesis §4.1)."""
+    raft = follower()
+    say(raft, 9, request_vote(4, 2, 2, candidate=9, transfer=True))
+    assert raft.voted_for == 9
+    say(raft, 9, heartbeat(4, leader=9))
+    assert raft.leader_id == 9
