@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from raftd.consensus.progress import ProgressState
 from raftd.consensus.raft import Raft
-from raftd.consensus.types import LogIndex, NodeId, Role, Term
+from raftd.consensus.types import NO_INDEX, LogIndex, NodeId, Role, Term
 from raftd.errors import InvariantViolation
 
 
@@ -100,7 +100,9 @@ def check_delta(before: Observation, after: Observation) -> None:
     if before.role is after.role is Role.LEADER:
         _compare(before.last_index <= after.last_index, before, after, "a leader only appends")
         for peer, match_index in before.match_indexes.items():
-            _compare(match_index <= after.match_indexes.get(peer, match_index), before, after, "match never goes down")
+            now = after.match_indexes.get(peer, match_index)
+            # To nothing it may: a peer whose disk was lost (`Progress.lost_its_log`).
+            _compare(match_index <= now or now == NO_INDEX, before, after, "match never goes down")
 
 
 def _require(condition: bool, raft: Raft, promise: str) -> None:

@@ -65,6 +65,16 @@ class Memberships:
         """The membership in force when the log ended at `index`, which is not before the base."""
         return self._history[self._position(index)][1]
 
+    def may_campaign(self, commit_index: LogIndex) -> bool:
+        """Whether this node votes, or did before a membership that is not known to be committed.
+
+        A server that is not part of its own latest configuration should still start new elections, as it might still be
+        needed until that is committed (thesis §4.2.2): it may be the only one left that has the entry.
+        """
+        if self._node_id in self.current.all_voters:
+            return True
+        return self.index > commit_index and self._node_id in self._history[-2][1].all_voters
+
     def has_removed_me(self, commit_index: LogIndex) -> bool:
         """Whether this node was a member, and is none of the membership that is committed.
 

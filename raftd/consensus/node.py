@@ -63,7 +63,7 @@ class Node:
     @property
     def is_voter(self) -> bool:
         """Whether this node may campaign."""
-        return self.node_id in self.membership.all_voters
+        return self.memberships.may_campaign(self.commit_index)
 
     @property
     def has_committed_in_term(self) -> bool:

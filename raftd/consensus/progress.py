@@ -57,6 +57,8 @@ class Progress:
     _doubtful_intervals: int = 0
     """How many heartbeat intervals have begun since something was sent, without any answer about the log."""
     _patience_intervals: int = _CHUNK_PATIENCE_INTERVALS
+    _must_ask: bool = False
+    """The peer was out of reach, and has confirmed nothing since: it may have begun anew, without its log."""
 
     def may_send(self, last_index: LogIndex, limits: Limits) -> bool:
         """Whether an AppendEntries from next_index on can go out now, to a peer that lacks something of the log."""
@@ -88,6 +90,7 @@ class Progress:
             self.match_index = match_index
             self._replicate()
             return True
+        self._must_ask = False
         is_news = match_index > self.match_index
         if is_news:
             self.match_index = match_index
@@ -117,11 +120,13 @@ class Progress:
     def lost_its_log(self) -> None:
         """The peer has nothing, though it had acknowledged entries: its disk was lost, and it begins anew (`proof`).
 
-        The one case in which match_index goes back. Should an answer from before its first success come late, then this
-        is wrong, and does no more harm than to ask again.
+        The one case in which match_index goes back, and only after the peer was out of reach. Should an answer from
+        before its first success come this late, then this is wrong, and does no more harm than to ask again.
         """
-        self.match_index = NO_INDEX
-        self._probe(LogIndex(1))
+        if self._must_ask and self.state is not ProgressState.SNAPSHOT:
+            self._must_ask = False
+            self.match_index = NO_INDEX
+            self._probe(LogIndex(1))
 
     def unreachable(self) -> None:
         """Something to this peer was dropped: send nothing more than heartbeats until it answers one."""
@@ -152,10 +157,14 @@ class Progress:
         if self._doubtful_intervals < 2:
             return
         self._doubtful_intervals = 1  # One inquiry in an interval.
-        if self.match_index == self.next_index - 1:
-            self._replicate()
-        else:
+        if self.match_index != self.next_index - 1:
             self.inquiry_due = True
+        elif self._must_ask:
+            # What is new asks as well as nothing does.
+            self.is_paused = False
+            self.inquiry_due = True
+        else:
+            self._replicate()
 
     def begin_snapshot(self, last_included_index: LogIndex, last_included_term: Term) -> None:
         """Send this snapshot, from its beginning."""

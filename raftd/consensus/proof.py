@@ -21,7 +21,7 @@ are proven already and others not, a majority may have to be of one kind before 
 """
 
 from raftd.consensus.node import Node
-from raftd.consensus.types import LogIndex, Role
+from raftd.consensus.types import NO_INDEX, LogIndex, Role
 
 _UNANIMOUS_VOTERS_MAX = 2
 
@@ -51,7 +51,6 @@ def try_to_prove(node: Node) -> None:
     if (
         term == node.current_term
         and node.log.term_at(index) == node.current_term
-        and node.storing.stored_index >= index
-        and index <= node.commit_index
+        and NO_INDEX < index <= min(node.storing.stored_index, node.commit_index)
     ):
         node.unproven = False

@@ -257,6 +257,7 @@ class Raft(RaftView):
         self._election.on_stored()
         if self._node.role is Role.LEADER:
             self._replication.advance_commit()
+        try_to_prove(self._node)
 
     def applied(self, index: LogIndex) -> None:
         """The state machine has applied every entry up to `index`.

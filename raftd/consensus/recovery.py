@@ -35,7 +35,7 @@ def recover(
     snapshot: SnapshotMetadata | None,
     hard_state: HardState,
     entries: Iterable[Entry],
-    unproven: bool,
+    unproven: bool = False,
 ) -> Node:
     """Make a node of what its disk holds; `bootstrap` is the membership where no snapshot has one.
 

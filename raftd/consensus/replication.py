@@ -205,7 +205,9 @@ class Replication:
         progress.silent_ticks = 0
         if not reply.success:
             # A refusal for its old term says nothing about the log, though it may come to be of the leader's own term.
-            if reply.conflict_index:
+            if reply.conflict_index == 1 and progress.match_index:
+                progress.lost_its_log()
+            elif reply.conflict_index:
                 progress.refused(reply.match_index, self._next_index_to_try(reply))
         elif progress.accepted(reply.match_index) and reply.match_index > self._node.commit_index:
             self.advance_commit()

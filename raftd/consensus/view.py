@@ -90,6 +90,10 @@ class RaftView:
         """The membership that was in force when the log ended at `index`, which is not before the base."""
         return self._node.memberships.at(index)
 
+    def size_bytes(self, low: LogIndex, high: LogIndex) -> int:
+        """What the entries of [low, high), all of which the log in memory must hold, take in a log record or frame."""
+        return self._node.log.size_bytes(low, high)
+
     @property
     def membership_index(self) -> LogIndex:
         """Where the membership in force stands in the log; 0: nobody but the bootstrap has said it."""

@@ -129,7 +129,7 @@ class Service:
         self._clients.start(settings.client_listen.host, settings.client_listen.port)
         await self._http.start()
         self._dial(self._driver.raft.membership)
-        self._driver.start(self._gateway, self._on_leadership, self._on_membership)
+        self._driver.start(self._gateway, self._on_leadership, self._on_membership, self._on_proven)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
@@ -208,6 +208,7 @@ class Service:
                 heartbeat_ticks=round(timing.heartbeat_seconds / timing.tick_seconds),
             ),
             snapshot=opened.snapshot,
+            unproven=not opened.directory.is_proven,
         )
 
     def _make_snapshots(self) -> SnapshotMaker:
@@ -278,6 +279,9 @@ class Service:
             learners=sorted(membership.learners),
         )
         self._dial(membership)
+
+    def _on_proven(self) -> None:
+        self._background.run(self._opened.directory.prove, lambda _: None, self._fail)
 
     def _dial(self, membership: Membership) -> None:
         """Keep a link to each member; a node that is to join, and knows of none yet, to all that the settings name."""

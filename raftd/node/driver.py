@@ -128,6 +128,8 @@ class Driver:
         self._installer: SnapshotInstaller | None = None
         self._last_membership = raft.membership
         self._on_membership: Callable[[Membership], None] | None = None
+        self._is_proven = raft.is_proven
+        self._on_proven: Callable[[], None] | None = None
         self._idle: asyncio.Future[None] | None = None
         self._turned: asyncio.Future[None] | None = None
         """Done at the end of the next turn."""
@@ -154,6 +156,7 @@ class Driver:
         gateway: Gateway,
         on_leadership: Callable[[Role, Term, NodeId | None], None],
         on_membership: Callable[[Membership], None] | None = None,
+        on_proven: Callable[[], None] | None = None,
     ) -> None:
         """Begin to tick.
 
@@ -161,10 +164,12 @@ class Driver:
             gateway: Whom clients ask.
             on_leadership: Hears of each change of role, term or leader.
             on_membership: Hears of each change of who is a member, committed or not, and back.
+            on_proven: Hears once that a node whose disk was new has caught up (`raftd.consensus.proof`).
         """
         self._gateway = gateway
         self._on_leadership = on_leadership
         self._on_membership = on_membership
+        self._on_proven = on_proven
         self._next_tick = self._scheduler.time() + self._tick_seconds
         self._tick_timer = self._scheduler.call_at(self._next_tick, self._tick)
         self.wake()
@@ -379,6 +384,10 @@ class Driver:
             self._last_membership = raft.membership
             if self._on_membership is not None:
                 self._on_membership(raft.membership)
+        if not self._is_proven and raft.is_proven:
+            self._is_proven = True
+            if self._on_proven is not None:
+                self._on_proven()
         leadership = (raft.role, raft.current_term, raft.leader_id)
         if leadership == self._last_leadership:
             return

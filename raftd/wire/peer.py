@@ -3,9 +3,10 @@
 Little-endian; each begins with `type u8 | term u64`, and all but two are of a fixed length:
 
     type                   fields behind the term
-     1 RequestPreVote        candidate_id u64 | last_log_index u64 | last_log_term u64
+     1 RequestPreVote        candidate_id u64 | last_log_index u64 | last_log_term u64 | unproven u8
      2 RequestPreVoteReply   vote_granted u8
-     3 RequestVote           candidate_id u64 | last_log_index u64 | last_log_term u64 | leadership_transfer u8
+     3 RequestVote           candidate_id u64 | last_log_index u64 | last_log_term u64 | leadership_transfer u8 |
+                             unproven u8
      4 RequestVoteReply      vote_granted u8
      5 AppendEntries         leader_id u64 | prev_log_index u64 | prev_log_term u64 | leader_commit u64 | entries
      6 AppendEntriesReply    success u8 | match_index u64 | conflict_index u64 | conflict_term u64
@@ -70,8 +71,8 @@ class MessageType(enum.IntEnum):
 
 
 _LENGTH = struct.Struct("<I")
-_CANDIDATE = struct.Struct("<BQQQQ")
-_VOTE = struct.Struct("<BQQQQB")
+_CANDIDATE = struct.Struct("<BQQQQB")
+_VOTE = struct.Struct("<BQQQQBB")
 _FLAG = struct.Struct("<BQB")
 _APPEND = struct.Struct("<BQQQQQ")
 _APPEND_REPLY = struct.Struct("<BQBQQQ")
@@ -104,13 +105,21 @@ def encode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for e
     match message:
         case AppendEntries():
             return _encode_append_entries(message, encode_entries(message.entries) if entries is None else entries)
-        case RequestPreVote(term, candidate_id, last_log_index, last_log_term):
-            payload = _CANDIDATE.pack(MessageType.REQUEST_PRE_VOTE, term, candidate_id, last_log_index, last_log_term)
+        case RequestPreVote(term, candidate_id, last_log_index, last_log_term, unproven):
+            payload = _CANDIDATE.pack(
+                MessageType.REQUEST_PRE_VOTE, term, candidate_id, last_log_index, last_log_term, unproven
+            )
         case RequestPreVoteReply(term, vote_granted):
             payload = _FLAG.pack(MessageType.REQUEST_PRE_VOTE_REPLY, term, vote_granted)
-        case RequestVote(term, candidate_id, last_log_index, last_log_term, leadership_transfer):
+        case RequestVote(term, candidate_id, last_log_index, last_log_term, leadership_transfer, unproven):
             payload = _VOTE.pack(
-                MessageType.REQUEST_VOTE, term, candidate_id, last_log_index, last_log_term, leadership_transfer
+                MessageType.REQUEST_VOTE,
+                term,
+                candidate_id,
+                last_log_index,
+                last_log_term,
+                leadership_transfer,
+                unproven,
             )
         case RequestVoteReply(term, vote_granted):
             payload = _FLAG.pack(MessageType.REQUEST_VOTE_REPLY, term, vote_granted)
@@ -159,16 +168,18 @@ def decode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for e
     message: Message
     match message_type:
         case MessageType.REQUEST_PRE_VOTE:
-            term, candidate_id, last_log_index, last_log_term = _unpack(_CANDIDATE, payload)
+            term, candidate_id, last_log_index, last_log_term, unproven = _unpack(_CANDIDATE, payload)
             _check_sender(candidate_id, sender)
-            message = RequestPreVote(term, candidate_id, last_log_index, last_log_term)
+            message = RequestPreVote(term, candidate_id, last_log_index, last_log_term, _boolean(unproven))
         case MessageType.REQUEST_PRE_VOTE_REPLY:
             term, vote_granted = _unpack(_FLAG, payload)
             message = RequestPreVoteReply(term, _boolean(vote_granted))
         case MessageType.REQUEST_VOTE:
-            term, candidate_id, last_log_index, last_log_term, leadership_transfer = _unpack(_VOTE, payload)
+            term, candidate_id, last_log_index, last_log_term, leadership_transfer, unproven = _unpack(_VOTE, payload)
             _check_sender(candidate_id, sender)
-            message = RequestVote(term, candidate_id, last_log_index, last_log_term, _boolean(leadership_transfer))
+            message = RequestVote(
+                term, candidate_id, last_log_index, last_log_term, _boolean(leadership_transfer), _boolean(unproven)
+            )
         case MessageType.REQUEST_VOTE_REPLY:
             term, vote_granted = _unpack(_FLAG, payload)
             message = RequestVoteReply(term, _boolean(vote_granted))

@@ -87,3 +87,16 @@ def test_an_unreadable_membership_stops_the_node() -> None:
     """It was checked when it came; if it cannot be read, what is in the log is not what was put there."""
     with pytest.raises(InvariantViolation, match="entry 1 of the log"):
         Memberships(NodeId(1), LogIndex(0), members(1)).append([(LogIndex(1), Term(1), EntryKind.MEMBERSHIP, b"?")])
+
+
+def test_who_was_left_out_may_campaign_until_that_is_committed() -> None:
+    """A server that is not part of its own latest configuration should still start new elections (thesis §4.2.2)."""
+    memberships = Memberships(NodeId(1), LogIndex(0), members(1, 2))
+    memberships.append([change(1, members(2, outgoing=(1, 2)))])
+    assert memberships.may_campaign(LogIndex(0))
+    memberships.append([change(2, members(2))])
+    assert memberships.may_campaign(LogIndex(1))
+    assert not memberships.may_campaign(LogIndex(2))
+    learner = Memberships(NodeId(3), LogIndex(0), members(1, learners=(3,)))
+    learner.append([change(1, members(1))])
+    assert not learner.may_campaign(LogIndex(0))

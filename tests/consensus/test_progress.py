@@ -74,12 +74,28 @@ def test_an_unreachable_peer_gets_nothing_until_it_answers_a_heartbeat() -> None
     assert not progress.inquiry_due, "one inquiry in an interval"
 
 
-def test_an_unreachable_peer_that_lacks_nothing_goes_on_at_once() -> None:
-    """With nothing in doubt, the answer to a heartbeat is enough to go on."""
+def test_an_unreachable_peer_that_lacks_nothing_is_asked_and_goes_on() -> None:
+    """It may have been away because it lost its disk: only its own word says that nothing is in doubt."""
     progress = replicating(20)
     progress.unreachable()
     progress.heartbeat_answered()
-    assert progress.state is ProgressState.REPLICATE
+    assert (progress.inquiry_due, progress.state) == (True, ProgressState.PROBE)
+    progress.accepted(LogIndex(20))
+    assert (progress.inquiry_due, progress.state) == (False, ProgressState.REPLICATE)
+
+
+def test_a_peer_that_was_away_and_has_nothing_left_begins_anew() -> None:
+    """The one way back for match_index, and it is open only until the peer has confirmed something."""
+    progress = replicating(20)
+    progress.lost_its_log()
+    assert progress.match_index == 20  # a late refusal, from before its first success
+    progress.unreachable()
+    progress.accepted(LogIndex(20))
+    progress.lost_its_log()
+    assert progress.match_index == 20
+    progress.unreachable()
+    progress.lost_its_log()
+    assert (progress.match_index, progress.next_index, progress.state) == (0, 1, ProgressState.PROBE)
 
 
 def test_silence_is_asked_about_after_a_whole_interval() -> None:

@@ -29,6 +29,7 @@ from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ReadId, Te
 from raftd.kv import commands
 from raftd.kv.commands import Revision, SessionId
 from raftd.wire import client, handshake
+from raftd.wire.administration import ChangeKind, encode_change, encode_transfer
 from raftd.wire.client import BODY_OFFSET, Consistency, QueryOpcode, Refusal, RefusalCode, RequestKind, ResponseKind
 from raftd.wire.entries import decode_entries, encode_entries
 from raftd.wire.frames import encode_frame
@@ -41,6 +42,7 @@ U64_MAX = (1 << 64) - 1
 NODE_MAX = (1 << 63) - 1
 CLUSTER = bytes(range(0x10, 0x20))
 SENDER = NodeId(2)
+ADDRESS_4 = "client=n4:7400,peer=n4:7401,http=n4:7402"
 
 
 def read_vectors(file: str) -> dict[str, bytes]:
@@ -75,12 +77,12 @@ HANDSHAKE_REPLIES: dict[str, Welcome | HandshakeRefusal] = {
 }
 MESSAGES: dict[str, Message] = {
     "request-pre-vote": RequestPreVote(Term(8), SENDER, LogIndex(300), Term(7)),
-    "request-pre-vote-empty-log": RequestPreVote(Term(1), SENDER, LogIndex(0), Term(0)),
+    "request-pre-vote-empty-log": RequestPreVote(Term(1), SENDER, LogIndex(0), Term(0), unproven=True),
     "request-pre-vote-reply-granted": RequestPreVoteReply(Term(8), vote_granted=True),
     "request-pre-vote-reply-refused": RequestPreVoteReply(Term(0), vote_granted=False),
     "request-vote": RequestVote(Term(8), SENDER, LogIndex(300), Term(7), leadership_transfer=False),
     "request-vote-transfer-largest": RequestVote(
-        Term(U64_MAX), SENDER, LogIndex(U64_MAX), Term(U64_MAX), leadership_transfer=True
+        Term(U64_MAX), SENDER, LogIndex(U64_MAX), Term(U64_MAX), leadership_transfer=True, unproven=True
     ),
     "request-vote-reply-granted": RequestVoteReply(Term(8), vote_granted=True),
     "request-vote-reply-refused": RequestVoteReply(Term(9), vote_granted=False),
@@ -163,6 +165,36 @@ REQUESTS = {
     "log": (RequestKind.LOG, 11, client.encode_log_body(10)),
     "log-largest": (RequestKind.LOG, U64_MAX, client.encode_log_body(U32_MAX)),
     "ping": (RequestKind.PING, 0, b""),
+    "membership-add-voter": (
+        RequestKind.MEMBERSHIP_CHANGE,
+        12,
+        encode_change(ChangeKind.ADD_VOTER, 4, address=ADDRESS_4),
+    ),
+    "membership-add-learner": (
+        RequestKind.MEMBERSHIP_CHANGE,
+        13,
+        encode_change(
+            ChangeKind.ADD_LEARNER,
+            5,
+            address="client=[2001:db8::5]:7400,peer=[2001:db8::5]:7401,http=[2001:db8::5]:7402",
+        ),
+    ),
+    "membership-promote": (RequestKind.MEMBERSHIP_CHANGE, 14, encode_change(ChangeKind.PROMOTE, 5)),
+    "membership-remove-largest": (RequestKind.MEMBERSHIP_CHANGE, U64_MAX, encode_change(ChangeKind.REMOVE, NODE_MAX)),
+    "membership-replace": (
+        RequestKind.MEMBERSHIP_CHANGE,
+        15,
+        encode_change(ChangeKind.REPLACE, 4, old_node_id=2, address=ADDRESS_4),
+    ),
+    "membership-update-address": (
+        RequestKind.MEMBERSHIP_CHANGE,
+        16,
+        encode_change(
+            ChangeKind.UPDATE_ADDRESS, 3, address="client=192.0.2.3:7400,peer=192.0.2.3:7401,http=192.0.2.3:7402"
+        ),
+    ),
+    "transfer-leadership": (RequestKind.TRANSFER_LEADERSHIP, 17, encode_transfer(None)),
+    "transfer-leadership-to-node": (RequestKind.TRANSFER_LEADERSHIP, 18, encode_transfer(NodeId(3))),
 }
 DOCUMENTS = {"document": (10, '{"role": "leader"}'), "document-empty": (U64_MAX, "")}
 REFUSALS = {
@@ -179,6 +211,7 @@ REFUSALS = {
     "refused-bad-request": (7, Refusal(RefusalCode.BAD_REQUEST, "no")),
     "refused-too-large": (8, Refusal(RefusalCode.TOO_LARGE, "no")),
     "refused-unavailable": (9, Refusal(RefusalCode.UNAVAILABLE, "no")),
+    "refused-not-possible": (12, Refusal(RefusalCode.NOT_POSSIBLE, "no")),
 }
 
 HANDSHAKE_VECTORS = read_vectors("handshake")
@@ -298,6 +331,12 @@ def test_each_vector_is_checked(vectors: dict[str, bytes], covered: list[str]) -
             lambda vector: vector[4],
             set(ResponseKind),
             id="responses",
+        ),
+        pytest.param(
+            {n: v for n, v in CLIENT_VECTORS.items() if n.startswith("membership-")},
+            lambda vector: vector[13],
+            set(ChangeKind),
+            id="membership changes",
         ),
         pytest.param(
             {n: CLIENT_VECTORS[n] for n in REFUSALS}, lambda vector: vector[13], set(RefusalCode), id="refusal codes"

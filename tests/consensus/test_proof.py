@@ -1,0 +1,142 @@
+"""A disk that began anew: no vote that it may not remember having given its word against, and a way back."""
+
+import random
+
+import pytest
+
+from raftd.consensus import (
+    AppendEntries,
+    EntryKind,
+    HardState,
+    Membership,
+    NodeId,
+    Raft,
+    RequestPreVote,
+    RequestVote,
+    Term,
+)
+from raftd.consensus.messages import Message, RequestPreVoteReply, RequestVoteReply
+from raftd.consensus.types import LogIndex
+
+ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
+
+
+def node(size: int = 3, *, unproven: bool = True) -> Raft:
+    return Raft(
+        node_id=ONE,
+        membership=Membership(frozenset(map(NodeId, range(1, size + 1)))),
+        hard_state=HardState(Term(0), None),
+        entries=(),
+        random=random.Random(1),
+        unproven=unproven,
+    )
+
+
+def complete(raft: Raft) -> list[Message]:
+    """Do all that it wants done, at once; returns what it says."""
+    said: list[Message] = []
+    while raft.has_ready:
+        ready = raft.ready()
+        said += [message for _, message in (*ready.messages, *ready.messages_after_stored)]
+        if ready.must_store:
+            raft.stored(ready.stored_term, ready.stored_index)
+        if ready.committed:
+            raft.applied(ready.committed[-1][0])
+    return said
+
+
+def append(raft: Raft, *terms: int, behind: int = 0, term: int = 1, commit: int = 0, prev_term: int = 1) -> None:
+    """Node 2, the leader of `term`, sends entries of `terms`."""
+    entries = tuple((LogIndex(index), Term(each), EntryKind.NOOP, b"") for index, each in enumerate(terms, behind + 1))
+    prev = Term(prev_term) if behind else Term(0)
+    raft.step(TWO, AppendEntries(Term(term), TWO, LogIndex(behind), prev, LogIndex(commit), entries))
+    complete(raft)
+
+
+def votes_for(raft: Raft, *, unproven: bool, term: int = 1) -> tuple[bool, bool]:
+    """Whether it grants a pre-vote, and a vote, to a candidate with all that it has itself."""
+    last_term = raft.term_at(raft.last_index) or Term(0)
+    raft.step(THREE, RequestPreVote(Term(term), THREE, raft.last_index, last_term, unproven))
+    (pre_vote,) = complete(raft)
+    raft.step(THREE, RequestVote(Term(term), THREE, raft.last_index, last_term, True, unproven))
+    (vote,) = complete(raft)
+    assert isinstance(pre_vote, RequestPreVoteReply)
+    assert isinstance(vote, RequestVoteReply)
+    return pre_vote.vote_granted, vote.vote_granted
+
+
+@pytest.mark.parametrize("voter", [False, True])
+@pytest.mark.parametrize("candidate", [False, True])
+def test_only_two_of_a_kind_elect_each_other(*, voter: bool, candidate: bool) -> None:
+    """A node that may have forgotten what it stored elects nobody who relies on that, nor is it elected by others."""
+    same = voter == candidate
+    assert votes_for(node(unproven=voter), unproven=candidate) == (same, same)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_where_every_election_is_unanimous_all_may_vote(size: int) -> None:
+    """All that was committed is on every node that votes, so nothing can be missing."""
+    raft = node(size)
+    if size == 1:
+        raft.campaign()
+        complete(raft)
+        assert raft.is_proven
+    else:
+        raft.step(TWO, RequestVote(Term(1), TWO, LogIndex(0), Term(0), True, False))
+        (vote,) = complete(raft)
+        assert vote == RequestVoteReply(Term(1), vote_granted=True)
+
+
+def test_a_candidate_says_what_it_is() -> None:
+    """Both of its questions carry it."""
+    raft = node()
+    raft.campaign()
+    asked = complete(raft)
+    raft.step(TWO, RequestPreVoteReply(Term(1), vote_granted=True))
+    asked += complete(raft)
+    assert {type(message) for message in asked} == {RequestPreVote, RequestVote}
+    assert all(message.unproven for message in asked if isinstance(message, RequestPreVote | RequestVote))
+
+
+def test_it_is_proven_by_storing_what_the_leader_has_committed() -> None:
+    """Not by less, though its own commit index may be of the leader's term long before."""
+    raft = node()
+    append(raft, 1, 1, commit=4)
+    assert (raft.commit_index, raft.is_proven) == (2, False)
+    append(raft, 1, behind=2, commit=5)
+    assert not raft.is_proven
+    append(raft, 1, behind=3, commit=9)
+    assert raft.is_proven  # entry 4, which the leader had committed when this node's log first fitted
+
+
+def test_a_leader_that_does_not_know_the_commit_index_proves_nothing() -> None:
+    """Before it has committed in its own term, more may be committed than it says (§5.4.2)."""
+    raft = node()
+    append(raft, 1, 1, 1, term=2, commit=2)
+    assert (raft.commit_index, raft.is_proven) == (2, False)
+    append(raft, 2, behind=3, term=2, commit=3)
+    assert not raft.is_proven
+    append(raft, behind=4, term=2, commit=4, prev_term=2)
+    assert raft.is_proven
+
+
+def test_another_term_begins_anew() -> None:
+    """What an earlier leader said of its commits is no longer enough."""
+    raft = node()
+    append(raft, 1, commit=3)
+    append(raft, 1, 1, behind=1, term=2, commit=2)
+    assert not raft.is_proven
+
+
+def test_stored_is_what_counts() -> None:
+    """Entries that are on their way to the disk are not on it."""
+    raft = node()
+    entries = ((LogIndex(1), Term(1), EntryKind.NOOP, b""),)
+    raft.step(TWO, AppendEntries(Term(1), TWO, LogIndex(0), Term(0), LogIndex(1), entries))
+    ready = raft.ready()
+    assert not raft.is_proven
+    raft.stored(ready.stored_term, ready.stored_index)
+    complete(raft)
+    raft.tick()
+    raft.ready()
+    assert raft.is_proven
