@@ -9,19 +9,23 @@ from raftd.client.errors import (
     ConfigurationError,
     Denied,
     InvalidRequest,
+    NotPossible,
     OutcomeUnknown,
     SessionExpired,
     TlsError,
     TooLarge,
     Unavailable,
 )
+from raftd.client.members import Members
 from raftd.client.results import DeleteResult, KeyValue, PutResult
 from raftd.client.synchronous import Client
 from raftd.client.tls import ClientTls
+from raftd.wire.administration import ChangeKind
 
 __all__ = [
     "AsyncClient",
     "BytesCodec",
+    "ChangeKind",
     "Client",
     "ClientConfig",
     "ClientError",
@@ -35,6 +39,8 @@ __all__ = [
     "InvalidRequest",
     "JsonCodec",
     "KeyValue",
+    "Members",
+    "NotPossible",
     "OutcomeUnknown",
     "PutResult",
     "SessionExpired",

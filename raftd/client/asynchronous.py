@@ -14,7 +14,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
 
 from raftd.client.config import DEFAULT_TIMEOUT_SECONDS, ClientConfig, parse_endpoint
 from raftd.client.connection import ConnectionLost, NotConnected, Response
@@ -27,6 +27,7 @@ from raftd.client.errors import (
     TooLarge,
     Unavailable,
 )
+from raftd.client.members import Members, find_members
 from raftd.client.nodes import Nodes
 from raftd.client.results import DeleteResult, KeyValue, PutResult
 from raftd.client.retry import Attempts, Random, Route
@@ -37,6 +38,7 @@ from raftd.kv import answers, commands
 from raftd.kv.answers import Answer, OpenedSession, Outcome
 from raftd.kv.commands import Revision, SessionId
 from raftd.kv.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX, Limits
+from raftd.wire.administration import ChangeKind, encode_change, encode_transfer
 from raftd.wire.client import (
     BODY_OFFSET,
     Consistency,
@@ -54,6 +56,7 @@ Tls: TypeAlias = ClientTls | Callable[[], ssl.SSLContext]
 """How to reach nodes: the files, or what makes a context that presents a certificate and demands one."""
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 DEFAULT_SESSION_TTL_SECONDS: Final = 60.0
 DEFAULT_DEAD_AFTER_SECONDS: Final = 2.0
@@ -145,7 +148,7 @@ class AsyncClient:
 
         consistency = Consistency.STALE if stale else Consistency.LINEARIZABLE
         body = encode_read_body(consistency, QueryOpcode.GET, encoded)
-        attempts = Attempts(self._to_any if stale else self._to_leader, is_write=False)
+        attempts = Attempts(self._to_any if stale else self._to_leader, is_write=False, is_read=True)
         async with self._deadline(attempts):
             return await self._ask(RequestKind.READ, body, attempts, interpret)
 
@@ -210,6 +213,53 @@ class AsyncClient:
         if kind is not ResponseKind.PONG:
             raise _document_refused(endpoint, kind, payload)
         return loop.time() - start
+
+    async def members(self) -> Members:
+        """Who belongs to the cluster, by the leader's word; of another node, if no leader can be had.
+
+        Raises:
+            ClientError: `Unavailable`, `Denied` (it takes an administrator) or `TlsError`.
+        """
+        return await find_members(self.status, self._to_leader.candidates())
+
+    async def change_membership(
+        self, change: ChangeKind, node_id: int, *, old_node_id: int = 0, address: str = ""
+    ) -> int:
+        """Begin to change who is a member; returns where that stands in the leader's log.
+
+        It is decided once that index is committed, and an added node has to catch up before it votes: `members` shows
+        how far it is. To ask again for what is so, or under way, changes nothing.
+
+        Args:
+            change: what is to become of the node.
+            node_id: which one.
+            old_node_id: with REPLACE, the voter whose place it takes.
+            address: where it is, `client=HOST:PORT,peer=HOST:PORT,http=HOST:PORT`; not with PROMOTE and REMOVE.
+
+        Raises:
+            NotPossible: the cluster as it is does not allow it; nothing was changed.
+            OutcomeUnknown: no answer came; it may have begun or not.
+            ClientError: `Unavailable`, `Denied`, `InvalidRequest` or `TlsError`: nothing was changed.
+        """
+        if not (0 < node_id < 1 << 63 and 0 <= old_node_id < 1 << 63):
+            raise InvalidRequest("a node's id is a number from 1 to 2^63-1")
+        body = encode_change(change, node_id, old_node_id=old_node_id, address=address)
+        document = await self._administer(RequestKind.MEMBERSHIP_CHANGE, body)
+        return int(document["index"])
+
+    async def transfer_leadership(self, target: int | None = None) -> int:
+        """Tell the leader to hand over; returns to whom it tries to.
+
+        Args:
+            target: a voter; None: whoever is best prepared.
+
+        Raises: as `change_membership`.
+        """
+        if target is not None and not 0 < target < 1 << 63:
+            raise InvalidRequest("a node's id is a number from 1 to 2^63-1")
+        body = encode_transfer(target)
+        document = await self._administer(RequestKind.TRANSFER_LEADERSHIP, body)
+        return int(document["target"])
 
     async def find_leader(self) -> str:
         """Where the leader listens, proven by a command of this client that it has just had committed.
@@ -333,11 +383,43 @@ class AsyncClient:
             raise attempts.given_up(f"not done within {self._timeout:g} s") from None
 
     async def _ask(self, kind: RequestKind, body: bytes, attempts: Attempts, interpret: Callable[[Answer], T]) -> T:
-        """Send the same bytes to whatever node leads, until one answers.
+        """Have the state machine answer.
 
         Raises:
             ClientError: as `raftd.client.retry` has it, or `interpret`.
             _SessionUnknown: the cluster does not know the session, and the write certainly did not happen.
+        """
+
+        def digest(endpoint: str, payload: bytes, *, before: bool) -> tuple[T] | None:
+            return self._digest(endpoint, payload, attempts, before, interpret)
+
+        return await self._repeat(kind, body, attempts, ResponseKind.ANSWER, digest)
+
+    async def _administer(self, kind: RequestKind, body: bytes) -> dict[str, Any]:
+        """Have the leader do it, and say in a document what it did."""
+        attempts = Attempts(self._to_leader, is_write=True)
+
+        def digest(endpoint: str, payload: bytes, *, before: bool) -> tuple[dict[str, Any]]:  # noqa: ARG001 - of another answer more is asked
+            attempts.answered(endpoint)
+            return (_document(payload),)
+
+        async with self._deadline(attempts):
+            return await self._repeat(kind, body, attempts, ResponseKind.DOCUMENT, digest)
+
+    async def _repeat(
+        self, kind: RequestKind, body: bytes, attempts: Attempts, expected: ResponseKind, digest: "_Digest[T]"
+    ) -> T:
+        """Send the same bytes to whatever node leads, until one answers.
+
+        Args:
+            kind: of the request, with its `body`.
+            body: see `kind`.
+            attempts: where to go, and what came of it.
+            expected: what answers the request.
+            digest: makes of that the result in a tuple of one; None: it must be tried again.
+
+        Raises:
+            ClientError: as `raftd.client.retry` has it, or `digest`.
         """
         while True:
             if self._closed:
@@ -355,7 +437,13 @@ class AsyncClient:
             response = connection.send(kind, body)
             before = attempts.sent()
             try:
-                result = self._digest(endpoint, await response, attempts, before, interpret)
+                response_kind, payload = await response
+                if response_kind is ResponseKind.REFUSED:
+                    attempts.refused(endpoint, decode_refusal(payload), before=before)
+                    continue
+                if response_kind is not expected:
+                    raise RemoteProtocolError(f"{response_kind.name} came, and {expected.name} was expected")  # noqa: TRY301 - as if the decoder had said it
+                result = digest(endpoint, payload, before=before)
             except ConnectionLost as error:
                 attempts.lost(endpoint, str(error))
             except (RemoteProtocolError, DecodeError) as error:
@@ -366,15 +454,9 @@ class AsyncClient:
                     return result[0]
 
     def _digest(
-        self, endpoint: str, response: Response, attempts: Attempts, before: bool, interpret: Callable[[Answer], T]
+        self, endpoint: str, payload: bytes, attempts: Attempts, before: bool, interpret: Callable[[Answer], T]
     ) -> tuple[T] | None:
         """The result in a tuple of one; None: it must be tried again."""
-        kind, payload = response
-        if kind is ResponseKind.REFUSED:
-            attempts.refused(endpoint, decode_refusal(payload), before=before)
-            return None
-        if kind is not ResponseKind.ANSWER:
-            raise RemoteProtocolError(f"{kind.name} came, and an answer was expected")
         answer = answers.decode(payload[BODY_OFFSET:])
         match answer.outcome:
             case Outcome.SESSION_EXPIRED:
@@ -407,12 +489,15 @@ class AsyncClient:
         if response_kind is not ResponseKind.DOCUMENT:
             raise _document_refused(endpoint, response_kind, payload)
         try:
-            document = json.loads(decode_document(payload))
-        except (RemoteProtocolError, DecodeError, ValueError) as error:
+            return _document(payload)
+        except RemoteProtocolError as error:
             raise Unavailable(f"{endpoint}: the answer cannot be read: {error}") from None
-        if not isinstance(document, dict):
-            raise Unavailable(f"{endpoint}: the answer is not a JSON object")
-        return document
+
+
+class _Digest(Protocol[T_co]):
+    """Makes a result of an answer's payload."""
+
+    def __call__(self, endpoint: str, payload: bytes, *, before: bool) -> tuple[T_co] | None: ...
 
 
 class _SessionUnknown(Exception):  # noqa: N818 - never leaves this module
@@ -470,6 +555,17 @@ def _require_ok(answer: Answer) -> None:
             raise OutcomeUnknown("the cluster says that it has answered this write before")
         case _:
             raise RemoteProtocolError(f"{answer.outcome.name} is no answer to this request")
+
+
+def _document(payload: bytes) -> dict[str, Any]:
+    """Read a DOCUMENT. Raises: RemoteProtocolError: it is no JSON object."""
+    try:
+        document = json.loads(decode_document(payload))
+    except ValueError as error:
+        raise RemoteProtocolError(str(error)) from None
+    if not isinstance(document, dict):
+        raise RemoteProtocolError("it is not a JSON object")
+    return document
 
 
 def _document_refused(endpoint: str, kind: ResponseKind, payload: bytes) -> ClientError:

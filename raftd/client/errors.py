@@ -13,6 +13,7 @@ class                  exit  meaning
 `Denied`                  1  the cluster does not let this certificate's user do that
 `TooLarge`                1  a key, value or request is over its bound, or the store is full
 `InvalidRequest`          1  the request makes no sense to the client or the server; nothing was sent or done
+`NotPossible`             1  the cluster as it is does not allow this change or transfer; nothing was changed
 `TlsError`                7  a certificate, key or authority cannot be used, or was not accepted by the other side
 `ConfigurationError`     78  the client's configuration file cannot be used
 =====================  ====  =====================================================================================
@@ -71,6 +72,10 @@ class TooLarge(ClientError):  # noqa: N818 - says what is wrong
 
 class InvalidRequest(ClientError):  # noqa: N818 - says what is wrong
     """The request makes no sense; nothing was done."""
+
+
+class NotPossible(ClientError):  # noqa: N818 - says what is wrong
+    """The cluster as it is does not allow this change of members or leader; nothing was changed."""
 
 
 class TlsError(ClientError, errors.TlsError):

@@ -33,6 +33,7 @@ from raftd.client.errors import (
     ConfigurationError,
     Denied,
     InvalidRequest,
+    NotPossible,
     OutcomeUnknown,
     SessionExpired,
     TlsError,
@@ -66,13 +67,15 @@ class Route:
         leads: whether only a leader can answer; else any node can, and they take turns.
     """
 
-    __slots__ = ("_first", "_leads", "endpoints", "leader", "reasons")
+    __slots__ = ("_first", "_leads", "endpoints", "leader", "reader", "reasons")
 
     def __init__(self, endpoints: Sequence[str], *, leads: bool = True) -> None:
         self.endpoints = tuple(endpoints)
         self._leads = leads
         self.leader: str | None = None
-        """Where the last answer came from, or where a node said that the leader is."""
+        """Where the last answer came from that only a leader gives, or where a node said that the leader is."""
+        self.reader: str | None = None
+        """Where the last answer to a read came from, which need not be the leader; where to go while none is known."""
         self.reasons: dict[str, str] = {}
         """By endpoint, why the last request there came to nothing."""
         self._first = 0
@@ -81,20 +84,27 @@ class Route:
         """In which order to try: the leader, then all others, beginning with the next one each time."""
         first, self._first = self._first, (self._first + 1) % len(self.endpoints)
         rotated = self.endpoints[first:] + self.endpoints[:first]
-        if self.leader is None:
+        first_choice = self.leader or self.reader
+        if first_choice is None:
             return deque(rotated)
-        return deque((self.leader, *(endpoint for endpoint in rotated if endpoint != self.leader)))
+        return deque((first_choice, *(endpoint for endpoint in rotated if endpoint != first_choice)))
 
-    def answered(self, endpoint: str) -> None:
-        """Note that this node answered."""
+    def answered(self, endpoint: str, *, is_read: bool = False) -> None:
+        """Note that this node answered; a read says nothing about who leads."""
         self.reasons.pop(endpoint, None)
-        if self._leads:
+        if not self._leads:
+            return
+        if is_read:
+            self.reader = endpoint
+        else:
             self.leader = endpoint
 
     def forget(self, endpoint: str) -> None:
-        """Note that this is not the leader."""
+        """Note that this is not where to go first."""
         if self.leader == endpoint:
             self.leader = None
+        if self.reader == endpoint:
+            self.reader = None
 
 
 class Attempts:
@@ -105,13 +115,15 @@ class Attempts:
     """
 
     __slots__ = (
-        "_failures", "_is_write", "_met_node", "_queue", "_reasons", "_route", "_suspicious_rounds", "_tried",
-        "possibly_applied", "rounds",
+        "_failures", "_is_read", "_is_write", "_met_node", "_queue", "_reasons", "_route", "_suspicious_rounds",
+        "_tried", "possibly_applied", "rounds",
     )  # fmt: skip
 
-    def __init__(self, route: Route, *, is_write: bool) -> None:
+    def __init__(self, route: Route, *, is_write: bool, is_read: bool = False) -> None:
+        """`is_read`: any node may answer it; neither: only the leader does, and to repeat it does no harm."""
         self._route = route
         self._is_write = is_write
+        self._is_read = is_read
         # Filled by the first `next`: until then another request may find out who leads.
         self._queue: deque[str] | None = None
         self._tried: set[str] = set()
@@ -174,8 +186,8 @@ class Attempts:
         return before
 
     def answered(self, endpoint: str) -> None:
-        """Note that this node answered: it leads, if the route is one to the leader."""
-        self._route.answered(endpoint)
+        """Note that this node answered: it leads, if the route is one to the leader and this is no read."""
+        self._route.answered(endpoint, is_read=self._is_read)
 
     def lost(self, endpoint: str, reason: str) -> None:
         """Note that the connection ended before an answer."""
@@ -223,6 +235,8 @@ class Attempts:
                 raise self._final(InvalidRequest(reason))
             case RefusalCode.TOO_LARGE:
                 raise self._final(TooLarge(reason))
+            case RefusalCode.NOT_POSSIBLE:
+                raise self._final(NotPossible(reason))
             case _:
                 assert_never(code)
 

@@ -14,7 +14,9 @@ from typing import Any, Final, Self, TypeVar
 from raftd.client.asynchronous import DEFAULT_SESSION_TTL_SECONDS, AsyncClient, Tls
 from raftd.client.config import DEFAULT_TIMEOUT_SECONDS, ClientConfig
 from raftd.client.errors import ClientError
+from raftd.client.members import Members
 from raftd.client.results import DeleteResult, KeyValue, PutResult
+from raftd.wire.administration import ChangeKind
 
 T = TypeVar("T")
 _STOP_SECONDS: Final = 5.0
@@ -68,6 +70,18 @@ class Client:
     def log(self, endpoint: str, last: int = 10) -> dict[str, Any]:
         """As `AsyncClient.log`."""
         return self._run(self._client.log(endpoint, last))
+
+    def members(self) -> Members:
+        """As `AsyncClient.members`."""
+        return self._run(self._client.members())
+
+    def change_membership(self, change: ChangeKind, node_id: int, *, old_node_id: int = 0, address: str = "") -> int:
+        """As `AsyncClient.change_membership`."""
+        return self._run(self._client.change_membership(change, node_id, old_node_id=old_node_id, address=address))
+
+    def transfer_leadership(self, target: int | None = None) -> int:
+        """As `AsyncClient.transfer_leadership`."""
+        return self._run(self._client.transfer_leadership(target))
 
     def ping(self, endpoint: str) -> float:
         """As `AsyncClient.ping`."""

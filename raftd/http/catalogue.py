@@ -192,6 +192,13 @@ FAMILIES: Final = (
     Family("raftd_keys", Kind.GAUGE, "Keys in the store.", (), _status(lambda s: s.keys)),
     Family("raftd_data_bytes", Kind.GAUGE, "Size of all keys and values.", (), _status(lambda s: s.data_bytes)),
     Family("raftd_sessions", Kind.GAUGE, "Open client sessions.", (), _status(lambda s: s.sessions)),
+    Family(
+        "raftd_membership_difference",
+        Kind.GAUGE,
+        "In how many points this node's raftd.yaml is not what the replicated membership says.",
+        (),
+        _status(lambda s: len(s.settings_differ)),
+    ),
     Family("raftd_connections", Kind.GAUGE, "Client connections.", (), _status(lambda s: s.connections)),
     Family(
         "raftd_connections_total",

@@ -41,6 +41,16 @@ class PeerStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SettingsDifference:
+    """Something that the node's settings file and the replicated membership do not say alike."""
+
+    node_id: NodeId
+    """Of whom."""
+    difference: str
+    """For people: what the membership says, and what the file does."""
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """One node at one moment. Ages are in seconds by the node's monotonic clock."""
 
@@ -78,6 +88,8 @@ class NodeStatus:
     draining: bool
     """Whether the node has been told to stop and refuses new work."""
     peers: tuple[PeerStatus, ...] = ()
+    settings_differ: tuple[SettingsDifference, ...] = ()
+    """Shown, never acted on: the membership is the truth."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,11 @@ from raftd.kv.access import AccessRules, Operation
 from raftd.kv.commands import CommandTooLarge, InvalidCommand, Opcode, Stamp, check_key, validate_client_command
 from raftd.kv.machine import StateMachine
 from raftd.net.channel import Channel
+from raftd.node.addresses import client_address
+from raftd.node.administration import Administered, Administration
 from raftd.node.connection import ClientConnection
 from raftd.node.requests import UNREAD, Requests
+from raftd.wire.administration import decode_change, decode_transfer
 from raftd.wire.client import (
     BODY_OFFSET,
     Consistency,
@@ -31,7 +34,7 @@ from raftd.wire.client import (
 )
 
 
-class Leadership(Protocol):
+class Leadership(Administered, Protocol):
     """What the gateway must know of consensus."""
 
     @property
@@ -100,8 +103,12 @@ class Gateway:
         limits: GatewayLimits,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`client_addresses` tells clients where leaders are; `wake` makes the driver take its next turn."""
+        """`wake` makes the driver take its next turn.
+
+        `client_addresses` are the settings': they tell where a leader is of which the membership does not say it.
+        """
         self._leadership = leadership
+        self._administration = Administration(leadership)
         self._machine = machine
         self._requests = requests
         self._disk = disk
@@ -158,10 +165,10 @@ class Gateway:
         leader_id = self._leadership.leader_id
         if leader_id is None or self._leadership.role is Role.LEADER:
             return Refusal(RefusalCode.NO_LEADER, "no leader is known at the moment")
-        address = self._client_addresses.get(leader_id, "")
+        address = client_address(self._leadership.membership, leader_id, self._client_addresses)
         return Refusal(RefusalCode.NOT_LEADER, f"node {leader_id} leads", leader_id, address)
 
-    def _dispatch(
+    def _dispatch(  # noqa: PLR0911 - one for each kind
         self, connection: ClientConnection, kind: RequestKind, request_id: int, payload: bytes
     ) -> Refusal | None:
         """Carry out a request or queue it; returns why not."""
@@ -180,6 +187,12 @@ class Gateway:
                 check_no_body(payload)
                 self._requests.owe(connection, encode_pong(request_id))
                 return None
+            case RequestKind.MEMBERSHIP_CHANGE:
+                change = decode_change(payload)
+                return self._administer(connection, request_id, lambda: self._administration.change(change))
+            case RequestKind.TRANSFER_LEADERSHIP:
+                target = decode_transfer(payload)
+                return self._administer(connection, request_id, lambda: self._administration.transfer(target))
             case _:
                 assert_never(kind)
 
@@ -188,7 +201,7 @@ class Gateway:
         permissions = connection.permissions
         if not (permissions.allows(Operation.WRITE, key) if key else permissions.writes_any):
             return _DENIED
-        refusal = self._admit(connection) or self._admit_to_disk(payload[BODY_OFFSET])
+        refusal = self._admit_to_leader(connection) or self._admit_to_disk(payload[BODY_OFFSET])
         if refusal is None:
             # The stamp is for people; a clock that jumps does no harm.
             stamp = connection.stamp.at(self._wall_clock_ns() // 1_000_000)
@@ -208,16 +221,21 @@ class Gateway:
             answer = self._machine.answer_get(key, self._leadership.current_term)
             self._requests.owe(connection, encode_answer(request_id, answer))
             return None
+        # A follower asks the leader from which index on it may answer.
         refusal = self._admit(connection)
+        if refusal is None and self._leadership.leader_id is None:
+            refusal = self.elsewhere()
         if refusal is None:
             self._requests.queue_read(connection, request_id, key)
         return refusal
 
+    def _admit_to_leader(self, connection: ClientConnection) -> Refusal | None:
+        refusal = self._admit(connection)
+        return self.elsewhere() if refusal is None and self._leadership.role is not Role.LEADER else refusal
+
     def _admit(self, connection: ClientConnection) -> Refusal | None:
         if self.is_draining:
             return Refusal(RefusalCode.STOPPING, "this node is going down")
-        if self._leadership.role is not Role.LEADER:
-            return self.elsewhere()
         if connection.in_flight >= self._limits.requests_in_flight_max:
             return Refusal(
                 RefusalCode.OVERLOADED, f"{connection.in_flight} requests are under way on this connection already"
@@ -236,6 +254,20 @@ class Gateway:
         if disk.queued_bytes >= self._limits.pending_bytes_max:
             return Refusal(RefusalCode.OVERLOADED, f"{disk.queued_bytes} bytes wait for this node's disk already")
         return None
+
+    def _administer(
+        self, connection: ClientConnection, request_id: int, attempt: Callable[[], dict[str, object] | Refusal]
+    ) -> Refusal | None:
+        """Let an administrator change the cluster, if this node leads it."""
+        if not connection.permissions.administers:
+            return _DENIED
+        refusal = self._admit_to_leader(connection)
+        if refusal is not None:
+            return refusal
+        done = attempt()
+        if isinstance(done, Refusal):
+            return done
+        return self._document(connection, request_id, lambda: done)
 
     def _document(self, connection: ClientConnection, request_id: int, write: Callable[[], object]) -> Refusal | None:
         if not connection.permissions.administers:

@@ -1,7 +1,7 @@
 """What a node tells of itself: to scrapes and health checks, and to administrators."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from raftd.consensus import Raft
@@ -12,10 +12,12 @@ from raftd.kv.commands import InvalidCommand, decode
 from raftd.kv.machine import StateMachine
 from raftd.net.client_listener import ClientListener
 from raftd.net.peer_links import PeerLinks
+from raftd.node.addresses import client_address, settings_differ
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway
 from raftd.node.requests import Requests
 from raftd.wire.limits import LOG_ENTRIES_MAX
+from raftd.wire.members import MemberAddresses
 
 KEY_CHARACTERS_SHOWN: Final = 64
 """A longer key is cut in a LOG answer; a test keeps the longest such answer below `CLIENT_FRAME_BYTES_MAX`."""
@@ -61,6 +63,9 @@ class StaticFacts:
     version: str
     tick_seconds: float
     client_addresses: Mapping[NodeId, str]
+    """By the settings."""
+    members: Mapping[NodeId, MemberAddresses] = field(default_factory=dict)
+    """All nodes that the settings name; none: what the settings say is not known here."""
 
 
 class View:
@@ -131,6 +136,7 @@ class View:
             replayed=self._gateway is not None and self._gateway.is_replayed,
             draining=self._gateway is not None and self._gateway.is_draining,
             peers=tuple(self._peer(peer) for peer in sorted(raft.membership.members - {raft.node_id})),
+            settings_differ=tuple(settings_differ(raft.membership, self._facts.members)) if self._facts.members else (),
         )
 
     def counters(self) -> NodeCounters:
@@ -153,15 +159,27 @@ class View:
         )
 
     def status_document(self) -> dict[str, object]:
-        """The status as administrators get it over the client protocol: as `/status`, and how far states agree."""
-        addresses = self._facts.client_addresses
+        """The status as administrators get it over the client protocol: `/status`, the membership, and the state."""
+        raft, membership = self._driver.raft, self._driver.raft.membership
         return {
             **status_document(self.status()),
             "state_hash": f"{self._machine.state_hash:08x}",
             "members": [
-                {"node_id": node_id, "client_address": addresses.get(node_id, "")}
-                for node_id in sorted(self._driver.raft.membership.members)
+                {
+                    "node_id": node_id,
+                    "client_address": client_address(membership, node_id, self._facts.client_addresses),
+                }
+                for node_id in sorted(membership.members)
             ],
+            "membership": {
+                "index": raft.membership_index,
+                "committed": raft.membership_index <= raft.commit_index,
+                "voters": sorted(membership.voters),
+                "outgoing": sorted(membership.outgoing),
+                "learners": sorted(membership.learners),
+                "joining": dict(sorted(membership.joining.items())),
+                "addresses": dict(sorted(membership.addresses.items())),
+            },
         }
 
     def log_document(self, last: int) -> dict[str, object]:

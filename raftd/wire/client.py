@@ -50,6 +50,10 @@ class RequestKind(enum.IntEnum):
     """Body: last u32, how many entries. Response: DOCUMENT, newest entry first, of the node that was asked."""
     PING = 5
     """No body. Response: PONG, from the connection alone: it proves neither a leader nor a quorum."""
+    MEMBERSHIP_CHANGE = 6
+    """Body: see `raftd.wire.administration`. Response: DOCUMENT, `{"index": …}`: where it is in the log."""
+    TRANSFER_LEADERSHIP = 7
+    """Body: target u64. Response: DOCUMENT, `{"target": …}`: who was chosen, which it has not become by then."""
 
 
 class ResponseKind(enum.IntEnum):
@@ -106,6 +110,8 @@ class RefusalCode(enum.IntEnum):
     """A key, a value or the whole is longer than allowed: repeating does not help. Nothing was proposed."""
     UNAVAILABLE = 9
     """A read could not be confirmed by a quorum in time: try again. Reads change nothing."""
+    NOT_POSSIBLE = 10
+    """The cluster as it is does not allow this change or transfer; the message says why. Nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """A cluster in one event loop: real TLS, real frames, the real state machine, no Raft; and it does what it is told."""
 
 import asyncio
+import json
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -91,6 +92,7 @@ class FakeNode:
         self.handshake: Callable[[bytes], bytes] = self._welcome
         self.requests_in_flight_max = 64
         self.address = ""
+        self.status: dict[str, Any] = {"node_id": node_id}
         self._server: asyncio.Server | None = None
         self._alone = asyncio.Event()
         self._alone.set()
@@ -192,16 +194,22 @@ class FakeConnection(asyncio.Protocol):
                 answer = self.answer(kind, request_id, payload)
                 node.cluster.spawn(self._answer_later(until, answer))
 
-    def answer(self, kind: RequestKind, request_id: int, payload: bytes) -> bytes:
+    def answer(  # noqa: PLR0911 - one for each kind
+        self, kind: RequestKind, request_id: int, payload: bytes
+    ) -> bytes:
         """The whole frame that a node that behaves sends."""
         cluster = self.node.cluster
         match kind:
             case RequestKind.PING:
                 return encode_pong(request_id)
             case RequestKind.STATUS:
-                return encode_document(request_id, f'{{"node_id": {self.node.node_id}}}')
+                return encode_document(request_id, json.dumps(self.node.status))
             case RequestKind.LOG:
                 return encode_document(request_id, '{"entries": []}')
+            case RequestKind.MEMBERSHIP_CHANGE | RequestKind.TRANSFER_LEADERSHIP:
+                if cluster.leader is not self.node:
+                    return encode_refusal(request_id, cluster.redirection())
+                return encode_document(request_id, '{"index": 7, "target": 2}')
             case RequestKind.WRITE | RequestKind.READ:
                 stale = kind is RequestKind.READ and payload[BODY_OFFSET] == 1
                 if cluster.leader is not self.node and not stale:

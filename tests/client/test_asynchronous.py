@@ -23,7 +23,9 @@ from tests.client.fake import Cut, FakeCluster, Pki, Reaction, Refuse, Say, Sile
 
 Scenario = Callable[[FakeCluster, AsyncClient], Awaitable[None]]
 
-REFUSALS = [code for code in RefusalCode if code not in {RefusalCode.DENIED, RefusalCode.TOO_LARGE}]
+REFUSALS = [
+    code for code in RefusalCode if code not in {RefusalCode.DENIED, RefusalCode.TOO_LARGE, RefusalCode.NOT_POSSIBLE}
+]
 
 
 def play(pki: Pki, scenario: Scenario, timeout: float = 5.0, dead_after: float = 2.0) -> None:

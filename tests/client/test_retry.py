@@ -8,6 +8,7 @@ from raftd.client.errors import (
     ClientError,
     Denied,
     InvalidRequest,
+    NotPossible,
     OutcomeUnknown,
     SessionExpired,
     TlsError,
@@ -26,6 +27,7 @@ FINAL = {
     RefusalCode.DENIED: Denied,
     RefusalCode.BAD_REQUEST: InvalidRequest,
     RefusalCode.TOO_LARGE: TooLarge,
+    RefusalCode.NOT_POSSIBLE: NotPossible,
 }
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from raftd.consensus.messages import Heartbeat
-from raftd.consensus.types import NO_INDEX, LogIndex, NodeId, Term
+from raftd.consensus import Membership, encode_membership
+from raftd.consensus.messages import AppendEntries, Heartbeat
+from raftd.consensus.types import NO_INDEX, EntryKind, LogIndex, NodeId, Term
 from raftd.errors import RemoteProtocolError
 from raftd.kv import commands
 from raftd.kv.answers import Outcome
@@ -284,3 +285,30 @@ def test_a_leader_that_is_deposed_sends_clients_away() -> None:
     (put,) = client.put(b"key")
     server.scheduler.run()
     assert client.refusal(put).leader_id == 3
+
+
+def test_a_follower_s_redirect_names_the_replicated_address() -> None:
+    """A leader that has moved is where the membership says, whatever the settings still do."""
+    server = Server(size=3)
+    places = "client=moved:7400,peer=moved:7401,http=moved:7402"
+    membership = Membership(frozenset(map(NodeId, (1, 2, 3))), addresses={NodeId(2): places})
+    entry = (LogIndex(1), Term(1), EntryKind.MEMBERSHIP, encode_membership(membership))
+    server.hear(2, AppendEntries(Term(1), NodeId(2), NO_INDEX, Term(0), NO_INDEX, (entry,)))
+    server.scheduler.run()
+    client = server.client()
+    (request_id,) = client.put(b"key")
+    server.scheduler.run()
+    assert client.refusal(request_id).leader_address == "moved:7400"
+
+
+def test_a_follower_takes_reads_as_long_as_it_knows_a_leader() -> None:
+    """It can ask that leader from which index on it may answer; without one it says so."""
+    server = Server(size=3)
+    client = server.client()
+    early = client.get(b"key")
+    server.scheduler.run()
+    assert client.refusal(early).code is RefusalCode.NO_LEADER
+    server.hear(2, Heartbeat(Term(1), NodeId(2), NO_INDEX, 1))
+    server.scheduler.run()
+    client.get(b"key")
+    assert server.requests.has_queued_reads

@@ -4,13 +4,16 @@ import json
 from dataclasses import dataclass, field
 from typing import cast
 
+from raftd.consensus.membership import AddVoter
 from raftd.consensus.messages import AppendEntriesReply
 from raftd.consensus.types import NO_INDEX, NO_TERM, NodeId, Role, Term
 from raftd.http.view import NodeStatus, PeerStatus, ReplicationState
 from raftd.net.client_listener import ClientListener
 from raftd.net.peer_links import PeerLinks
 from raftd.node.view import StaticFacts, View
+from raftd.wire.address import Address
 from raftd.wire.client import RequestKind
+from raftd.wire.members import MemberAddresses
 from tests.node.parts import ADDRESSES, RULES, TICK_SECONDS, Server
 
 
@@ -38,9 +41,9 @@ class Clients:
     refused_total: int = 2
 
 
-def view_of(server: Server, *, attached: bool = True) -> View:
+def view_of(server: Server, *, attached: bool = True, members: dict[NodeId, MemberAddresses] | None = None) -> View:
     view = View(
-        facts=StaticFacts("demo", "1.2.3", TICK_SECONDS, ADDRESSES),
+        facts=StaticFacts("demo", "1.2.3", TICK_SECONDS, ADDRESSES, members or {}),
         driver=server.driver,
         machine=server.machine,
         requests=server.requests,
@@ -180,3 +183,29 @@ def test_documents_are_json_and_tell_no_values() -> None:
     assert "some-key" in log
     assert "secret" not in log
     assert RULES.of("alice").administers
+
+
+def test_the_membership_is_told_and_where_the_settings_differ() -> None:
+    """The replicated addresses come before the settings', and the file's mistakes are named."""
+    server = Server(size=1)
+    server.become_leader()
+    moved = MemberAddresses(Address("moved", 7400), Address("moved", 7401), Address("moved", 7402))
+    server.raft.propose_membership(AddVoter(NodeId(4), str(moved)))
+    here = MemberAddresses(Address("n1", 7400), Address("n1", 7401), Address("n1", 7402))
+    view = view_of(server, members={NodeId(1): here})
+    status = json.loads(json.dumps(view.status_document()))
+    assert status["membership"] == {
+        "index": 2,
+        "committed": False,
+        "voters": [1],
+        "outgoing": [],
+        "learners": [4],
+        "joining": {"4": None},
+        "addresses": {"4": str(moved)},
+    }
+    assert status["members"] == [
+        {"node_id": 1, "client_address": "node-1:7400"},
+        {"node_id": 4, "client_address": "moved:7400"},
+    ]
+    assert status["settings_differ"] == [{"node_id": 4, "difference": "a member, and not in raftd.yaml"}]
+    assert view_of(server).status().settings_differ == ()

@@ -16,6 +16,7 @@ from raftd.kv import limits as kv_limits
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import Opcode, Revision, SessionId
 from raftd.wire import client, handshake, limits
+from raftd.wire.administration import ChangeKind
 from raftd.wire.client import (
     Consistency,
     QueryOpcode,
@@ -70,6 +71,11 @@ def write_fields(key: bytes, value: bytes | None, expected_revision: int | None)
     fields = b"\x00" if expected_revision is None else b"\x01" + struct.pack("<Q", expected_revision)
     fields += struct.pack("<H", len(key)) + key
     return fields if value is None else fields + struct.pack("<I", len(value)) + value
+
+
+def change(kind: int, node_id: int, old_node_id: int, address: str) -> bytes:
+    encoded = address.encode("utf-8")
+    return struct.pack("<BQQH", kind, node_id, old_node_id, len(encoded)) + encoded
 
 
 def read_response(data: bytes) -> tuple[int, int, bytes]:
@@ -141,6 +147,8 @@ WRITTEN = {
     "client/write-delete": request(1, 5, command(17, 12, 3, 2, write_fields(b"color", None, None))),
     "client/write-open-session": request(1, 1, command(1, 0, 0, 0, struct.pack("<I", 60_000))),
     "client/write-keep-alive": request(1, 8, command(3, 12, 0, 5)),
+    "client/membership-replace": request(6, 15, change(5, 4, 2, "client=n4:7400,peer=n4:7401,http=n4:7402")),
+    "client/transfer-leadership": request(7, 17, struct.pack("<Q", 0)),
 }
 
 
@@ -229,6 +237,7 @@ def test_the_examples_answers_are_the_state_machines() -> None:
         pytest.param("Responses", ResponseKind, id="responses"),
         pytest.param("Answers", Outcome, id="outcomes"),
         pytest.param("Refusals", RefusalCode, id="refusals"),
+        pytest.param("Administration", ChangeKind, id="changes"),
     ],
 )
 def test_numbers_and_names(section: str, names: list[Opcode]) -> None:
