@@ -8,7 +8,7 @@ from raftd.consensus.types import NO_INDEX, NodeId
 from raftd.errors import DecodeError
 from raftd.kv.machine import StateMachine
 from raftd.kv.snapshot_loader import SnapshotLoader
-from raftd.node.transfers import consensus_metadata
+from raftd.node.transfers import consensus_metadata, finish_loading
 from raftd.settings.model import NodeSettings
 from raftd.storage.data_directory import DataDirectory
 from raftd.storage.filesystem import FileSystem, RealFileSystem
@@ -65,7 +65,7 @@ def _load(snapshots: SnapshotStore, directory: DataDirectory) -> tuple[SnapshotM
         try:
             for piece in source.payload():
                 loader.feed(piece)
-            return consensus_metadata(latest), loader.finish()
+            return consensus_metadata(latest), finish_loading(loader, latest)
         except DecodeError as error:
             raise damaged(directory.snapshots_path, 0, f"snapshot {latest.last_included_index}: {error}") from error
 

@@ -2,10 +2,13 @@
 
 Consensus decides who gets which chunk and when; here are the files. A chunk is read beside the event loop and sent in a
 message of its own, one under way for each peer, and not faster than a bound: heartbeats and entries of other peers go
-past it on every occasion.
+past it on every occasion. Each peer's file stays open while it is being sent, so a transfer that takes longer than the
+next snapshots do comes to its end all the same, whatever is pruned meanwhile.
 
-A snapshot that has come in full is durable first, then loaded, in slices, into a state machine beside the one in use;
-only then consensus says whether it takes the other's place.
+A snapshot that has come in full is checked to the last byte, and made durable; then loaded, in slices, into a state
+machine beside the one in use; only then consensus says whether it takes the other's place. What is wrong before it is
+durable is thrown away and asked for anew. After that there is no way back: it is the newest snapshot on this disk, and
+if it cannot be loaded the process ends, and says at each start why (`raftd.daemon.opening`).
 """
 
 import logging
@@ -19,13 +22,14 @@ from raftd.consensus.membership import SnapshotMetadata
 from raftd.consensus.membership_codec import decode_membership
 from raftd.consensus.messages import InstallSnapshot
 from raftd.consensus.ready import SnapshotChunk
-from raftd.consensus.types import LogIndex, NodeId, Term
-from raftd.errors import DecodeError, LocalProtocolError, RemoteProtocolError, StorageError
+from raftd.consensus.types import LogIndex, NodeId, Role, Term
+from raftd.errors import CorruptionError, DecodeError, RemoteProtocolError, StorageError
 from raftd.kv.machine import StateMachine
 from raftd.kv.snapshot_loader import SnapshotLoader
 from raftd.node.background import Background
 from raftd.node.snapshots import Scheduler, SnapshotMaker
 from raftd.storage.snapshot_format import SnapshotMetadata as StoredMetadata
+from raftd.storage.snapshot_writing import SnapshotReceiver
 from raftd.storage.snapshots import SnapshotSource, SnapshotStore
 
 logger = logging.getLogger(__name__)
@@ -70,42 +74,70 @@ class SnapshotSender:
         self._send = send
         self._wake = wake
         self._limits = limits
-        self._source: SnapshotSource | None = None
+        self._wanted: dict[NodeId, SnapshotChunk] = {}
+        """Who waits for which chunk; one is read for each at a time."""
+        self._sources: dict[NodeId, SnapshotSource] = {}
+        """The background's: what each peer is being sent."""
         self._next_at = 0.0
+        self._last_failure = ""
         self.sent_bytes_total = 0
 
     def send(self, chunk: SnapshotChunk) -> None:
         """Read and send a chunk, when the rate allows."""
+        # Consensus asks again when an answer is long in coming, be it that the chunk has not even been read.
+        is_under_way = chunk.peer in self._wanted
+        self._wanted[chunk.peer] = chunk
+        if is_under_way:
+            return
         now = self._scheduler.time()
         at = max(now, self._next_at)
         self._next_at = at + self._limits.chunk_bytes / self._limits.bytes_per_second_max
         if at > now:
-            self._scheduler.call_at(at, lambda: self._read(chunk))
+            self._scheduler.call_at(at, lambda: self._read(chunk.peer))
         else:
-            self._read(chunk)
+            self._read(chunk.peer)
 
-    def _read(self, chunk: SnapshotChunk) -> None:
+    def stop(self) -> None:
+        """This node leads no more: let go of what it was sending."""
+        self._background.run(self._close_all, _ignore, _raise)
+
+    def _read(self, peer: NodeId) -> None:
+        chunk = self._wanted[peer]
+
         def work() -> tuple[bytes, bool]:
             source = self._open(chunk)
             data = source.read(chunk.offset, self._limits.chunk_bytes)
-            return data, chunk.offset + len(data) >= source.size
+            is_last = chunk.offset + len(data) >= source.size
+            if is_last:
+                self._close(peer)
+            return data, is_last
 
-        self._background.run(work, lambda result: self._read_done(chunk, *result), lambda _: self._unavailable(chunk))
+        self._background.run(
+            work, lambda result: self._read_done(chunk, *result), lambda error: self._unavailable(chunk, error)
+        )
 
     def _open(self, chunk: SnapshotChunk) -> SnapshotSource:
         """The snapshot's file, open; in the background."""
-        source = self._source
-        if source is not None and _is_of(source.metadata, chunk):
-            return source
-        latest = self._store.latest()
-        if latest is None or not _is_of(latest, chunk):
-            raise StorageError(f"the snapshot at {chunk.last_included_index} is gone")
+        source = self._sources.get(chunk.peer)
+        # To whom it is sent, it is bytes: whose membership they hold makes no difference.
+        metadata = StoredMetadata(chunk.last_included_index, chunk.last_included_term, b"")
+        if source is None or source.metadata != metadata:
+            self._close(chunk.peer)
+            source = self._sources[chunk.peer] = self._store.open(metadata)
+        return source
+
+    def _close(self, peer: NodeId) -> None:
+        source = self._sources.pop(peer, None)
         if source is not None:
             source.close()
-        self._source = self._store.open(latest)
-        return self._source
 
-    def _read_done(self, chunk: SnapshotChunk, data: bytes, done: bool) -> None:
+    def _close_all(self) -> None:
+        for peer in list(self._sources):
+            self._close(peer)
+
+    def _read_done(self, chunk: SnapshotChunk, data: bytes, is_last: bool) -> None:
+        if self._is_outdated(chunk):
+            return
         self.sent_bytes_total += len(data)
         raft = self._raft
         self._send(
@@ -117,14 +149,31 @@ class SnapshotSender:
                 last_included_term=chunk.last_included_term,
                 offset=chunk.offset,
                 data=data,
-                done=done,
+                done=is_last,
             ),
         )
         self._wake()
 
-    def _unavailable(self, chunk: SnapshotChunk) -> None:
-        self._raft.snapshot_unavailable(chunk.peer)
-        self._wake()
+    def _unavailable(self, chunk: SnapshotChunk, error: Exception) -> None:
+        if not isinstance(error, StorageError):
+            raise error
+        if self._last_failure != str(error):  # It will be tried again and again, and says the same each time.
+            self._last_failure = str(error)
+            events.SNAPSHOT_FAILED.log(logger, reason=error)
+        if not self._is_outdated(chunk):
+            self._raft.snapshot_unavailable(chunk.peer)
+            self._wake()
+
+    def _is_outdated(self, chunk: SnapshotChunk) -> bool:
+        """Whether nobody wants this chunk any more; if another one is wanted in its place, that is read."""
+        wanted = self._wanted.pop(chunk.peer)
+        raft = self._raft
+        if raft.role is not Role.LEADER or raft.current_term != wanted.term:
+            return True
+        if wanted != chunk:
+            self.send(wanted)
+            return True
+        return False
 
 
 class SnapshotInstaller:
@@ -157,8 +206,7 @@ class SnapshotInstaller:
             receiver = self._store.receive(index, term)
             next_offset = receiver.write(message.offset, message.data)
             if receiver.complete:
-                receiver.commit()
-                return next_offset, receiver.metadata
+                return next_offset, _commit(receiver)
             if message.done and next_offset == message.offset + len(message.data):
                 receiver.abort()  # The leader has no more, and this is not all of a snapshot.
                 return 0, None
@@ -166,7 +214,7 @@ class SnapshotInstaller:
 
         self.received_bytes_total += len(message.data)
         self._background.run(
-            work, lambda result: self._received(index, *result), lambda error: self._fail(index, error)
+            work, lambda result: self._received(index, *result), lambda error: self._refuse(index, error)
         )
 
     def _received(self, index: LogIndex, next_offset: int, metadata: StoredMetadata | None) -> None:
@@ -176,14 +224,11 @@ class SnapshotInstaller:
             return
         loader = SnapshotLoader()
         self._background.run(
-            lambda: self._store.open(metadata),
-            lambda source: self._load(loader, source, source.payload()),
-            lambda error: self._fail(index, error),
+            lambda: self._store.open(metadata), lambda source: self._load(loader, source, source.payload()), _raise
         )
 
     def _load(self, loader: SnapshotLoader, source: SnapshotSource, pieces: Iterator[bytes]) -> None:
         """Feed the next piece to the state machine in the making; between two of them the loop does other things."""
-        index = LogIndex(source.metadata.last_included_index)
 
         def fed(piece: bytes | None) -> None:
             try:
@@ -191,15 +236,15 @@ class SnapshotInstaller:
                     loader.feed(piece)
                     self._load(loader, source, pieces)
                     return
-                loaded = loader.finish()
+                loaded = finish_loading(loader, source.metadata)
             except DecodeError as error:
                 # Every byte was checked on its way: the leader's state machine wrote what this one does not understand.
-                self._fail(index, error)
-                return
-            self._background.run(source.close, _ignore, _ignore)
+                index = source.metadata.last_included_index
+                raise CorruptionError(f"the leader's snapshot of entry {index} cannot be loaded: {error}") from error
+            self._background.run(source.close, _ignore, _raise)
             self._install(source.metadata, loaded)
 
-        self._background.run(lambda: next(pieces, None), fed, lambda error: self._fail(index, error))
+        self._background.run(lambda: next(pieces, None), fed, _raise)
 
     def _install(self, stored: StoredMetadata, loaded: StateMachine) -> None:
         metadata = consensus_metadata(stored)
@@ -211,12 +256,42 @@ class SnapshotInstaller:
         self._maker.available(metadata)
         self._wake()
 
-    def _fail(self, index: LogIndex, error: Exception) -> None:
-        if not isinstance(error, StorageError | RemoteProtocolError | LocalProtocolError | DecodeError):
+    def _refuse(self, index: LogIndex, error: Exception) -> None:
+        """What came was thrown away: say so to the leader, who begins anew."""
+        if not isinstance(error, StorageError | RemoteProtocolError | DecodeError):
             raise error
         events.SNAPSHOT_FAILED.log(logger, reason=error)
         self._raft.snapshot_received(index, 0)
         self._wake()
+
+
+def _commit(receiver: SnapshotReceiver) -> StoredMetadata:
+    """Make durable what has come in full, if its membership can be read too; the store does not look into that.
+
+    Raises:
+        DecodeError: it cannot; the file is thrown away.
+        StorageError: the disk failed.
+    """
+    metadata = receiver.metadata
+    try:
+        consensus_metadata(metadata)
+    except DecodeError:
+        receiver.abort()
+        raise
+    receiver.commit()
+    return metadata
+
+
+def finish_loading(loader: SnapshotLoader, stored: StoredMetadata) -> StateMachine:
+    """Give the state machine that was loaded from a snapshot of which this is the metadata.
+
+    Raises:
+        DecodeError: the snapshot is not complete, or is the state at another entry.
+    """
+    machine = loader.finish()
+    if machine.last_applied != stored.last_included_index:
+        raise DecodeError(f"the state is that at entry {machine.last_applied}")
+    return machine
 
 
 def consensus_metadata(stored: StoredMetadata) -> SnapshotMetadata:
@@ -230,12 +305,10 @@ def consensus_metadata(stored: StoredMetadata) -> SnapshotMetadata:
     )
 
 
-def _is_of(metadata: StoredMetadata, chunk: SnapshotChunk) -> bool:
-    return (metadata.last_included_index, metadata.last_included_term) == (
-        chunk.last_included_index,
-        chunk.last_included_term,
-    )
-
-
 def _ignore(_: object) -> None:
     """What came of it makes no difference."""
+
+
+def _raise(error: Exception) -> None:
+    """There is nothing else to go on with: the process ends."""
+    raise error
