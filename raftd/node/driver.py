@@ -179,6 +179,7 @@ class Driver:
         self._stopped = True
         if self._tick_timer is not None:
             self._tick_timer.cancel()
+        self._end_turn()
 
     def idle(self) -> asyncio.Future[None]:
         """A future that is done at the end of a turn after which nothing is owed to a client or by the log writer."""
@@ -195,9 +196,11 @@ class Driver:
         except ProposalRefused:
             return
         self.wake()
-        while raft.role is Role.LEADER and raft.transfer_target is not None:
-            turned = self._turned = asyncio.get_running_loop().create_future()
-            await turned
+        while raft.role is Role.LEADER and raft.transfer_target is not None and not self._stopped:
+            if self._turned is None:
+                self._turned = asyncio.get_running_loop().create_future()
+            # Another one may wait for the same turn, and go on when this one is told not to.
+            await asyncio.shield(self._turned)
 
     def wake(self) -> None:
         """Take a turn in this pass of the loop."""
@@ -296,13 +299,19 @@ class Driver:
             self._carry_out(raft.ready())
         else:
             self.wake()
+        # Here and not with each entry: a snapshot may have brought what confirmed reads wait for.
+        self._requests.answer_reads(raft.current_term)
         self._requests.flush()
         if self._maker is not None:
             self._maker.consider(self.log_bytes_total)
         if self._idle is not None and not self._storing and self._requests.is_idle and not self._idle.done():
             self._idle.set_result(None)
-        if self._turned is not None and not self._turned.done():
-            self._turned.set_result(None)
+        self._end_turn()
+
+    def _end_turn(self) -> None:
+        turned, self._turned = self._turned, None
+        if turned is not None:
+            turned.set_result(None)
 
     def _propose(self) -> None:
         try:
@@ -361,7 +370,6 @@ class Driver:
             else:
                 machine.skip(index)
         self.raft.applied(committed[-1][0])
-        requests.answer_reads(self.raft.current_term)
 
     def _send(self, messages: tuple[tuple[NodeId, Message], ...]) -> None:
         for peer, message in messages:
@@ -396,6 +404,8 @@ class Driver:
         role, term, leader_id = leadership
         if last_role is Role.LEADER and (role is not Role.LEADER or term != last_term):
             self._requests.leadership_lost()
+            if self._sender is not None:
+                self._sender.stop()
         if leader_id is not None and leader_id != last_leader:
             self.leader_changes_total += 1
         if role is Role.CANDIDATE:
