@@ -21,7 +21,7 @@ from typing import Any, Final
 from raftd import events
 from raftd.consensus import Limits as ConsensusLimits
 from raftd.consensus import Membership, Raft, Ready
-from raftd.consensus.types import NodeId, Role, Term
+from raftd.consensus.types import LogIndex, NodeId, Role, Term
 from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, bootstrap_membership
 from raftd.errors import ExitCode, RaftdError
@@ -214,6 +214,7 @@ class Service:
     def _make_snapshots(self) -> SnapshotMaker:
         """Build what makes, sends and installs snapshots, and give it to the driver."""
         raft, driver = self._driver.raft, self._driver
+        limits = self._settings.limits
         maker = SnapshotMaker(
             raft=raft,
             machine=self._machine,
@@ -221,8 +222,8 @@ class Service:
             compactor=self._writer,
             background=self._background,
             scheduler=self._loop,
-            limits=SnapshotLimits(),
-            log_bytes=sum(len(data) for _, _, _, data in self._opened.recovered.entries),
+            limits=SnapshotLimits(limits.snapshot_log_bytes, limits.log_tail_entries),
+            log_bytes=raft.size_bytes(LogIndex(raft.base_index + 1), LogIndex(raft.last_index + 1)),
         )
         sender = SnapshotSender(
             raft=raft,
