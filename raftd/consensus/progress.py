@@ -60,6 +60,11 @@ class Progress:
     _must_ask: bool = False
     """The peer was out of reach, and has confirmed nothing since: it may have begun anew, without its log."""
 
+    @property
+    def confirmed_index(self) -> LogIndex:
+        """What the peer surely holds now: nothing, while it may have begun anew."""
+        return NO_INDEX if self._must_ask else self.match_index
+
     def may_send(self, last_index: LogIndex, limits: Limits) -> bool:
         """Whether an AppendEntries from next_index on can go out now, to a peer that lacks something of the log."""
         if self.state is ProgressState.PROBE:

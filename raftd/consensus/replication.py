@@ -137,7 +137,7 @@ class Replication:
         if not self._rounds_begun or self._rounds_begun[-1][1] != self._now_ticks:
             self._rounds_begun.append((self.round, self._now_ticks))
         for peer, progress in self.progress.items():
-            commit = min(node.commit_index, progress.match_index)
+            commit = min(node.commit_index, progress.confirmed_index)
             node.send(peer, Heartbeat(node.current_term, node.node_id, commit, self.round))
         for peer, farewell in self._farewells.items():
             if not farewell.told_round and min(node.commit_index, self.progress[peer].match_index) >= farewell.index:

@@ -93,7 +93,9 @@ def test_a_peer_that_was_away_and_has_nothing_left_begins_anew() -> None:
     progress.accepted(LogIndex(20))
     progress.lost_its_log()
     assert progress.match_index == 20
+    assert progress.confirmed_index == 20
     progress.unreachable()
+    assert (progress.match_index, progress.confirmed_index) == (20, 0)
     progress.lost_its_log()
     assert (progress.match_index, progress.next_index, progress.state) == (0, 1, ProgressState.PROBE)
 
