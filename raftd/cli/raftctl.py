@@ -18,9 +18,11 @@ from raftd.client.config import PartialConfig
         "del": "raftd.cli.keys:del_command",
         "get": "raftd.cli.keys:get_command",
         "log": "raftd.cli.inspect:log_command",
+        "member": "raftd.cli.member:group",
         "pki": "raftd.cli.pki:group",
         "set": "raftd.cli.keys:set_command",
         "status": "raftd.cli.inspect:status_command",
+        "transfer-leader": "raftd.cli.member:transfer_command",
     },
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RAFTCTL"},
 )
