@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from raftd.consensus import HardState, Limits, Membership, Raft, Ready
+from raftd.consensus.membership import SnapshotMetadata
 from raftd.consensus.messages import AppendEntries, Message, RequestPreVoteReply, RequestVoteReply
 from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, Role, Term
 from raftd.kv import answers, commands
@@ -218,7 +219,11 @@ class Server:
         limits: Limits | None = None,
         gateway_limits: GatewayLimits | None = None,
         deliver: Callable[[NodeId, NodeId, bytes], bool] | None = None,
+        machine: StateMachine | None = None,
+        snapshot: SnapshotMetadata | None = None,
+        membership: Membership | None = None,
     ) -> None:
+        """`machine` is what was loaded from `snapshot`."""
         self.scheduler = scheduler or Scheduler()
         self.disk = disk or Disk()
         self.sent: list[tuple[NodeId, Message]] = []
@@ -226,17 +231,18 @@ class Server:
         self.unreachable: set[int] = set()
         self._deliver = deliver
         self.node_id = NodeId(node_id)
-        self.machine = StateMachine()
+        self.machine = machine or StateMachine()
         self.requests = Requests(self.machine)
         self.leaderships: list[tuple[Role, Term, NodeId | None]] = []
         self.driver = Driver(
             raft=Raft(
                 node_id=self.node_id,
-                membership=Membership(frozenset(NodeId(number) for number in range(1, size + 1))),
+                membership=membership or Membership(frozenset(NodeId(number) for number in range(1, size + 1))),
                 hard_state=self.disk.hard_state,
                 entries=tuple(self.disk.entries),
                 random=random.Random(node_id),
                 limits=limits or Limits(),
+                snapshot=snapshot,
             ),
             machine=self.machine,
             requests=self.requests,
