@@ -70,7 +70,7 @@ def test_process_metrics_stay_visible() -> None:
         ("ExecStart", "raftd run --config /etc/raftd/raftd.yaml --node %i"),
         ("KillMode", "mixed"),
         ("Restart", "on-failure"),
-        ("RestartPreventExitStatus", "78 9"),
+        ("RestartPreventExitStatus", "78 9 10"),
         ("StateDirectory", "raftd/%i"),
         ("StateDirectoryMode", "0700"),
         ("PartOf", "raftd.target"),

@@ -181,7 +181,7 @@ MUTANTS: Final = (
         "heartbeat_commits_too_far",
         "a heartbeat's commit index is not cut to what the peer has acknowledged",
         "consensus/replication.py",
-        "commit = min(node.commit_index, progress.match_index)",
+        "commit = min(node.commit_index, progress.confirmed_index)",
         "commit = node.commit_index",
     ),
     Mutant(
@@ -310,8 +310,8 @@ MUTANTS: Final = (
         "identity_not_synced",
         "the identity's name is not made durable",
         "storage/data_directory.py",
-        "            self.filesystem.sync_directory(self.path)\n        except OSError",
-        "        except OSError",
+        "_identity_path, self._identity_path)\n            self.filesystem.sync_directory(self.path)\n",
+        "_identity_path, self._identity_path)\n",
     ),
     Mutant(
         "torn_payload_accepted",
