@@ -45,7 +45,7 @@ def _row(node_id: int, members: Members, differences: Mapping[str, list[int]]) -
     is_leader = node_id == members.leader_id
     return {
         "node": node_id,
-        "role": Styled(f"{role}, leader" if is_leader else role, Style.BOLD) if is_leader else role,
+        "role": Styled(f"{role}, leader", Style.BOLD) if is_leader else role,
         "replaces": members.joining.get(node_id),
         "lag": members.lag_entries.get(node_id) if members.node_id == members.leader_id else None,
         **_places(members.addresses.get(node_id, "")),

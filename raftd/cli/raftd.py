@@ -24,7 +24,7 @@ _config_option = click.option(
 
 @click.group(
     cls=LazyGroup,
-    commands_at={"demo": "raftd.cli.demo:demo_command"},
+    commands_at={"demo": "raftd.cli.demo:demo_command", "recover": "raftd.cli.recover:recover_command"},
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @version_option

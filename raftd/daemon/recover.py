@@ -1,0 +1,216 @@
+"""Going on with one node when a majority is lost for ever: what `raftd recover` does, while the node is stopped.
+
+**What it cannot know.** A node that is alone cannot tell which of its last entries were committed, nor which committed
+ones it never got. So recovery takes everything that this node has for committed, and what only lost nodes had is lost:
+writes that were acknowledged may be among it. The survivor with the highest (last term, last index) has the least to
+lose, because a leader is elected by just that (paper §5.4.1).
+
+**What it makes.** A data directory beside the old one, of a new cluster: the state as a snapshot, in which this node is
+the only member, and an empty log behind it. With the old cluster's id nobody can talk to it, so that nodes that were
+given up and come back cannot undo what it did since; they join with new ids and empty directories.
+
+**Crashes.** The two directories change places in one step (renameat2(2), RENAME_EXCHANGE). Before it a start finds the
+old data, after it the new, and never none, or parts of both:
+
+================================== ================================================================================
+name beside ``N``                  what a crash may leave
+================================== ================================================================================
+``N.recovering-<time>``            the new data, in any state, while ``N`` is the old; or, just after they changed
+                                   places, the old data, whole. Nobody removes it but a person
+``N.before-recovery-<time>``       the old data, whole
+================================== ================================================================================
+"""
+
+import ctypes
+import os
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from raftd.consensus.membership import Membership, SnapshotMetadata
+from raftd.consensus.membership_codec import decode_membership
+from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, HardState, LogIndex, NodeId, Term
+from raftd.daemon.opening import Opened, bootstrap_membership, open_storage
+from raftd.errors import DataDirectoryError, DecodeError, InvariantViolation, StorageError
+from raftd.node.snapshots import stored_metadata
+from raftd.settings.model import NodeSettings
+from raftd.storage.data_directory import DataDirectory
+from raftd.storage.filesystem import FileSystem, RealFileSystem
+from raftd.storage.format import Identity, damaged
+from raftd.storage.log import open_log
+from raftd.storage.snapshots import SnapshotStore
+
+Switch: TypeAlias = Callable[[Path, Path, Path], None]
+"""Lets the first directory and the second change places, in one step and durably, then names what is at the first as
+the third says. Raises: OSError."""
+
+_PIECE_BYTES: Final = 1 << 20
+_AT_WORKING_DIRECTORY: Final = -100
+_RENAME_EXCHANGE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one node that is left has."""
+
+    node_id: NodeId
+    current_term: Term
+    last_term: Term
+    last_index: LogIndex
+    snapshot_index: LogIndex
+    """What is certainly committed; 0 without a snapshot."""
+    membership: Membership
+    """The newest that the node has heard of."""
+    keys: int
+    """As of the last entry."""
+
+
+class Survivor:
+    """A stopped node's data, held for this process until `close`."""
+
+    def __init__(self, settings: NodeSettings, filesystem: FileSystem | None = None) -> None:
+        """Lock and read it, as the node itself would when it starts, and apply every entry that it has.
+
+        Raises:
+            DataDirectoryError: There is nothing to recover, or it is in use, or another node's or cluster's.
+            CorruptionError: It is damaged.
+            StorageError: It cannot be read.
+        """
+        self._filesystem = filesystem or RealFileSystem()
+        self._settings = settings
+        self._check_presence(settings.data_directory)
+        self._opened: Opened = open_storage(settings, self._filesystem)
+        try:
+            self.found = self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let others use the data."""
+        self._opened.log.close()
+        self._opened.directory.close()
+
+    def found_cluster(self, cluster_id: uuid.UUID, time: str, switch: Switch | None = None) -> Path:
+        """Make this node the only member of a new cluster, which begins with all that the node has.
+
+        Args:
+            cluster_id: The new cluster's, which no other has.
+            time: For the name under which the old data is kept.
+            switch: How directories change places.
+
+        Returns:
+            Where the old data is now.
+
+        Raises:
+            StorageError: It cannot be; then the node has its old data.
+        """
+        path = self._settings.data_directory
+        new = path.with_name(f"{path.name}.recovering-{time}")
+        kept = path.with_name(f"{path.name}.before-recovery-{time}")
+        try:
+            present = self._filesystem.list_directory(path.parent)
+            if new.name in present or kept.name in present:
+                raise StorageError(f"{new}: there is one of this time already")
+            self._write(new, cluster_id)
+            self._check(new, cluster_id)
+            (switch or exchange_directories)(new, path, kept)
+        except OSError as error:
+            raise StorageError(f"{error.filename or new}: cannot take the place of {path}: {error.strerror}") from error
+        return kept
+
+    def _check_presence(self, path: Path) -> None:
+        """Opening would make what is missing."""
+        try:
+            is_there = path.name in self._filesystem.list_directory(path.parent)
+            has_identity = is_there and "identity" in self._filesystem.list_directory(path)
+        except OSError as error:
+            raise StorageError(f"{error.filename or path}: cannot be read: {error.strerror}") from error
+        if not has_identity:
+            raise DataDirectoryError(f"{path}: holds no node's data; there is nothing to recover")
+
+    def _read(self) -> Found:
+        opened = self._opened
+        machine, membership = opened.machine, bootstrap_membership(self._settings)
+        last_index, last_term = NO_INDEX, NO_TERM
+        snapshot = opened.snapshot
+        if snapshot is not None:
+            membership = snapshot.membership
+            last_index, last_term = snapshot.last_included_index, snapshot.last_included_term
+        snapshot_index = last_index
+        for index, term, kind, data in opened.recovered.entries:
+            if index <= snapshot_index:
+                continue
+            last_index, last_term = index, term
+            if kind is EntryKind.COMMAND:
+                machine.apply(index, term, data)
+                continue
+            machine.skip(index)
+            if kind is EntryKind.MEMBERSHIP:
+                try:
+                    membership = decode_membership(data)
+                except DecodeError as error:
+                    raise damaged(opened.log.path, 0, f"entry {index}: {error}") from error
+        if last_index == NO_INDEX:
+            raise DataDirectoryError(f"{self._settings.data_directory}: holds no entry; there is nothing to recover")
+        return Found(
+            NodeId(self._settings.node_id),
+            max(opened.recovered.hard_state.current_term, last_term),
+            last_term,
+            last_index,
+            snapshot_index,
+            membership,
+            machine.key_count,
+        )
+
+    def _write(self, path: Path, cluster_id: uuid.UUID) -> None:
+        """Make the new data directory."""
+        found = self.found
+        # The settings of the node itself are right by the time it starts again; who else reads an address knows of it.
+        membership = Membership(
+            frozenset({found.node_id}), addresses={found.node_id: str(self._settings.members[found.node_id])}
+        )
+        directory = DataDirectory(self._filesystem, path, Identity(cluster_id.bytes, found.node_id))
+        try:
+            metadata = SnapshotMetadata(found.last_index, found.last_term, membership)
+            writer = SnapshotStore(directory).begin(stored_metadata(metadata))
+            reader = self._opened.machine.begin_snapshot()
+            while (piece := reader.read(_PIECE_BYTES)) is not None:
+                writer.write(piece)
+            writer.commit()
+            log, _ = open_log(directory, segment_bytes=self._settings.limits.segment_bytes)
+            log.reset(found.last_index, hard_state=HardState(found.current_term, None))
+            log.sync()
+            log.close()
+        finally:
+            directory.close()
+
+    def _check(self, path: Path, cluster_id: uuid.UUID) -> None:
+        """Read it as the node will, before it takes the place of what the node has."""
+        settings = self._settings
+        cluster = replace(settings.cluster, id=cluster_id)
+        opened = open_storage(replace(settings, cluster=cluster, data_directory=path), self._filesystem)
+        try:
+            here, there = self._opened.machine, opened.machine
+            if (here.last_applied, here.state_hash) != (there.last_applied, there.state_hash):
+                raise InvariantViolation(f"{path}: was written, and does not hold the state that was to be written")
+        finally:
+            opened.log.close()
+            opened.directory.close()
+
+
+def exchange_directories(new: Path, current: Path, kept: Path) -> None:
+    """Be the `Switch` of the operating system. Raises: OSError: the first step failed, and nothing has changed."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        raise OSError(0, "this system cannot exchange directories", str(new))
+    arguments = (os.fsencode(new), _AT_WORKING_DIRECTORY, os.fsencode(current))
+    if renameat2(_AT_WORKING_DIRECTORY, *arguments, _RENAME_EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(new))
+    filesystem = RealFileSystem()
+    filesystem.sync_directory(current.parent)
+    filesystem.rename(new, kept)
+    filesystem.sync_directory(current.parent)
