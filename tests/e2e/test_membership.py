@@ -1,0 +1,75 @@
+"""Members and leaders of a running cluster are changed from a shell, under writing clients."""
+
+import asyncio
+import json
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from raftd.errors import ExitCode
+from raftd.settings import Document
+from tests.e2e.cluster import Cluster
+from tests.e2e.conftest import MakeCluster
+from tests.e2e.workload import check_exactly_once, writing
+
+pytestmark = pytest.mark.e2e
+
+
+def with_joining(_: int, document: Document) -> Document:
+    """Nodes 4 and 5 wait to be added."""
+    return replace(document, nodes=tuple(replace(node, joins=node.id > 3) for node in document.nodes))
+
+
+async def raftctl(cluster: Cluster, *arguments: str, code: int = ExitCode.OK) -> Any:
+    """Run it as an operator does; what it prints as JSON, or its one line of error."""
+    tls = cluster.tls
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from raftd.cli.raftctl import main; main()"),
+        *("--endpoints", ",".join(cluster.endpoints[:3])),
+        *("--cacert", str(tls.cacert), "--cert", str(tls.cert), "--key", str(tls.key)),
+        *(*arguments, "-o", "json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, said = await process.communicate()
+    assert process.returncode == code, said.decode()
+    if code != ExitCode.OK:
+        assert said.count(b"\n") == 1, said
+        return said.decode()
+    return json.loads(output)
+
+
+def addresses(cluster: Cluster, node_id: int) -> list[str]:
+    node = cluster.nodes[node_id].addresses
+    return [
+        *("--client-address", str(node.client_address)),
+        *("--peer-address", str(node.peer_address)),
+        *("--http-address", str(node.http_address)),
+    ]
+
+
+@pytest.mark.timeout(180)
+def test_nodes_come_and_go_under_load(make_cluster: MakeCluster) -> None:
+    """One is added, one replaced, the leader removed and leadership handed over; no write is lost or done twice."""
+
+    async def scenario() -> None:
+        cluster = make_cluster(5, changes=with_joining)
+        await cluster.start()
+        async with writing(cluster) as writers:
+            await cluster.leader()
+            assert (await raftctl(cluster, "member", "add", "4", *addresses(cluster, 4)))["done"]
+            again = await raftctl(cluster, "member", "add", "4", *addresses(cluster, 4))
+            assert again["done"]
+            refused = await raftctl(cluster, "member", "add", "5", *addresses(cluster, 4), code=ExitCode.ERROR)
+            assert "is node 4's" in refused
+            assert (await raftctl(cluster, "member", "replace", "2", "5", *addresses(cluster, 5)))["done"]
+            leader = (await raftctl(cluster, "transfer-leader", "4"))["leader"]
+            assert leader == 4
+            assert (await raftctl(cluster, "member", "remove", "4"))["done"]
+            rows = {row["node"]: row["role"] for row in await raftctl(cluster, "member", "list")}
+            assert {node for node, role in rows.items() if "voter" in role} == {1, 3, 5}
+        await check_exactly_once(cluster, writers)
+
+    asyncio.run(scenario())
