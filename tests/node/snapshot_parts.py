@@ -188,6 +188,11 @@ class FullServer(Server):
         metadata = self.snapshots.latest()
         return 0 if metadata is None else metadata.last_included_index
 
+    @property
+    def snapshot_names(self) -> list[str]:
+        """The files in the directory of snapshots."""
+        return self.filesystem.list_directory(self.opened.directory.snapshots_path)
+
     def run(self, seconds: float = 0.0) -> None:
         """Let everything happen that is due, on the loop, in the background and on the disk."""
         self.scheduler.advance(seconds)
