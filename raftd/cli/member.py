@@ -77,6 +77,11 @@ def group() -> None:
 
     The replicated membership is the truth; raftd.yaml only says who began. Edit the file after each change, for nodes
     that will be installed from it: `raftctl member list` shows what differs.
+
+    \b
+    Example:
+      raftctl member list
+      raftctl member add 4 --client-address n4 --peer-address n4 --http-address n4
     """
 
 

@@ -50,6 +50,21 @@ def go(attempts: Attempts) -> str:
 # Where to go.
 
 
+def test_who_answers_reads_is_asked_again_but_is_not_taken_for_the_leader() -> None:
+    """A follower may have answered; it comes first only while no leader is known and it still answers."""
+    route = Route([A, B, C])
+    first = Attempts(route, is_write=False, is_read=True)
+    go(first)
+    first.answered(B)
+    assert route.leader is None
+    assert [go(Attempts(route, is_write=False, is_read=True)) for _ in range(4)] == [B] * 4
+    Attempts(route, is_write=True).answered(C)
+    assert go(Attempts(route, is_write=False, is_read=True)) == C
+    route.forget(C)
+    route.forget(B)
+    assert {go(Attempts(route, is_write=False, is_read=True)) for _ in range(3)} == {A, B, C}
+
+
 def test_the_leader_first_then_each_once() -> None:
     """A round goes to the known leader and then to every other endpoint, and is over."""
     _, attempts = write(leader=B)

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from raftd.consensus.types import LogIndex, NodeId, Role
 from raftd.http.catalogue import FAMILIES, RequestKind, RequestOutcome
 from raftd.http.metrics import Metrics
-from raftd.http.view import NodeCounters, NodeStatus, PeerStatus
+from raftd.http.view import NodeCounters, NodeStatus, PeerStatus, SettingsDifference
 
 
 class FakeNode(Protocol):
@@ -51,7 +51,10 @@ def test_the_text_is_clean(metrics: Metrics) -> None:
 def test_a_scrape_reads_the_node(metrics: Metrics, node: FakeNode, leader_with: Callable[..., NodeStatus]) -> None:
     """A scrape shows the node as it is now, not as it was when the metrics were made."""
     before = scrape(metrics)
-    node.now = leader_with(role=Role.FOLLOWER, leader_id=None, commit_index=LogIndex(99), peers=())
+    differing = (SettingsDifference(NodeId(4), "in raftd.yaml, and no member"),)
+    node.now = leader_with(
+        role=Role.FOLLOWER, leader_id=None, commit_index=LogIndex(99), peers=(), settings_differ=differing
+    )
     node.counted = NodeCounters(proposals_committed=7)
     after = scrape(metrics)
     assert (before["raftd_is_leader", ()], after["raftd_is_leader", ()]) == (1, 0)
@@ -60,6 +63,7 @@ def test_a_scrape_reads_the_node(metrics: Metrics, node: FakeNode, leader_with: 
     assert after["raftd_role", (("role", "follower"),)] == 1
     assert after["raftd_role", (("role", "leader"),)] == 0
     assert after["raftd_proposals_total", (("outcome", "committed"),)] == 7
+    assert (before["raftd_membership_difference", ()], after["raftd_membership_difference", ()]) == (0, 1)
     assert ("raftd_peer_connected", (("peer", "2"),)) in before
     assert ("raftd_peer_connected", (("peer", "2"),)) not in after
 
