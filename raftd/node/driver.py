@@ -30,7 +30,7 @@ from typing import Final, Protocol, TypeAlias
 from raftd.consensus import Raft, Ready
 from raftd.consensus.membership import Membership
 from raftd.consensus.messages import AppendEntries, InstallSnapshot, Message
-from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ProposalRefused, Role, Term
+from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ProposalRefused, RefusalReason, Role, Term
 from raftd.kv.commands import Stamp, advance_clock
 from raftd.kv.machine import StateMachine
 from raftd.node.gateway import Gateway
@@ -259,11 +259,14 @@ class Driver:
         due = self._next_tick + self._tick_seconds
         self._next_tick = due if due > now else now + self._tick_seconds
         self._tick_timer = self._scheduler.call_at(self._next_tick, self._tick)
-        overdue_ticks = math.ceil(max(0.0, self.loop_lag_seconds) / self._tick_seconds)
-        self.raft.tick(overdue_ticks)
+        self.raft.tick(math.ceil(max(0.0, self.loop_lag_seconds) / self._tick_seconds))
         self._watch_disk(now)
         self._advance_session_clock(now)
         self.wake()
+
+    def _overdue_ticks(self) -> int:
+        """How many ticks, rounded up, this process is behind its own clock: a lease ends by time, not by ticks."""
+        return math.ceil((self._scheduler.time() - self.last_tick_at) / self._tick_seconds)
 
     def _watch_disk(self, now: float) -> None:
         """A leader whose disk stores nothing any more can commit by the others' disks, but should not have to."""
@@ -299,6 +302,8 @@ class Driver:
             self._carry_out(raft.ready())
         else:
             self.wake()
+        if self._gateway is not None:
+            self._gateway.note_leader()
         # Here and not with each entry: a snapshot may have brought what confirmed reads wait for.
         self._requests.answer_reads(raft.current_term)
         self._requests.flush()
@@ -323,14 +328,13 @@ class Driver:
             self._requests.proposed(first_index, self.raft.current_term)
 
     def _request_reads(self) -> None:
-        if self.raft.role is not Role.LEADER:
-            self._requests.refuse_queued_reads(self._elsewhere())
-            return
         try:
-            read_id = self.raft.request_read()
+            read_id = self.raft.request_read(self._overdue_ticks())
         except ProposalRefused as refused:
             # Each turn's reads are one batch, and while no quorum answers, a busy client fills consensus with batches.
-            self._requests.refuse_queued_reads(Refusal(RefusalCode.OVERLOADED, refused.reason.value))
+            is_busy = refused.reason is RefusalReason.TOO_MANY_READS
+            busy = Refusal(RefusalCode.OVERLOADED, refused.reason.value)
+            self._requests.refuse_queued_reads(busy if is_busy else self._elsewhere())
         else:
             self._requests.reads_requested(read_id)
 

@@ -128,10 +128,13 @@ class Gateway:
 
         A restart forgets the commit index (Figure 2: volatile), so there is nothing to catch up with before that.
         """
+        return NO_INDEX < self._replay_target <= self._machine.last_applied
+
+    def note_leader(self) -> None:
+        """Note how much is to be applied again, once a leader is known; for each turn, since it may soon be lost."""
         leadership = self._leadership
         if self._replay_target == NO_INDEX and leadership.leader_id is not None:
             self._replay_target = leadership.commit_index
-        return NO_INDEX < self._replay_target <= self._machine.last_applied
 
     def client_connected(self, channel: Channel, user: str) -> ClientConnection:
         """A client is there, known by its certificate as `user`."""

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from raftd.consensus.messages import (
     HeartbeatReply,
     RequestVote,
     RequestVoteReply,
+    TimeoutNow,
 )
 from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, LogIndex, NodeId, Role, Term
 from raftd.errors import RemoteProtocolError
@@ -380,6 +382,126 @@ def test_idle_waits_for_answers_and_for_the_disk() -> None:
         assert server.driver.idle() is idle
 
     asyncio.run(scenario())
+
+
+async def hand_over(server: Server) -> asyncio.Task[None]:
+    """Begin to hand over, as far as that goes by itself."""
+    task = asyncio.create_task(server.driver.hand_over())
+    await asyncio.sleep(0)
+    server.scheduler.run()
+    await asyncio.sleep(0)
+    return task
+
+
+def timeouts_now(server: Server) -> list[NodeId]:
+    return [peer for peer, message in server.sent if isinstance(message, TimeoutNow)]
+
+
+def test_handing_over_ends_when_another_leads() -> None:
+    """The target is told at once, and its request for a vote ends this node's leadership."""
+
+    async def scenario() -> None:
+        server = leader()
+        task = await hand_over(server)
+        assert (timeouts_now(server), task.done()) == ([2], False)
+        term = Term(server.raft.current_term + 1)
+        last_index = server.raft.last_index
+        server.hear(2, RequestVote(term, NodeId(2), last_index, server.raft.current_term, leadership_transfer=True))
+        server.scheduler.run()
+        await asyncio.wait_for(task, 10)
+        assert server.raft.role is Role.FOLLOWER
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("make", [lambda: leader(1), Server], ids=["alone", "a follower"])
+def test_handing_over_ends_at_once_where_there_is_nobody_to_hand_over_to(make: Callable[[], Server]) -> None:
+    """A node that stops must not wait for what cannot be."""
+
+    async def scenario() -> None:
+        task = await hand_over(make())
+        assert task.done()
+        await task
+
+    asyncio.run(scenario())
+
+
+def test_handing_over_to_a_node_that_dies_ends_in_vain() -> None:
+    """After an election timeout."""
+
+    async def scenario() -> None:
+        server = leader()
+        task = await hand_over(server)
+        server.scheduler.advance(9 * TICK_SECONDS)
+        await asyncio.sleep(0)
+        assert not task.done()
+        server.scheduler.advance(2 * TICK_SECONDS)
+        await asyncio.wait_for(task, 10)
+
+    asyncio.run(scenario())
+
+
+def test_several_may_wait_for_a_hand_over() -> None:
+    """One of them giving up leaves the others waiting; and a driver that stops lets all go."""
+
+    async def scenario() -> None:
+        server = leader()
+        first, second, third = [await hand_over(server) for _ in range(3)]
+        first.cancel()
+        await asyncio.sleep(0)
+        assert first.done()
+        assert not second.done()
+        server.driver.stop()
+        await asyncio.wait_for(asyncio.gather(second, third), 10)
+
+    asyncio.run(scenario())
+
+
+def test_a_leader_whose_disk_hangs_hands_over_and_then_steps_down() -> None:
+    """Its followers answer all the time; but what it cannot store it should not lead with (pitfall 30)."""
+    server = leader()
+    server.disk.busy_since = server.scheduler.now
+    handed_over_at = 0.0
+    while server.raft.role is Role.LEADER:
+        server.scheduler.advance(TICK_SECONDS)
+        rounds = [message.round for _, message in server.sent if isinstance(message, Heartbeat)]
+        for peer in (2, 3):
+            server.hear(peer, HeartbeatReply(server.raft.current_term, max(rounds, default=0)))
+        server.scheduler.run()
+        if timeouts_now(server) and not handed_over_at:
+            handed_over_at = server.scheduler.now
+        assert server.scheduler.now - server.disk.busy_since < 25 * TICK_SECONDS, "it leads on"
+    assert 9 * TICK_SECONDS < handed_over_at - server.disk.busy_since < 12 * TICK_SECONDS
+    assert server.scheduler.now - server.disk.busy_since > 18 * TICK_SECONDS
+
+
+def test_a_leader_whose_disk_works_leads_on() -> None:
+    """However often it is found busy: each write is a new one."""
+    server = leader()
+    for _ in range(50):
+        server.disk.busy_since = server.scheduler.now
+        server.scheduler.advance(TICK_SECONDS)
+        rounds = [message.round for _, message in server.sent if isinstance(message, Heartbeat)]
+        server.hear(2, HeartbeatReply(server.raft.current_term, max(rounds, default=0)))
+        server.scheduler.run()
+    assert server.raft.role is Role.LEADER
+    assert timeouts_now(server) == []
+
+
+def test_what_is_to_be_replayed_is_known_though_nobody_asked_while_there_was_a_leader() -> None:
+    """Stale reads go on when the quorum is lost, whether there were any before or not."""
+    server = Server()
+    server.hear(
+        2,
+        AppendEntries(
+            Term(1), NodeId(2), NO_INDEX, NO_TERM, LogIndex(1), ((LogIndex(1), Term(1), EntryKind.NOOP, b""),)
+        ),
+    )
+    server.scheduler.run()
+    server.store()
+    server.scheduler.advance(10.0)
+    assert server.raft.leader_id is None
+    assert server.gateway.is_replayed
 
 
 def test_the_log_is_counted() -> None:
