@@ -73,4 +73,6 @@ def _load(snapshots: SnapshotStore, directory: DataDirectory) -> tuple[SnapshotM
 def bootstrap_membership(settings: NodeSettings) -> Membership:
     """Who votes in a cluster that begins now; nobody yet, for a node that is to join one that runs already."""
     voters = settings.bootstrap_voters
-    return Membership(frozenset(map(NodeId, voters))) if settings.node_id in voters else NO_MEMBERSHIP
+    if settings.node_id not in voters:
+        return NO_MEMBERSHIP
+    return Membership(voters, addresses={node_id: str(settings.members[node_id]) for node_id in voters})

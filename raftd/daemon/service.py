@@ -33,6 +33,7 @@ from raftd.net.peer_link import PeerAddress
 from raftd.net.peer_links import PeerLinks
 from raftd.net.peer_listener import PeerListener
 from raftd.net.tls import TlsFiles
+from raftd.node.addresses import replicated_addresses
 from raftd.node.background import BackgroundThread
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
@@ -45,7 +46,6 @@ from raftd.storage.writer import QUEUE_BYTES_MAX, LogWriter, SyncRecord
 from raftd.version import version
 from raftd.wire.handshake import ConnectionRole, Listener
 from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX, PEER_FRAME_BYTES_MAX
-from raftd.wire.members import parse_member_addresses
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,13 @@ class Service:
             tick_seconds=settings.timing.tick_seconds,
         )
         self._view = View(
-            facts=StaticFacts(settings.cluster.name, version(), settings.timing.tick_seconds, self._client_addresses),
+            facts=StaticFacts(
+                settings.cluster.name,
+                version(),
+                settings.timing.tick_seconds,
+                self._client_addresses,
+                settings.members,
+            ),
             driver=self._driver,
             machine=self._machine,
             requests=self._requests,
@@ -206,6 +212,9 @@ class Service:
             limits=ConsensusLimits(
                 election_timeout_ticks=round(timing.election_timeout_seconds / timing.tick_seconds),
                 heartbeat_ticks=round(timing.heartbeat_seconds / timing.tick_seconds),
+                lease_reads=self._settings.reads.lease,
+                clock_drift=self._settings.reads.clock_drift,
+                no_lead=self._settings.no_lead,
             ),
             snapshot=opened.snapshot,
             unproven=not opened.directory.is_proven,
@@ -287,9 +296,10 @@ class Service:
     def _dial(self, membership: Membership) -> None:
         """Keep a link to each member; a node that is to join, and knows of none yet, to all that the settings name."""
         known = {NodeId(node.id): node.peer_address for node in self._settings.nodes}
-        for node_id, text in membership.addresses.items():
-            if text:
-                known[node_id] = parse_member_addresses(text).peer
+        for node_id in membership.members:
+            addresses = replicated_addresses(membership, node_id)
+            if addresses is not None:
+                known[node_id] = addresses.peer
         wanted = membership.members or known.keys()
         self._links.set_peers(
             PeerAddress(node_id, known[node_id].host, known[node_id].port) for node_id in wanted if node_id in known

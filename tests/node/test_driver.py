@@ -196,7 +196,7 @@ def test_missed_ticks_are_not_made_up_for() -> None:
 
 
 def test_lost_leadership_answers_everyone() -> None:
-    """Pending writes: unknown. Queued ones: not proposed, so elsewhere. Reads: elsewhere. And nothing is held."""
+    """Pending writes: unknown. Queued ones: not proposed, so elsewhere. Waiting reads: elsewhere. Nothing is held."""
     server = leader()
     client = server.client()
     (pending,) = client.put(b"pending")
@@ -204,11 +204,10 @@ def test_lost_leadership_answers_everyone() -> None:
     server.scheduler.run()
     assert client.responses == {}
     (queued,) = client.put(b"queued")
-    read = client.get(b"key")
     server.hear(2, Heartbeat(Term(2), NodeId(2), NO_INDEX, 1))
     server.scheduler.run()
     assert client.refusal(pending).code is RefusalCode.OUTCOME_UNKNOWN
-    for request_id in (queued, unconfirmed, read):
+    for request_id in (queued, unconfirmed):
         refusal = client.refusal(request_id)
         assert (refusal.code, refusal.leader_id, refusal.leader_address) == (RefusalCode.NOT_LEADER, 2, "node-2:7400")
     assert server.requests.bytes_held == 0

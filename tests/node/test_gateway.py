@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from raftd.consensus import Membership, encode_membership
-from raftd.consensus.messages import AppendEntries, Heartbeat
+from raftd.consensus.messages import AppendEntries, Heartbeat, ReadIndex, ReadIndexReply
 from raftd.consensus.types import NO_INDEX, EntryKind, LogIndex, NodeId, Term
 from raftd.errors import RemoteProtocolError
 from raftd.kv import commands
@@ -221,10 +221,28 @@ def test_a_follower_names_the_leader() -> None:
     """With the address at which clients reach it."""
     server = following(1)
     client = server.client()
-    for request_id in (*client.put(b"key"), client.get(b"key")):
+    (request_id,) = client.put(b"key")
+    server.scheduler.run()
+    refusal = client.refusal(request_id)
+    assert (refusal.code, refusal.leader_id, refusal.leader_address) == (RefusalCode.NOT_LEADER, 2, "node-2:7400")
+    assert server.requests.is_idle
+
+
+def test_a_follower_reads_at_the_index_that_its_leader_confirms() -> None:
+    """It asks the leader, and answers from its own state once it has applied that far; a refusal sends elsewhere."""
+    server = following(1)
+    client = server.client()
+    for read_index in (LogIndex(1), None):
+        request_id = client.get(b"key")
         server.scheduler.run()
-        refusal = client.refusal(request_id)
-        assert (refusal.code, refusal.leader_id, refusal.leader_address) == (RefusalCode.NOT_LEADER, 2, "node-2:7400")
+        (asked,) = [message for peer, message in server.take_sent() if peer == 2 and isinstance(message, ReadIndex)]
+        assert request_id not in client.responses
+        server.hear(2, ReadIndexReply(Term(1), asked.read_id, read_index))
+        server.scheduler.run()
+        if read_index is None:
+            assert client.refusal(request_id).code is RefusalCode.NOT_LEADER
+        else:
+            assert client.answer(request_id).outcome is Outcome.NOT_FOUND
     assert server.requests.is_idle
 
 
