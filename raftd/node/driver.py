@@ -189,7 +189,7 @@ class Driver:
         return self._idle
 
     async def hand_over(self) -> None:
-        """Let another voter lead, if this node does and another one can; ends when it leads no more, or in vain."""
+        """Let another voter lead, if this node does and another one can; ends when it does, or in vain."""
         raft = self.raft
         try:
             raft.transfer_leadership()
@@ -197,10 +197,17 @@ class Driver:
             return
         self.wake()
         while raft.role is Role.LEADER and raft.transfer_target is not None and not self._stopped:
-            if self._turned is None:
-                self._turned = asyncio.get_running_loop().create_future()
-            # Another one may wait for the same turn, and go on when this one is told not to.
-            await asyncio.shield(self._turned)
+            await self._next_turn()
+        # Who asks for votes now may need this node's: it has to be stored, and then to be sent.
+        deadline = self._scheduler.time() + raft.election_timeout_ticks * self._tick_seconds
+        while raft.leader_id is None and self._scheduler.time() < deadline and not self._stopped:
+            await self._next_turn()
+
+    async def _next_turn(self) -> None:
+        if self._turned is None:
+            self._turned = asyncio.get_running_loop().create_future()
+        # Another one may wait for the same turn, and go on when this one is told not to.
+        await asyncio.shield(self._turned)
 
     def wake(self) -> None:
         """Take a turn in this pass of the loop."""
