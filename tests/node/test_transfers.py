@@ -479,6 +479,25 @@ def test_a_snapshot_of_its_own_that_is_under_way_is_given_up(steps: int) -> None
     assert "snapshot.new" not in server.snapshot_names
 
 
+def test_the_old_state_is_let_go_when_it_is_replaced() -> None:
+    """A snapshot of it would keep all of it in memory until its end, for a file that is of no use."""
+    limits = SnapshotLimits(log_bytes=1 << 30, slice_bytes=300)
+    server, file = FullServer(2, 3, snapshot_limits=limits), snapshot_file(40)
+    server.hear(1, append(history(20), 20))
+    server.run()
+    last = (len(file) - 1) // CHUNK * CHUNK
+    for offset in range(0, last, CHUNK):
+        receive(server, chunk(file, offset))
+    server.maker.begin()
+    server.background.step()
+    server.hear(1, chunk(file, last))
+    server.scheduler.one_pass()
+    while server.machine.last_applied != 40:
+        assert server.maker.is_running
+        server.background.step()
+    assert not server.maker.is_running
+
+
 def test_confirmed_reads_that_wait_are_answered_when_the_snapshot_brings_what_they_wait_for() -> None:
     """Though no entry is applied; they are answered from the new state."""
     server, file = FullServer(2, 3), snapshot_file(40)
