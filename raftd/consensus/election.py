@@ -22,7 +22,7 @@ from raftd.consensus.node import Node
 from raftd.consensus.proof import may_trust
 from raftd.consensus.reads import Reads
 from raftd.consensus.replication import Replication
-from raftd.consensus.types import NodeId, Random, Role, Term
+from raftd.consensus.types import NO_TERM, NodeId, Random, Role, Term
 
 
 class Election:
@@ -133,6 +133,8 @@ class Election:
             # The sender is a term behind, which the refusal tells it, but an election in this term may yet succeed.
             may_vote = message.term == node.current_term and self._may_vote_for(sender) and node.leader_id is None
         granted = may_vote and self._is_fit_to_lead(message)
+        if not granted and node.current_term == NO_TERM:
+            return  # A refusal tells the sender of a newer term, and there is none.
         node.send(sender, RequestPreVoteReply(message.term if granted else node.current_term, granted))
 
     def on_request_pre_vote_reply(self, sender: NodeId, reply: RequestPreVoteReply) -> None:
