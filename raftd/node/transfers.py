@@ -188,13 +188,16 @@ class SnapshotInstaller:
         maker: SnapshotMaker,
         background: Background,
         wake: Callable[[], None],
+        make_loader: Callable[[], SnapshotLoader] = SnapshotLoader,
     ) -> None:
+        """`make_loader` must give the state machine the limits that all nodes of the cluster have."""
         self._raft = raft
         self._machine = machine
         self._store = store
         self._maker = maker
         self._background = background
         self._wake = wake
+        self._make_loader = make_loader
         self.installed_total = 0
         self.received_bytes_total = 0
 
@@ -222,7 +225,7 @@ class SnapshotInstaller:
             self._raft.snapshot_received(index, next_offset)
             self._wake()
             return
-        loader = SnapshotLoader()
+        loader = self._make_loader()
         self._background.run(
             lambda: self._store.open(metadata), lambda source: self._load(loader, source, source.payload()), _raise
         )

@@ -237,8 +237,6 @@ class Client:
             world.oracle.fail(f"{self.name} is refused: {refusal}")
         if refusal.code is RefusalCode.OUTCOME_UNKNOWN:
             world.sometimes("outcome_unknown")
-        elif request.kind is Kind.GET and request.attempts > 1:
-            world.sometimes("read_refused")
         self._leader = refusal.leader_id
         pause = 0.01 if refusal.code in {RefusalCode.NOT_LEADER, RefusalCode.OUTCOME_UNKNOWN} else 0.15
         attempts = request.attempts

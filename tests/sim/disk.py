@@ -8,16 +8,25 @@ import errno
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from raftd.consensus import HardState, NodeId, Ready
+from raftd.consensus.membership import SnapshotMetadata
+from raftd.consensus.types import NO_INDEX, LogIndex
 from raftd.errors import CorruptionError
+from raftd.kv.limits import Limits as MachineLimits
+from raftd.kv.machine import StateMachine
+from raftd.kv.snapshot_loader import SnapshotLoader
+from raftd.node.transfers import consensus_metadata, finish_loading
 from raftd.storage.data_directory import DataDirectory
 from raftd.storage.format import Identity
 from raftd.storage.log import Log, open_log
 from raftd.storage.recovery import Recovered
 from raftd.storage.simulated import Call, SimulatedCrash, SimulatedFileSystem
+from raftd.storage.snapshots import SnapshotStore
 from raftd.storage.writer import LogWriter, Submission
+
+from tests.sim.plan import ELECTION_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -26,22 +35,39 @@ if TYPE_CHECKING:
 _CLUSTER_ID = b"simulated raftd."
 _RESERVE_BYTES = 4096
 DATA_PATH = Path("/data")
+MACHINE_LIMITS = MachineLimits(ttl_ms_min=100, advance_ms_max=2000, in_flight_max=8)
+
+
+class Opened(NamedTuple):
+    """What a node finds on its disk."""
+
+    directory: DataDirectory
+    log: Log
+    recovered: Recovered
+    snapshots: SnapshotStore
+    snapshot: SnapshotMetadata | None
+    machine: StateMachine
 
 
 class Picture:
-    """What a disk holds, as the oracle knows it: hard state, and the term of each entry."""
+    """What a disk holds, as the oracle knows it: hard state, and the term of each entry behind the last reset.
 
-    __slots__ = ("current_term", "terms", "voted_for")
+    What a snapshot stands for may be gone from the disk, and stays here.
+    """
+
+    __slots__ = ("base", "current_term", "terms", "voted_for")
 
     def __init__(self) -> None:
         self.current_term = 0
         self.voted_for: NodeId | None = None
+        self.base = 0
         self.terms: list[int] = []
 
     def copy(self) -> "Picture":
         """Make another one."""
         twin = Picture()
-        twin.current_term, twin.voted_for, twin.terms = self.current_term, self.voted_for, list(self.terms)
+        twin.current_term, twin.voted_for = self.current_term, self.voted_for
+        twin.base, twin.terms = self.base, list(self.terms)
         return twin
 
     def store(self, group: list[Submission[Ready]]) -> None:
@@ -50,17 +76,31 @@ class Picture:
             hard_state: HardState | None = submission.hard_state
             if hard_state is not None:
                 self.current_term, self.voted_for = hard_state.current_term, hard_state.voted_for
+            if submission.log_base is not None:
+                self.base = submission.log_base
+                self.terms.clear()
             entries = submission.token.entries
             if entries:
-                del self.terms[entries[0][0] - 1 :]
+                del self.terms[entries[0][0] - self.base - 1 :]
                 self.terms.extend([entry[1] for entry in entries])
 
+    @property
+    def last_index(self) -> int:
+        """Of the last entry, or of the base."""
+        return self.base + len(self.terms)
+
+    def term_at(self, index: int) -> int | None:
+        """Term of an entry behind the base."""
+        return self.terms[index - self.base - 1] if self.base < index <= self.last_index else None
+
     def equals(self, recovered: Recovered) -> bool:
-        """Whether this is what a log was recovered to."""
+        """Whether this is what a log was recovered to, but for what was compacted."""
         state = recovered.hard_state
         return (
             (self.current_term, self.voted_for) == (state.current_term, state.voted_for)
-            and self.terms == [entry[1] for entry in recovered.entries]
+            and recovered.first_index > self.base
+            and self.terms[recovered.first_index - self.base - 1 :] == [entry[1] for entry in recovered.entries]
+            and self.last_index == recovered.first_index - 1 + len(recovered.entries)
         )  # fmt: skip
 
 
@@ -90,6 +130,12 @@ class Disk:
         """Files that were given another name."""
         self.crash_in_calls: int | None = None
         """The process ends at this many calls from now."""
+        self.compacted_index = NO_INDEX
+        """Up to here the log may be gone."""
+        self.before_wipe: Picture | None = None
+        """What was on the disk that was lost; None if none was, or the node is proven again."""
+        self.wiped_term = 0
+        """The term of the disk that was lost."""
 
     def before_call(self, call: Call) -> None:
         """Let a call of a running process fail, or the process end there."""
@@ -104,8 +150,41 @@ class Disk:
             self.error_due = ""
             raise OSError(errno.EIO, "Input/output error", str(call.path))
 
-    def open(self) -> tuple[DataDirectory, Log, Recovered]:
-        """Start on this disk, as the daemon does.
+    def snapshot_index(self) -> int:
+        """The last entry that a snapshot on this disk stands for, should the power go now."""
+        try:
+            directory = self.filesystem._directory(DATA_PATH / "snapshots")
+        except FileNotFoundError:
+            return 0
+        return max((int(name[:20]) for name in directory.durable if name.endswith(".snapshot")), default=0)
+
+    def is_proven(self) -> bool:
+        """Whether the mark is there that this disk has held all that was committed once."""
+        try:
+            return "proven" in self.filesystem.list_directory(DATA_PATH)
+        except FileNotFoundError:
+            return False
+
+    def holds(self, index: int, term: int) -> bool:
+        """Whether an entry that is being committed is stored here, or was before the disk was lost."""
+        if self.durable.term_at(index) == term:
+            return True
+        if self.before_wipe is not None and self.before_wipe.term_at(index) == term:
+            return True
+        return index <= self.snapshot_index()
+
+    def wipe(self) -> None:
+        """Put a new disk in the place of this one; the process does not run."""
+        self.before_wipe = self.durable
+        self.wiped_term = self.durable.current_term
+        self.filesystem = SimulatedFileSystem()
+        self.durable, self.unsure = Picture(), None
+        self.stored_index_max = 0
+        self.compacted_index = NO_INDEX
+        self.is_flipped = self.is_damaged = False
+
+    def open(self) -> Opened:
+        """Start on this disk, as `raftd.daemon.opening` does.
 
         Raises:
             CorruptionError: the log is refused, which is right only if a bit was flipped.
@@ -114,9 +193,12 @@ class Disk:
         self.filesystem.before_call = self.before_call
         directory = DataDirectory(self.filesystem, DATA_PATH, Identity(_CLUSTER_ID, self.node_id))
         try:
+            snapshots = SnapshotStore(directory, chunk_bytes=self._world.plan.snapshot_file_chunk_bytes)
+            snapshot, machine = self._load(snapshots)
             log, recovered = open_log(
                 directory,
                 segment_bytes=self._world.plan.segment_bytes,
+                compacted_index=NO_INDEX if snapshot is None else snapshot.last_included_index,
                 reserve_bytes=_RESERVE_BYTES,
                 entropy=self.draw.randbytes,
             )
@@ -125,7 +207,19 @@ class Disk:
                 self._world.oracle.fail(f"node {self.node_id} refuses a log that is not damaged: {error}")
             raise
         self._check(recovered)
-        return directory, log, recovered
+        return Opened(directory, log, recovered, snapshots, snapshot, machine)
+
+    def _load(self, snapshots: SnapshotStore) -> tuple[SnapshotMetadata | None, StateMachine]:
+        latest = snapshots.latest()
+        if latest is None:
+            return None, StateMachine(MACHINE_LIMITS)
+        loader = SnapshotLoader(MACHINE_LIMITS)
+        source = snapshots.open(latest)
+        for piece in source.payload():
+            loader.feed(piece)
+        source.close()
+        self._world.sometimes("restart_from_snapshot")
+        return consensus_metadata(latest), finish_loading(loader, latest)
 
     def _check(self, recovered: Recovered) -> None:
         """See that what was read back is what was stored, or what was just being."""
@@ -134,7 +228,7 @@ class Disk:
             world.sometimes("restart_with_torn_tail")
         if self.unsure is not None and self.unsure.equals(recovered):
             self.durable = self.unsure
-            self.stored_index_max = max(self.stored_index_max, len(self.durable.terms))
+            self.stored_index_max = max(self.stored_index_max, self.durable.last_index)
             world.sometimes("unsynced_write_survives")
         elif not self.durable.equals(recovered):
             state = recovered.hard_state
@@ -146,7 +240,10 @@ class Disk:
         elif self.unsure is not None:
             world.sometimes("unsynced_write_lost")
         self.unsure = None
-        world.oracle.register(recovered.entries, 0, f"the log that node {self.node_id} recovered")
+        if recovered.first_index > max(self.durable.base, self.compacted_index) + 1:
+            world.oracle.fail(f"node {self.node_id} has lost entries up to {recovered.first_index} of its log")
+        before = 0 if recovered.first_index == 1 else self.durable.term_at(recovered.first_index - 1)
+        world.oracle.register(recovered.entries, before, f"the log that node {self.node_id} recovered")
 
     def lose_power(self) -> None:
         """Keep what was synced, and a random part of what was not."""
@@ -163,14 +260,19 @@ class Disk:
             self._world.sometimes("torn_write")
 
     def flip_bit(self) -> None:
-        """Damage the log of a node that is down: one bit of what was synced."""
+        """Damage the log or a snapshot of a node that is down: one bit of what was synced."""
         try:
-            names = [name for name in self.filesystem.list_directory(DATA_PATH / "wal") if name.endswith(".wal")]
+            paths = [
+                DATA_PATH / place / name
+                for place, suffix in (("wal", ".wal"), ("snapshots", ".snapshot"))
+                for name in sorted(self.filesystem.list_directory(DATA_PATH / place))
+                if name.endswith(suffix)
+            ]
         except FileNotFoundError:
             return  # It never got so far as to make its directory durable.
-        if not names:
+        if not paths:
             return
-        path = DATA_PATH / "wal" / self.draw.choice(sorted(names))
+        path = self.draw.choice(paths)
         contents = self.filesystem.contents(path)
         used = len(bytes(contents).rstrip(b"\0")) or 1
         offset = self.draw.randrange(min(len(contents), used + 512))
@@ -193,9 +295,21 @@ class SimulatedWriter(LogWriter[Ready]):
     def submit(self, submission: Submission[Ready]) -> None:
         """See `LogWriter`."""
         process = self._process
+        if submission.token.log_base is not None:
+            process.world.oracle.log_reset(process, *submission.token.log_base)
         if submission.token.entries:
             process.world.oracle.appended(process, submission.token.entries)
         super().submit(submission)
+        if self._group is None:
+            self._begin()
+
+    def compact(self, index: LogIndex) -> None:
+        """See `LogWriter`."""
+        process = self._process
+        process.disk.compacted_index = max(process.disk.compacted_index, index)
+        if index > process.disk.snapshot_index():
+            process.world.oracle.fail(f"node {process.node_id} compacts up to {index}, and no snapshot has that")
+        super().compact(index)
         if self._group is None:
             self._begin()
 
@@ -204,6 +318,8 @@ class SimulatedWriter(LogWriter[Ready]):
         while not self._queue.empty():
             self._accept(self._queue.get())
         if not self._waiting:
+            while self._remove_segment():
+                self._process.world.sometimes("segment_removed")
             return
         process = self._process
         disk, timeline = process.disk, process.world.timeline
@@ -223,13 +339,15 @@ class SimulatedWriter(LogWriter[Ready]):
         if disk.hung_until > process.world.timeline.now:
             process.world.timeline.at(disk.hung_until, process.enter, process.life, self._end)
             return
+        if self._busy_since is not None and process.local_time() - self._busy_since > ELECTION_TIMEOUT_SECONDS:
+            process.world.sometimes("disk_hung")
         if group[0].must_store:
             renames = disk.renames
             disk.unsure = disk.durable.copy()
             disk.unsure.store(group)
             self._store(group)
             disk.durable, disk.unsure = disk.unsure, None
-            disk.stored_index_max = max(disk.stored_index_max, len(disk.durable.terms))
+            disk.stored_index_max = max(disk.stored_index_max, disk.durable.last_index)
             if disk.renames > renames:
                 process.world.sometimes("segment_rotated")
             if self._log.disk_low:
@@ -241,6 +359,7 @@ class SimulatedWriter(LogWriter[Ready]):
         if group[-1].token.stored_term and group[-1].token.stored_term != process.raft.current_term:
             process.world.sometimes("stored_after_role_changed")
         process.later(self._on_stored, [submission.token for submission in group])
+        self._remove_segment()
         self._begin()
         if self._group is None:
             self._prepare()

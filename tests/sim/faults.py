@@ -37,7 +37,7 @@ def _repeat(world: "World", draw: random.Random, mean_seconds: float, occur: Cal
 
 def _victim(world: "World", draw: random.Random) -> "Process":
     """Somebody; half of the time the leader, where most can go wrong."""
-    processes = list(world.processes.values())
+    processes = [world.processes[node_id] for node_id in world.members()]
     leaders = [process for process in processes if process.is_up and process.raft.role is Role.LEADER]
     if leaders and draw.random() < 0.5:
         return draw.choice(leaders)
@@ -152,8 +152,8 @@ def _arm_blackout(world: "World", draw: random.Random) -> None:
     """All machines lose power at once, as in one room."""
 
     def blackout() -> None:
-        for process in world.processes.values():
-            process.crash(lose_power=True)
+        for node_id in world.members():
+            world.processes[node_id].crash(lose_power=True)
 
     _repeat(world, draw, 8.0, blackout)
 
@@ -190,7 +190,6 @@ def _arm_slow_disk(world: "World", draw: random.Random) -> None:
 
 def _arm_hung_disk(world: "World", draw: random.Random) -> None:
     def hang() -> None:
-        world.sometimes("disk_hung")
         _victim(world, draw).disk.hung_until = world.timeline.now + draw.uniform(0.6, 4.0)
 
     _repeat(world, draw, 5.0, hang)
@@ -220,15 +219,15 @@ def _arm_full_disk(world: "World", draw: random.Random) -> None:
 
 
 def _arm_bit_flip(world: "World", draw: random.Random) -> None:
-    """Nodes that are down find a bit of their log flipped; fewer of them than would be a majority, once each."""
-    tolerated = (len(world.node_ids) - 1) // 2
+    """Nodes that are down find a bit of their disk flipped; as long as a quorum has sound disks, once each."""
 
     def flip() -> None:
-        flipped = [disk for disk in world.disks.values() if disk.is_flipped]
         candidates = [
-            process for process in world.processes.values() if not process.is_up and not process.disk.is_flipped
+            process
+            for process in (world.processes[node_id] for node_id in world.members())
+            if not process.is_up and not process.disk.is_flipped and world.can_spare(process.node_id)
         ]
-        if len(flipped) < tolerated and candidates:
+        if candidates:
             process = draw.choice(candidates)
             world.trace.note(f"a bit flips on the disk of node {process.node_id}")
             process.disk.flip_bit()
@@ -259,6 +258,7 @@ FAULTS: Final[dict[str, Arm]] = {
     "hung_disk": _arm_hung_disk,
     "disk_error": _arm_disk_error,
     "full_disk": _arm_full_disk,
+    "snapshots": _nothing,
     "bit_flip": _arm_bit_flip,
 }
 """Name -> how it begins. The names are part of what a seed means: renaming one changes the runs that it was in."""

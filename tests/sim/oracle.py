@@ -8,13 +8,28 @@ Three pictures of each node's log are kept apart from raftd's own: what it hande
 what its disk holds (`Disk.durable`), and what is committed by whomever said so first.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from raftd.consensus import Entry, EntryKind, LogIndex, NodeId, Role, check_basic, check_delta, observe
+from raftd.consensus import (
+    Entry,
+    EntryKind,
+    LogIndex,
+    Membership,
+    NodeId,
+    Role,
+    Term,
+    check_basic,
+    check_delta,
+    decode_membership,
+    observe,
+)
 from raftd.kv import answers
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import InvalidCommand, Opcode, decode
+from raftd.kv.machine import StateMachine
+from tests.sim.plan import ELECTION_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -30,11 +45,22 @@ _REMEMBERED = frozenset((Outcome.OK, Outcome.NOT_FOUND, Outcome.COMPARE_FAILED))
 _WRITES = frozenset((Opcode.PUT, Opcode.DELETE))
 
 
+def decides(membership: Membership, nodes: set[NodeId]) -> bool:
+    """Whether `nodes` hold a majority of each side, counted one by one."""
+    return all(
+        2 * sum(voter in nodes for voter in voters) > len(voters)
+        for voters in (membership.voters, membership.outgoing)
+        if voters
+    )
+
+
 class Oracle:
     """Sees everything, and believes nothing twice."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
+        self.memberships: list[tuple[int, Membership]] = [(0, world.membership)]
+        """Those that were committed, with their indexes; the first is what the cluster began with."""
         self._registry: dict[tuple[int, int], tuple[int, EntryKind, bytes]] = {}
         self.committed_terms: list[int] = []
         """Term of each committed entry, from index 1 on."""
@@ -65,6 +91,10 @@ class Oracle:
         """Check what a step of one process has changed."""
         raft = process.raft
         check_basic(raft)
+        if raft.membership != process.membership_in_force() and raft.last_index == process.log_end:
+            self.fail(
+                f"node {process.node_id} is in {raft.membership}, and its log says {process.membership_in_force()}"
+            )
         now = observe(raft)
         before = process.observation
         if now == before:
@@ -76,7 +106,7 @@ class Oracle:
                 self.fail(
                     f"leader {process.node_id} commits entry {now.commit_index} of an older term by itself (§5.4.2)"
                 )
-            for index in range(before.commit_index + 1, now.commit_index + 1):
+            for index in range(max(before.commit_index + 1, raft.base_index), now.commit_index + 1):
                 self._committed(index, raft.term_at(LogIndex(index)), process)
         if now.role is not before.role or now.current_term != before.current_term:
             self._role_changed(process, before.role, before.current_term)
@@ -90,26 +120,39 @@ class Oracle:
                 world.sometimes("leader_deposed")
             elif raft.role is not Role.LEADER:
                 world.sometimes("leader_without_quorum_steps_down")
+            self._leader_gave_up(process)
         if role is not Role.LEADER:
             if role is Role.CANDIDATE:
                 self._campaigns(process.node_id, term)
             return
+        if process.told_term is not None and term == process.told_term + 1:
+            world.sometimes("leadership_transferred")
         leader = self.leaders.setdefault(term, process.node_id)
         if leader != process.node_id:
             self.fail(f"election safety: nodes {leader} and {process.node_id} both lead term {term}")
-        voters = process.raft.membership.all_voters
+        membership = process.membership_in_force()
+        voters = membership.all_voters
         votes = {voter for voter in voters if self._votes.get((voter, term)) == process.node_id} | {process.node_id}
-        if 2 * len(votes & voters) <= len(voters):
+        if not decides(membership, votes):
             self.fail(f"node {process.node_id} leads term {term} with the votes of {sorted(votes)} only")
         # What was committed in an earlier term; a leader that was elected and comes late need not know of later ones.
         last = len(self.committed_terms)
         while last and self._committed_in[last - 1] >= term:
             last -= 1
-        if last and raft.term_at(LogIndex(last)) != self.committed_terms[last - 1]:
+        if last > raft.base_index and raft.term_at(LogIndex(last)) != self.committed_terms[last - 1]:
             self.fail(
                 f"leader completeness: node {process.node_id} leads term {term} without entry {last} "
                 f"of term {self.committed_terms[last - 1]}, committed in term {self._committed_in[last - 1]}"
             )
+
+    def _leader_gave_up(self, process: "Process") -> None:
+        raft, world = process.raft, self._world
+        membership_index, membership = process.memberships[-1]
+        if process.node_id not in membership.members and membership_index <= raft.commit_index:
+            world.sometimes("leader_removes_itself")
+        busy_since = process.writer.busy_since
+        if busy_since is not None and process.local_time() - busy_since > ELECTION_TIMEOUT_SECONDS:
+            world.sometimes("stalled_disk_hands_over")
 
     def _campaigns(self, node_id: NodeId, term: int) -> None:
         candidates = self._candidates.setdefault(term, set())
@@ -124,33 +167,62 @@ class Oracle:
 
     def appended(self, process: "Process", entries: Sequence[Entry]) -> None:
         """A process hands out entries of its log, to be stored and sent."""
-        terms = process.log_terms
+        terms, base = process.log_terms, process.log_base
         first = entries[0][0]
-        if first > len(terms) + 1:
-            self.fail(f"node {process.node_id} has a hole in its log before entry {first}")
-        replaced = len(terms) - first + 1
+        if not base < first <= base + len(terms) + 1:
+            self.fail(f"node {process.node_id} has a hole in its log before entry {first}, or none behind {base}")
+        replaced = base + len(terms) - first + 1
         if replaced > 0:
             if process.raft.role is Role.LEADER:
                 self.fail(f"leader append-only: node {process.node_id} replaces entry {first} of its own log")
-            if first <= len(self.committed_terms) and terms[first - 1] == self.committed_terms[first - 1]:
+            if first <= len(self.committed_terms) and terms[first - base - 1] == self.committed_terms[first - 1]:
                 self.fail(f"node {process.node_id} gives up committed entry {first}")
             self._world.sometimes("suffix_replaced")
             if replaced >= 5:
                 self._world.sometimes("long_suffix_replaced")
-            del terms[first - 1 :]
-        self.register(entries, terms[-1] if terms else 0, f"node {process.node_id}'s log")
+            del terms[first - base - 1 :]
+            while process.memberships[-1][0] >= first:
+                process.memberships.pop()
+                self._world.sometimes("membership_rolled_back")
+        self.register(entries, terms[-1] if terms else process.log_base_term, f"node {process.node_id}'s log")
+        process.read_memberships(entries)
         committed = len(self.committed_terms)
-        if len(terms) + _FAR_BEHIND_ENTRIES < committed:
+        if base + len(terms) + _FAR_BEHIND_ENTRIES < committed:
             process.is_far_behind = True
         terms.extend([entry[1] for entry in entries])
-        if process.is_far_behind and len(terms) >= committed:
+        if process.is_far_behind and base + len(terms) >= committed:
             process.is_far_behind = False
             self._world.sometimes("log_behind_catches_up")
 
-    def register(self, entries: Sequence[Entry], previous_term: int, where: str) -> None:
-        """Compare entries with all others that ever had their index and term."""
+    def log_reset(self, process: "Process", index: LogIndex, term: Term) -> None:
+        """A snapshot takes the place of a process's whole log."""
+        if index > len(self.committed_terms) or self.committed_terms[index - 1] != term:
+            self.fail(f"node {process.node_id} has a snapshot of entry {index} of term {term}, which is not committed")
+        held = process.log_base + len(process.log_terms)
+        if held >= index:
+            self._world.sometimes("snapshot_over_divergent_log")
+        process.log_base, process.log_base_term, process.log_terms = index, term, []
+        process.memberships = [(index, self.membership_at(index))]
+
+    def loaded(self, process: "Process", machine: StateMachine) -> None:
+        """A process has the state of a snapshot, its own or a leader's."""
+        index = machine.last_applied
+        if index > len(self._applied) or self._applied[index - 1][2] != machine.state_hash:
+            self.fail(f"node {process.node_id} loads a state of entry {index} that nobody had")
+        if process.is_up:
+            self._world.sometimes("snapshot_installed")
+
+    def membership_at(self, index: int) -> Membership:
+        """The membership of the committed log at `index`, by what was committed."""
+        position = bisect_right(self.memberships, index, key=lambda item: item[0])
+        return self.memberships[position - 1][1]
+
+    def register(self, entries: Sequence[Entry], previous_term: int | None, where: str) -> None:
+        """Compare entries with all others that ever had their index and term; None: what is before is not known."""
         registry = self._registry
         for index, term, kind, data in entries:
+            if previous_term is None:
+                previous_term = registry.get((index, term), (0, kind, data))[0]
             known = registry.setdefault((index, term), (previous_term, kind, data))
             if known != (previous_term, kind, data):
                 self.fail(f"log matching: entry {index} of term {term} in {where} is not what it is elsewhere")
@@ -170,11 +242,14 @@ class Oracle:
         if index != len(terms) + 1:
             self.fail(f"entry {index} is committed before entry {len(terms) + 1}")
         world = self._world
-        holders = {node_id for node_id, disk in world.disks.items() if disk.durable.terms[index - 1 : index] == [term]}
-        voters = process.raft.membership.voters
-        if 2 * len(holders & voters) <= len(voters):
+        membership = process.membership_in_force()
+        holders = {node_id for node_id, disk in world.disks.items() if disk.holds(index, term)}
+        if not decides(membership, holders):
             self.fail(f"entry {index} of term {term} is committed, and only {sorted(holders)} have stored it")
         terms.append(term)
+        self._note_membership(index, term)
+        if membership.is_joint:
+            world.sometimes("commit_in_joint_membership")
         self._committed_in.append(process.raft.current_term)
         world.trace.note(f"entry {index} of term {term} is committed by node {process.node_id}")
         if term < process.raft.current_term:
@@ -183,6 +258,17 @@ class Oracle:
             world.sometimes("commit_with_minority_down")
         if world.network.cut:
             world.sometimes("commit_in_partition")
+
+    def _note_membership(self, index: int, term: int) -> None:
+        entry = self._registry.get((index, term))
+        if entry is None or entry[1] is not EntryKind.MEMBERSHIP:
+            return
+        membership, before = decode_membership(entry[2]), self.memberships[-1][1]
+        if membership.voters & before.learners:
+            self._world.sometimes("learner_promoted")
+        if len(membership.voters ^ before.voters) > 1 and not membership.is_joint and not before.is_joint:
+            self.fail(f"membership {membership} follows {before} without a joint one")
+        self.memberships.append((index, membership))
 
     # The state machine.
 
@@ -244,7 +330,7 @@ class Oracle:
 
     def accepts(self, process: "Process", match_index: int) -> None:
         """A follower says that it has stored entries."""
-        if match_index > process.disk.stored_index_max:
+        if match_index > max(process.disk.stored_index_max, process.disk.snapshot_index()):
             self.fail(f"node {process.node_id} accepts entries up to {match_index}, and has not stored them")
 
     # Answers.

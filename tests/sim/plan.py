@@ -47,6 +47,17 @@ class Plan:
     append_entries_max: int = 4096
     in_flight_appends_max: int = 64
     committed_entries_max: int = 1024
+    spares: int = 0
+    """Nodes that may be added."""
+    snapshot_log_bytes: int = 1 << 40
+    """A snapshot is due when the log has grown by so much."""
+    tail_entries: int = 0
+    slice_bytes: int = 64 << 10
+    transfer_chunk_bytes: int = 256 << 10
+    transfer_bytes_per_second: int = 64 << 20
+    snapshot_file_chunk_bytes: int = 64 << 10
+    lease_reads: bool = False
+    follower_reads: bool = False
 
     def has(self, fault: str) -> bool:
         """Whether this seed took the fault."""
@@ -59,6 +70,7 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
     draw = generator(seed, "plan")
     size = draw.choice(SIZES)
     is_stream = draw.random() < 0.3
+    shaping = generator(seed, "plan/snapshots")
     return Plan(
         seed=seed,
         seconds=seconds,
@@ -82,4 +94,14 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
         append_entries_max=draw.choice((2, 8, 4096)),
         committed_entries_max=draw.choice((1, 4, 1024)),
         in_flight_appends_max=draw.choice((1, 2, 64)),
+        spares=generator(seed, "plan/spares").randint(2, 5) if "membership" in faults else 0,
+        # A write takes some 60 bytes: about 10, 50 and 1000 entries.
+        snapshot_log_bytes=shaping.choice((600, 3_000, 60_000)) if "snapshots" in faults else 1 << 40,
+        tail_entries=shaping.choice((0, 3, 30)),
+        slice_bytes=shaping.choice((100, 1_000, 64 << 10)),
+        transfer_chunk_bytes=shaping.choice((100, 1_000, 256 << 10)),
+        transfer_bytes_per_second=shaping.choice((20_000, 64 << 20)),
+        snapshot_file_chunk_bytes=shaping.choice((128, 1_000, 64 << 10)),
+        lease_reads="lease_reads" in faults,
+        follower_reads="follower_reads" in faults,
     )

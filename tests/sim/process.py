@@ -3,22 +3,41 @@
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from raftd.consensus import Limits, LogIndex, Membership, NodeId, Raft, Ready, Role, Term, observe
+from raftd.consensus import (
+    NO_MEMBERSHIP,
+    Entry,
+    EntryKind,
+    Limits,
+    LogIndex,
+    Membership,
+    NodeId,
+    Raft,
+    ReadId,
+    Ready,
+    Role,
+    Term,
+    decode_membership,
+    observe,
+)
 from raftd.errors import StorageError
 from raftd.kv.access import AccessRules, Grant
-from raftd.kv.limits import Limits as MachineLimits
 from raftd.kv.machine import StateMachine
+from raftd.kv.snapshot_loader import SnapshotLoader
 from raftd.net.channel import Channel
 from raftd.node.connection import ClientConnection
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
 from raftd.node.requests import Requests
 from raftd.node.session_clock import SessionClock
+from raftd.node.snapshots import SnapshotLimits, SnapshotMaker
+from raftd.node.transfers import SnapshotInstaller, SnapshotSender, TransferLimits
 from raftd.storage.simulated import SimulatedCrash
-from tests.sim.disk import Disk, SimulatedWriter
+from raftd.wire.client import Refusal
+from tests.sim.background import SimulatedBackground
+from tests.sim.disk import MACHINE_LIMITS, Disk, Opened, SimulatedWriter
 from tests.sim.plan import ELECTION_TIMEOUT_SECONDS, ELECTION_TIMEOUT_TICKS, HEARTBEAT_TICKS, TICK_SECONDS
 from tests.sim.timeline import Timer
 
@@ -28,7 +47,6 @@ if TYPE_CHECKING:
 _SESSION_CLOCK_SECONDS = 1.0
 _PASSES_MAX = 1000
 """Of a loop, at one instant: more means that it would never end."""
-_MACHINE_LIMITS = MachineLimits(ttl_ms_min=100, advance_ms_max=2000, in_flight_max=8)
 _RULES = AccessRules([Grant("*", b"", read=True, write=True)])
 
 
@@ -38,8 +56,13 @@ class ObservedMachine(StateMachine):
     __slots__ = ("_process",)
 
     def __init__(self, process: "Process") -> None:
-        super().__init__(_MACHINE_LIMITS)
+        super().__init__(MACHINE_LIMITS)
         self._process = process
+
+    def become(self, other: StateMachine) -> None:
+        """See `StateMachine`."""
+        super().become(other)
+        self._process.world.oracle.loaded(self._process, self)
 
     def apply(self, index: LogIndex, term: Term, data: bytes) -> bytes:
         """See `StateMachine`."""
@@ -56,6 +79,37 @@ class ObservedMachine(StateMachine):
         term = process.raft.term_at(index)
         if term is not None:
             process.world.oracle.applied(process, index, term, None, None)
+
+
+class ObservedRequests(Requests):
+    """What clients wait for, with somebody who looks on."""
+
+    def __init__(self, machine: StateMachine, process: "Process") -> None:
+        super().__init__(machine)
+        self._process = process
+
+    def reads_requested(self, read_id: ReadId) -> None:
+        """See `Requests`."""
+        super().reads_requested(read_id)
+        process = self._process
+        raft, sometimes = process.raft, process.world.sometimes
+        if raft.role is not Role.LEADER:
+            return
+        if raft.term_at(raft.commit_index) != raft.current_term:
+            sometimes("read_waits_for_noop")
+        elif process.world.plan.lease_reads:
+            sometimes("lease_read" if raft._reads.has_outcome else "lease_read_refused")
+
+    def reads_confirmed(self, read_id: ReadId, read_index: LogIndex, term: Term) -> None:
+        """See `Requests`."""
+        super().reads_confirmed(read_id, read_index, term)
+        if self._process.raft.role is not Role.LEADER:
+            self._process.world.sometimes("follower_read")
+
+    def reads_refused(self, read_id: ReadId, refusal: Refusal) -> None:
+        """See `Requests`."""
+        super().reads_refused(read_id, refusal)
+        self._process.world.sometimes("read_refused")
 
 
 class NoDocuments:
@@ -92,7 +146,16 @@ class Process:
         self._traps: dict[str, int] = {}
         self.paused_as_leader_of: int | None = None
         self.log_terms: list[int] = []
-        """Term of each entry that this life's log has handed out."""
+        """Term of each entry behind `log_base` that this life's log has handed out."""
+        self.log_base = 0
+        self.log_base_term = 0
+        self.memberships: list[tuple[int, Membership]] = [(0, NO_MEMBERSHIP)]
+        """Those of this log as the oracle reads them, the base's first."""
+        self.is_retired = False
+        """It was removed, and stays away for ever."""
+        self._is_leaving = False
+        self.told_term: int | None = None
+        """The last term in which this process was told to campaign."""
         self.is_far_behind = False
         self.connections: dict[str, ClientConnection] = {}
         self.raft: Raft
@@ -100,6 +163,8 @@ class Process:
         self.driver: Driver
         self.gateway: Gateway
         self.writer: SimulatedWriter
+        self.maker: SnapshotMaker
+        self.installer: SnapshotInstaller
 
     # A clock and a loop: the driver's `Scheduler`.
 
@@ -149,6 +214,18 @@ class Process:
             self._disk_failed(error)
             return
         world.oracle.after_step(self)
+        if self.raft.is_removed and not self._is_leaving:
+            # The daemon looks once a second.
+            self._is_leaving = True
+            world.timeline.after(self.draw.uniform(0, 1), self._retire, life)
+
+    def _retire(self, life: int) -> None:
+        if life == self.life and self.is_up and not self.is_paused:
+            self.is_retired = True
+            self.world.sometimes("removed_node_stops")
+            self.end("was removed, and stops", lose_power=False)
+        elif life == self.life:
+            self._is_leaving = False
 
     def _take_turn(self) -> None:
         self._is_turn_planned = False
@@ -168,53 +245,94 @@ class Process:
     def start(self) -> None:
         """Recover, and begin to run, unless the disk does not allow it."""
         world = self.world
-        if self.is_up or self.disk.is_damaged:
+        if self.is_up or self.is_retired or self.disk.is_damaged:
             return
         self.life += 1
         self.restart_at = None
         try:
-            self._directory, log, recovered = self.disk.open()
+            opened = self.disk.open()
         except SimulatedCrash as crash:
             self.end(f"crashes while starting, {crash}", lose_power=True)
             return
         except StorageError as error:
             self._refused(error)
             return
+        recovered = opened.recovered
         world.trace.note(f"node {self.node_id} starts: {len(recovered.entries)} entries, {recovered.hard_state}")
         if recovered.hard_state.voted_for is not None:
             world.sometimes("vote_before_crash_kept")
-        self._build(log, recovered.hard_state, recovered.entries)
+        self._build(opened)
         self.is_up = True
-        self.enter(self.life, self.driver.start, self.gateway, lambda *_: None)
+        self.enter(self.life, self.driver.start, self.gateway, lambda *_: None, lambda _: None, self._on_proven)
         world.network.process_started(self.node_id)
 
-    def _build(self, log: Any, hard_state: Any, entries: Any) -> None:
+    def _on_proven(self) -> None:
+        def done(_: None) -> None:
+            if self.disk.before_wipe is not None:
+                self.disk.before_wipe = None
+                self.world.sometimes("wiped_node_proven")
+
+        self._background.run(self._directory.prove, done, _raise)
+
+    @property
+    def log_end(self) -> int:
+        """The last entry that was handed out."""
+        return self.log_base + len(self.log_terms)
+
+    def membership_in_force(self) -> Membership:
+        """As the oracle reads it from what this log has handed out."""
+        return self.memberships[-1][1]
+
+    def read_memberships(self, entries: Sequence[Entry]) -> None:
+        """Take in entries behind the log."""
+        for index, _, kind, data in entries:
+            if kind is EntryKind.MEMBERSHIP:
+                self.memberships.append((index, decode_membership(data)))
+
+    def _build(self, opened: Opened) -> None:
         world, plan = self.world, self.world.plan
+        self._directory = opened.directory
+        self._is_leaving = False
+        self.told_term = None
         self._soon.clear()
         self._backlog.clear()
         self._traps.clear()
         self._is_turn_planned = self.is_paused = False
         self.paused_as_leader_of = None
         self.connections = {}
-        self.log_terms = [entry[1] for entry in entries]
-        self.raft = Raft(
+        bootstrap = world.membership if self.node_id in world.membership.members else NO_MEMBERSHIP
+        snapshot = opened.snapshot
+        self.raft = raft = Raft(
             node_id=self.node_id,
-            membership=world.membership,
-            hard_state=hard_state,
-            entries=entries,
+            membership=bootstrap,
+            hard_state=opened.recovered.hard_state,
+            entries=opened.recovered.entries,
             random=self.draw,
+            snapshot=snapshot,
+            unproven=not opened.directory.is_proven,
             limits=Limits(
                 election_timeout_ticks=ELECTION_TIMEOUT_TICKS,
                 heartbeat_ticks=HEARTBEAT_TICKS,
                 append_entries_max=plan.append_entries_max,
                 in_flight_appends_max=plan.in_flight_appends_max,
                 committed_entries_max=plan.committed_entries_max,
+                promotion_lag_entries_max=20,
+                lease_reads=plan.lease_reads,
+                clock_drift=(1 + plan.drift) / (1 - plan.drift) - 1,
             ),
         )
-        self.observation = observe(self.raft)
+        self.log_base, self.log_base_term = raft.base_index, raft.term_at(raft.base_index) or 0
+        behind = raft.entries(LogIndex(raft.base_index + 1), LogIndex(raft.last_index + 1))
+        self.log_terms = [entry[1] for entry in behind]
+        self.memberships = [(raft.base_index, bootstrap if snapshot is None else snapshot.membership)]
+        self.read_memberships(behind)
+        self.observation = observe(raft)
         self.machine = ObservedMachine(self)
-        requests = Requests(self.machine)
-        self.writer = SimulatedWriter(self, log, self._stored)
+        if snapshot is not None:
+            self.machine.become(opened.machine)
+        requests = ObservedRequests(self.machine, self)
+        self.writer = SimulatedWriter(self, opened.log, self._stored)
+        self._background = SimulatedBackground(self)
         self.driver = Driver(
             raft=self.raft,
             machine=self.machine,
@@ -237,6 +355,48 @@ class Process:
             limits=GatewayLimits(),
             wall_clock_ns=lambda: int(world.timeline.now * 1e9),
         )
+        self._attach_snapshots(opened)
+
+    def _attach_snapshots(self, opened: Opened) -> None:
+        plan, raft, driver = self.world.plan, self.raft, self.driver
+        maker = SnapshotMaker(
+            raft=raft,
+            machine=self.machine,
+            store=opened.snapshots,
+            compactor=self.writer,
+            background=self._background,
+            scheduler=self,
+            limits=SnapshotLimits(
+                log_bytes=plan.snapshot_log_bytes,
+                tail_entries=plan.tail_entries,
+                compacted_entries=20,
+                slice_bytes=plan.slice_bytes,
+                queued_pieces_max=2,
+                retry_seconds=1.0,
+                kept=1 + self.node_id % 2,
+            ),
+            log_bytes=raft.size_bytes(LogIndex(raft.base_index + 1), LogIndex(raft.last_index + 1)),
+        )
+        sender = SnapshotSender(
+            raft=raft,
+            store=opened.snapshots,
+            background=self._background,
+            scheduler=self,
+            send=driver.send_message,
+            wake=driver.wake,
+            limits=TransferLimits(plan.transfer_chunk_bytes, plan.transfer_bytes_per_second),
+        )
+        installer = SnapshotInstaller(
+            raft=raft,
+            machine=self.machine,
+            store=opened.snapshots,
+            maker=maker,
+            background=self._background,
+            wake=driver.wake,
+            make_loader=lambda: SnapshotLoader(MACHINE_LIMITS),
+        )
+        driver.attach(maker, sender, installer)
+        self.maker, self.installer = maker, installer
 
     def _stored(self, readies: list[Ready]) -> None:
         self.driver.stored(readies)
@@ -274,11 +434,13 @@ class Process:
         self.disk.crash_in_calls = None
         self.disk.error_due = ""
         world.network.process_ended(self.node_id)
-        down = world.down_count()
-        if down == len(world.node_ids):
+        down, members = world.down_count(), len(world.members())
+        if down == members:
             world.sometimes("all_down")
-        if 2 * down > len(world.node_ids):
+        if 2 * down > members:
             world.sometimes("majority_down")
+        if self.is_retired:
+            return
         if self.restart_at is None:
             self.restart_in(self.draw.choice((0.01, 0.3, 1.0, 3.0)) * self.draw.uniform(0.5, 1.5))
 
@@ -375,12 +537,14 @@ class Process:
         if connection is None or cast("object", connection.channel) is not channel:
             connection = self.gateway.client_connected(cast("Channel", channel), client)
             self.connections[client] = connection
-        if self.raft.role is Role.LEADER and self.raft.term_at(self.raft.commit_index) != self.raft.current_term:
-            self.world.sometimes("read_waits_for_noop")
         connection.receive([payload])
 
 
 _CRASHES = {"send": "crash_while_sending", "apply": "crash_while_applying", "answer": "crash_before_answer"}
+
+
+def _raise(error: Exception) -> None:
+    raise error
 
 
 def membership_of(node_ids: list[NodeId]) -> Membership:

@@ -57,23 +57,30 @@ EVENTS: Final[dict[str, str]] = {
     "crash_while_storing": "a process ended in the middle of a write",
     "crash_while_applying": "a process ended between two applied entries",
     "crash_before_answer": "a process ended with an answer on its lips",
-}
-
-PENDING: Final[dict[str, str]] = {
     "commit_in_joint_membership": "an entry was committed in a joint membership",
     "leader_removes_itself": "a leader committed its own removal",
     "learner_promoted": "a learner became a voter",
     "membership_rolled_back": "a membership that was not committed was replaced",
     "snapshot_installed": "a follower installed a snapshot",
     "snapshot_over_divergent_log": "a snapshot replaced a log that had diverged",
-    "snapshot_transfer_resumed": "a snapshot went on after a reset link",
     "restart_from_snapshot": "a node started from a snapshot",
     "leadership_transferred": "TimeoutNow elected its receiver",
     "lease_read_refused": "a lease had run out",
     "follower_read": "a follower answered a linearizable read",
+    "lease_read": "a leader answered a read by its lease alone",
     "stalled_disk_hands_over": "a leader with a hung disk gave up its leadership",
+    "segment_removed": "a part of the log on disk was compacted away",
+    "removed_node_stops": "a node learned of its removal and stopped",
+    "wiped_node_proven": "a node whose disk was lost has caught up",
+    "disk_wiped": "a node lost its whole disk",
+    "graceful_stop": "a leader handed over before it stopped",
+    "no_quorum_to_heal": "proven and unproven nodes kept each other from a quorum in the end",
 }
-"""Situations that wait for features that consensus does not have yet: not counted, not required, not claimed."""
+
+PENDING: Final[dict[str, str]] = {
+    "snapshot_transfer_resumed": "a snapshot went on after a reset link",
+}
+"""Situations that cannot be told apart yet: not counted, not required, not claimed."""
 
 
 class Sometimes:

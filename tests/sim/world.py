@@ -1,14 +1,15 @@
 """A whole cluster with its clients, out of one seed."""
 
+import random
 from typing import TextIO
 
-from raftd.consensus import NodeId
+from raftd.consensus import Membership, NodeId
 from tests.linearizability.checker import Operation, is_linearizable
 from tests.sim.clients import Client
 from tests.sim.disk import Disk
 from tests.sim.faults import FAULTS
 from tests.sim.network import Network
-from tests.sim.oracle import Oracle
+from tests.sim.oracle import Oracle, decides
 from tests.sim.plan import ELECTION_TIMEOUT_SECONDS, Plan, make_plan
 from tests.sim.process import Process, membership_of
 from tests.sim.sometimes import Sometimes
@@ -30,15 +31,18 @@ class World:
         self.timeline = Timeline()
         self.trace = Trace(self.timeline, out)
         self.sometimes = Sometimes()
-        self.node_ids = [NodeId(number) for number in range(1, plan.size + 1)]
-        self.membership = membership_of(self.node_ids)
+        self.node_ids = [NodeId(number) for number in range(1, plan.size + plan.spares + 1)]
+        self.membership = membership_of(self.node_ids[: plan.size])
+        """What the cluster begins with."""
+        self.admitted = set(self.membership.members)
+        """Nodes that were ever started."""
         self.oracle = Oracle(self)
         self.is_chaotic = True
         """Whether faults go on."""
         self.known_revision = 0
         """The greatest revision of the store that any client was told of."""
         self.history: dict[bytes, list[Operation]] = {}
-        self.reachable = list(self.node_ids)
+        self.reachable = self.node_ids[: plan.size]
         """Whom clients may ask."""
         self.network = Network(self, generator(seed, "network"))
         self.disks = {node_id: Disk(self, node_id, generator(seed, f"disk/{node_id}")) for node_id in self.node_ids}
@@ -49,8 +53,39 @@ class World:
         self.clients = [Client(self, number, generator(seed, f"client/{number}")) for number in range(plan.clients)]
 
     def down_count(self) -> int:
-        """How many processes do not run."""
-        return sum(not process.is_up for process in self.processes.values())
+        """How many processes do not run that should."""
+        return sum(not self.processes[node_id].is_up for node_id in self.members())
+
+    def members(self) -> list[NodeId]:
+        """The nodes that were started, and were not told to stop for ever."""
+        return [node_id for node_id in self.node_ids if node_id in self.admitted and not self.is_retired(node_id)]
+
+    def is_retired(self, node_id: NodeId) -> bool:
+        """Whether a node has stopped since it is no member any more."""
+        return self.processes[node_id].is_retired
+
+    def whole(self) -> set[NodeId]:
+        """The nodes whose disks hold what they ever stored."""
+        return {
+            node_id
+            for node_id in self.members()
+            if not self.disks[node_id].is_flipped and self.disks[node_id].before_wipe is None
+        }
+
+    def can_spare(self, node_id: NodeId) -> bool:
+        """Whether all others that are whole are a quorum of whatever membership may be in force."""
+        left = self.whole() - {node_id}
+        return all(decides(membership, left) for membership in [self.membership, *self.live_memberships()])
+
+    def live_memberships(self) -> list[Membership]:
+        """The committed membership, and those in some log that may yet be."""
+        committed_index, committed = self.oracle.memberships[-1]
+        found = [committed]
+        for node_id in self.members():
+            found += [
+                membership for index, membership in self.processes[node_id].memberships if index > committed_index
+            ]
+        return found
 
     def run(self) -> None:
         """Let everything happen.
@@ -61,8 +96,8 @@ class World:
         plan = self.plan
         self.trace.note(f"{plan}")
         draw = generator(plan.seed, "world")
-        for process in self.processes.values():
-            self.timeline.after(draw.uniform(0, 0.2), process.start)
+        for node_id in sorted(self.membership.members):
+            self.timeline.after(draw.uniform(0, 0.2), self.processes[node_id].start)
         for client in self.clients:
             self.timeline.after(draw.uniform(0, 1), client.think)
         for name, arm in FAULTS.items():
@@ -78,16 +113,15 @@ class World:
         """Heal a random quorum, freeze the rest, and demand a commit."""
         timeline = self.timeline
         draw = generator(self.plan.seed, "heal")
-        sound = [node_id for node_id in self.node_ids if self._can_run(node_id)]
-        quorum = len(self.node_ids) // 2 + 1
-        if len(sound) < quorum:
-            self.oracle.fail(f"only {sound} can run, and no fault has damaged a majority")
-        healed = sorted(draw.sample(sound, draw.randint(quorum, len(sound)) if draw.random() < 0.3 else quorum))
+        healed = self._choose_healed(draw)
+        if healed is None:
+            return
         is_deaf = draw.random() < 0.3
         self.trace.note(f"healed: {healed}, the rest {'is deaf' if is_deaf else 'stands still'}")
         self.network.heal()
         self.reachable = healed
-        for node_id, process in self.processes.items():
+        for node_id in self.members():
+            process = self.processes[node_id]
             if node_id in healed:
                 process.resume()
                 if not process.is_up:
@@ -114,6 +148,25 @@ class World:
         timeline.run_until(timeline.now + ANSWERED_SECONDS, lambda: not any(client.pending for client in self.clients))
         if any(client.pending for client in self.clients):
             self.oracle.fail(f"liveness: a request had no answer {ANSWERED_SECONDS:.0f} s after {healed} were healed")
+
+    def _choose_healed(self, draw: random.Random) -> list[NodeId] | None:
+        """Nodes that must be able to go on: of whatever membership some log holds, they have a quorum that trusts
+        each other (`raftd.consensus.proof`). None: there is no such quorum, by bad luck and not by a fault of ours."""
+        sound = [node_id for node_id in self.members() if self._can_run(node_id)]
+        memberships = self.live_memberships()
+        draw.shuffle(sound)
+        proven = [node_id for node_id in sound if self.disks[node_id].is_proven()]
+        for kind in (proven, [node_id for node_id in sound if node_id not in proven]):
+            for count in range(1, len(kind) + 1):
+                if all(decides(membership, set(kind[:count])) for membership in memberships):
+                    rest = [node_id for node_id in sound if node_id not in kind[:count]]
+                    more = draw.randint(0, len(rest)) if draw.random() < 0.3 else 0
+                    return sorted(kind[:count] + rest[:more])
+        if not self.plan.has("membership") and len(sound) < self.plan.size // 2 + 1:
+            self.oracle.fail(f"only {sound} can run, and no fault has damaged a majority")
+        self.trace.note(f"no quorum of one kind among {sound}, {proven} proven")
+        self.sometimes("no_quorum_to_heal")
+        return None
 
     def _can_run(self, node_id: NodeId) -> bool:
         """Whether a node's disk is sound, or can be made so; its process starts soon if it does not run."""
