@@ -170,6 +170,8 @@ class Client:
         request.attempts += 1
         world, draw = self._world, self._draw
         target = self._leader
+        if request.kind is Kind.GET and world.plan.follower_reads:
+            target = None
         if target is None or target not in world.reachable or draw.random() < 0.1:
             target = draw.choice(world.reachable)
         self._first_targets.setdefault(request.number, target)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from raftd.consensus import NodeId, Role
+from tests.sim import actions
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -235,6 +236,26 @@ def _arm_bit_flip(world: "World", draw: random.Random) -> None:
     _repeat(world, draw, 0.5, flip)
 
 
+# What administrators do.
+
+
+def _arm_membership(world: "World", draw: random.Random) -> None:
+    operator = actions.Operator(world, draw)
+    _repeat(world, draw, 0.7, operator.act)
+
+
+def _arm_transfer(world: "World", draw: random.Random) -> None:
+    _repeat(world, draw, 2.0, lambda: actions.hand_over(world, draw))
+
+
+def _arm_graceful_stop(world: "World", draw: random.Random) -> None:
+    _repeat(world, draw, 4.0, lambda: actions.stop_gracefully(world, draw))
+
+
+def _arm_lost_disk(world: "World", draw: random.Random) -> None:
+    _repeat(world, draw, 4.0, lambda: actions.replace_disk(world, draw))
+
+
 FAULTS: Final[dict[str, Arm]] = {
     "loss": _nothing,
     "duplication": _nothing,
@@ -259,6 +280,13 @@ FAULTS: Final[dict[str, Arm]] = {
     "disk_error": _arm_disk_error,
     "full_disk": _arm_full_disk,
     "snapshots": _nothing,
+    "lost_disk": _arm_lost_disk,
+    "transfer": _arm_transfer,
+    "timeout_now_lost": _nothing,
+    "graceful_stop": _arm_graceful_stop,
+    "membership": _arm_membership,
+    "follower_reads": _nothing,
+    "lease_reads": _nothing,
     "bit_flip": _arm_bit_flip,
 }
 """Name -> how it begins. The names are part of what a seed means: renaming one changes the runs that it was in."""

@@ -8,11 +8,11 @@ when it is reset; otherwise every frame has a fate of its own, which is worse th
 import random
 from typing import TYPE_CHECKING
 
-from raftd.consensus import NodeId
+from raftd.consensus import InstallSnapshotReply, NodeId
 from raftd.errors import RemoteProtocolError
 from raftd.wire.frames import FrameReader
 from raftd.wire.limits import PEER_FRAME_BYTES_MAX
-from raftd.wire.peer import MessageType
+from raftd.wire.peer import MessageType, decode_message
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -87,6 +87,8 @@ class Network:
             return False
         link.sent += 1
         plan, draw = self._world.plan, self._draw
+        if frame[_TYPE_OFFSET] == MessageType.TIMEOUT_NOW and plan.has("timeout_now_lost") and self._is_lost():
+            return True
         if plan.is_stream or self.is_perfect:
             self._deliver(link, frame, draw.expovariate(1 / plan.latency), in_order=plan.is_stream)
             return True
@@ -100,6 +102,9 @@ class Network:
             self._world.sometimes("message_duplicated")
             self._deliver(link, frame, delay + draw.choice((0.001, 0.1, 2.0)) * draw.random(), in_order=False)
         return True
+
+    def _is_lost(self) -> bool:
+        return not self.is_perfect and self._draw.random() < 0.5
 
     def _deliver(self, link: Link, frame: bytes, delay: float, *, in_order: bool) -> None:
         timeline = self._world.timeline
@@ -125,6 +130,8 @@ class Network:
         world.trace.note(f"{link.sender}>{link.destination} {frame[_TYPE_OFFSET]} {len(frame)}")
         if int.from_bytes(frame[_TERM], "little") < process.raft.current_term:
             world.sometimes("stale_term_message")
+        if frame[_TYPE_OFFSET] == MessageType.TIMEOUT_NOW:
+            process.told_term = int.from_bytes(frame[_TERM], "little")
         try:
             process.driver.peer_payloads(link.sender, link.reader.feed(frame))
         except RemoteProtocolError as error:
@@ -138,13 +145,17 @@ class Network:
         elif kind == MessageType.REQUEST_VOTE_REPLY:
             if frame[13]:
                 oracle.votes(process, peer, int.from_bytes(frame[_TERM], "little"))
-            else:
+            elif oracle.refuses_for_log(process, self._world.processes[peer]):
                 self._world.sometimes("vote_refused_for_old_log")
         elif kind == MessageType.APPEND_ENTRIES_REPLY:
             if frame[13]:
                 oracle.accepts(process, int.from_bytes(frame[14:22], "little"))
             else:
                 self._world.sometimes("refused_append")
+        elif kind == MessageType.INSTALL_SNAPSHOT_REPLY:
+            _, message = process.node_id, decode_message(frame[_TYPE_OFFSET:], process.node_id)[0]
+            if isinstance(message, InstallSnapshotReply) and message.installed:
+                oracle.accepts(process, message.last_included_index)
 
     # Links come and go.
 

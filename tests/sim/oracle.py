@@ -319,6 +319,14 @@ class Oracle:
 
     # Promises on the wire.
 
+    def refuses_for_log(self, voter: "Process", candidate: "Process") -> bool:
+        """Whether a vote that is refused now is refused since the candidate's log is behind (§5.4.1)."""
+        last = [
+            (process.log_terms[-1] if process.log_terms else process.log_base_term, process.log_end)
+            for process in (voter, candidate)
+        ]
+        return voter.raft.voted_for in {None, candidate.node_id} and last[1] < last[0]
+
     def votes(self, voter: "Process", candidate: NodeId, term: int) -> None:
         """A vote leaves the node that gave it."""
         first = self._votes.setdefault((voter.node_id, term), candidate)

@@ -275,6 +275,11 @@ class Process:
         self._background.run(self._directory.prove, done, _raise)
 
     @property
+    def raft_or_none(self) -> Raft | None:
+        """Consensus of this life or the last one; None if the process never ran."""
+        return getattr(self, "raft", None)
+
+    @property
     def log_end(self) -> int:
         """The last entry that was handed out."""
         return self.log_base + len(self.log_terms)

@@ -67,6 +67,7 @@ EVENTS: Final[dict[str, str]] = {
     "leadership_transferred": "TimeoutNow elected its receiver",
     "lease_read_refused": "a lease had run out",
     "follower_read": "a follower answered a linearizable read",
+    "membership_change_refused": "a leader refused to change the membership",
     "lease_read": "a leader answered a read by its lease alone",
     "stalled_disk_hands_over": "a leader with a hung disk gave up its leadership",
     "segment_removed": "a part of the log on disk was compacted away",

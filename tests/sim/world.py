@@ -36,6 +36,8 @@ class World:
         """What the cluster begins with."""
         self.admitted = set(self.membership.members)
         """Nodes that were ever started."""
+        self.leaving: set[NodeId] = set()
+        """Nodes whose removal was begun: their ids are not used again."""
         self.oracle = Oracle(self)
         self.is_chaotic = True
         """Whether faults go on."""
@@ -63,6 +65,13 @@ class World:
     def is_retired(self, node_id: NodeId) -> bool:
         """Whether a node has stopped since it is no member any more."""
         return self.processes[node_id].is_retired
+
+    def admit(self, node_id: NodeId) -> None:
+        """Start a node that is being added."""
+        if node_id not in self.admitted:
+            self.admitted.add(node_id)
+            self.reachable = self.members()
+            self.processes[node_id].restart_in(0.001)
 
     def whole(self) -> set[NodeId]:
         """The nodes whose disks hold what they ever stored."""

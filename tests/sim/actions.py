@@ -1,0 +1,177 @@
+"""What administrators do while things go wrong: members come and go, leadership moves, disks are replaced."""
+
+import random
+from typing import TYPE_CHECKING
+
+from raftd.consensus import (
+    AddLearner,
+    Membership,
+    MembershipChange,
+    NodeId,
+    Promote,
+    ProposalRefused,
+    Remove,
+    Replace,
+    Role,
+    UpdateAddress,
+)
+from raftd.consensus.change_rules import changed, left
+from raftd.consensus.membership import AddVoter
+from tests.sim.oracle import decides
+
+if TYPE_CHECKING:
+    from tests.sim.process import Process
+    from tests.sim.world import World
+
+_VOTERS_MAX = 5
+_STOP_SECONDS = 0.6
+
+
+def leader_of(world: "World", draw: random.Random) -> "Process | None":
+    """Somebody who leads, or thinks so."""
+    leaders = [
+        process
+        for process in (world.processes[node_id] for node_id in world.members())
+        if process.is_up and not process.is_paused and process.raft.role is Role.LEADER
+    ]
+    return draw.choice(leaders) if leaders else None
+
+
+class Operator:
+    """Grows the cluster, then shrinks it, and so on, with other changes in between."""
+
+    def __init__(self, world: "World", draw: random.Random) -> None:
+        self._world = world
+        self._draw = draw
+        self._grows = True
+
+    def act(self) -> None:
+        """Ask some leader for some change."""
+        process = leader_of(self._world, self._draw)
+        if process is not None:
+            process.enter(process.life, self._ask, process)
+
+    def _ask(self, process: "Process") -> None:
+        membership = left(process.raft.membership)
+        if len(membership.voters) >= _VOTERS_MAX:
+            self._grows = False
+        elif len(membership.voters) == 1:
+            self._grows = True
+        change = self._choose(membership)
+        if change is None or not self._is_wise(membership, change):
+            return
+        world, raft = self._world, process.raft
+        try:
+            raft.propose_membership(change)
+        except ProposalRefused as refused:
+            world.sometimes("membership_change_refused")
+            world.trace.note(f"node {process.node_id} refuses {change}: {refused.reason.value}")
+            return
+        world.trace.note(f"node {process.node_id} begins {change}")
+        process.driver.wake()
+        match change:
+            case AddLearner(node_id) | AddVoter(node_id) | Replace(_, node_id):
+                world.admit(node_id)
+            case _:
+                pass
+        if isinstance(change, Remove):
+            world.leaving.add(change.node_id)
+        elif isinstance(change, Replace):
+            world.leaving.add(change.old)
+
+    def _choose(self, membership: Membership) -> MembershipChange | None:
+        draw, world = self._draw, self._world
+        new = [
+            node_id
+            for node_id in world.node_ids
+            if node_id not in membership.members and node_id not in world.leaving and not world.is_retired(node_id)
+        ]
+        members = sorted(membership.members)
+        if draw.random() < 0.15:
+            return UpdateAddress(draw.choice(members), f"node:{draw.randrange(3)}")
+        if membership.learners and draw.random() < 0.5:
+            learner = draw.choice(sorted(membership.learners))
+            return draw.choice((Promote(learner), AddVoter(learner), Remove(learner)))
+        if not self._grows:
+            return Remove(draw.choice(members))
+        if not new:
+            self._grows = False
+            return None
+        kind = draw.random()
+        if kind < 0.25:
+            return Replace(draw.choice(sorted(membership.voters)), draw.choice(new))
+        return AddVoter(draw.choice(new)) if kind < 0.75 else AddLearner(draw.choice(new))
+
+    def _is_wise(self, membership: Membership, change: MembershipChange) -> bool:
+        """Whether the nodes that are whole would be a quorum; who asks for more than that loses the cluster."""
+        target = changed(membership, change)
+        if not isinstance(target, Membership):
+            return True
+        whole = self._world.whole()
+        replaced = {old for old in target.joining.values() if old is not None}
+        return decides(target, whole) and decides(target, whole - replaced | (replaced - whole))
+
+
+def hand_over(world: "World", draw: random.Random) -> None:
+    """Have some leader hand over, to anybody or to the best."""
+    process = leader_of(world, draw)
+    if process is None:
+        return
+    target: NodeId | None = draw.choice([None, *sorted(process.raft.membership.voters)])
+    process.enter(process.life, _transfer, process, target)
+
+
+def _transfer(process: "Process", target: NodeId | None) -> None:
+    try:
+        process.raft.transfer_leadership(target)
+    except ProposalRefused:
+        return
+    process.world.trace.note(f"node {process.node_id} hands over to {process.raft.transfer_target}")
+    process.driver.wake()
+
+
+def stop_gracefully(world: "World", draw: random.Random) -> None:
+    """Stop a leader as SIGTERM does: refuse new work, hand over, end when that is done or takes too long."""
+    process = leader_of(world, draw)
+    if process is None:
+        return
+    life = process.life
+    process.gateway.is_draining = True
+    process.enter(life, _transfer, process, None)
+    deadline = world.timeline.now + _STOP_SECONDS
+
+    def look() -> None:
+        if process.life != life or not process.is_up:
+            return
+        leads = process.raft.role is Role.LEADER
+        if leads and world.timeline.now < deadline:
+            world.timeline.after(0.02, look)
+            return
+        if not leads:
+            world.sometimes("graceful_stop")
+        process.end("stops", lose_power=False)
+
+    world.timeline.after(0.02, look)
+
+
+def replace_disk(world: "World", draw: random.Random) -> None:
+    """A node loses its disk, and begins anew on an empty one, if the others can do without what was on it."""
+    candidates = [
+        process
+        for process in (world.processes[node_id] for node_id in world.members())
+        if process.disk.before_wipe is None
+        and process.node_id not in world.leaving
+        and process.raft_or_none is not None
+        and process.node_id in process.raft.membership.members
+        and world.can_spare(process.node_id)
+    ]
+    damaged = [process for process in candidates if process.disk.is_damaged]
+    if not candidates:
+        return
+    process = draw.choice(damaged or candidates)
+    if process.is_up:
+        process.end("loses its disk", lose_power=True)
+    world.trace.note(f"node {process.node_id} begins anew on an empty disk")
+    world.sometimes("disk_wiped")
+    process.disk.wipe()
+    process.restart_in(draw.choice((0.01, 0.5, 2.0)))
