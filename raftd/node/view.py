@@ -36,7 +36,7 @@ class LogDocument:
         """
         raft = self._raft
         high = LogIndex(raft.last_index + 1)
-        low = LogIndex(max(1, high - min(last, LOG_ENTRIES_MAX)))
+        low = LogIndex(max(raft.base_index + 1, high - min(last, LOG_ENTRIES_MAX)))
         return {
             "node_id": raft.node_id,
             "commit_index": raft.commit_index,

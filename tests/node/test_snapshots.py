@@ -11,6 +11,7 @@ from raftd.consensus.types import LogIndex, Term
 from raftd.errors import InvariantViolation, LocalProtocolError
 from raftd.kv.snapshot_loader import SnapshotLoader
 from raftd.node.snapshots import SnapshotLimits, stored_metadata
+from raftd.node.view import LogDocument
 from raftd.storage.simulated import Call
 from tests.node.parts import Client
 from tests.node.snapshot_parts import SNAPSHOT_LIMITS, SNAPSHOTS, FullServer, alone, with_session, write
@@ -414,3 +415,13 @@ def test_a_leaders_snapshot_that_is_ahead_of_what_is_applied_is_no_reason_to_dro
     ahead = SnapshotMetadata(LogIndex(applied + 5), Term(raft.current_term), raft.membership)
     server.maker.available(ahead)
     assert raft.base_index == applied
+
+
+def test_the_newest_entries_are_shown_as_far_as_the_log_reaches() -> None:
+    """Those in the snapshot are gone: who asks for more is given what there is."""
+    server, _ = filled()
+    server.maker.begin()
+    slices(server)
+    entries = LogDocument(server.raft).newest(1000)["entries"]
+    assert isinstance(entries, list)
+    assert [entry["index"] for entry in entries] == list(range(server.raft.last_index, server.raft.base_index, -1))

@@ -22,6 +22,7 @@ class OfEntries:
     """As much of a `Raft` as the document looks at: entries of which the last two are not applied."""
 
     node_id = 1
+    base_index = 0
 
     def __init__(self, *entries: Entry) -> None:
         self.all = entries
