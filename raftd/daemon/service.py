@@ -37,6 +37,7 @@ from raftd.node.addresses import replicated_addresses
 from raftd.node.background import BackgroundThread
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
+from raftd.node.latency import latencies_of
 from raftd.node.requests import Requests
 from raftd.node.snapshots import SnapshotLimits, SnapshotMaker
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender, TransferLimits
@@ -84,7 +85,7 @@ class Service:
         )
         self._background = BackgroundThread(self._loop.call_soon_threadsafe)
         self._machine = opened.machine
-        self._requests = Requests(self._machine)
+        self._requests = Requests(self._machine, clock=self._loop.time, latencies=latencies_of(self._metrics))
         self._driver = Driver(
             raft=self._make_raft(),
             machine=self._machine,
@@ -93,6 +94,7 @@ class Service:
             network=self._links,
             scheduler=self._loop,
             tick_seconds=settings.timing.tick_seconds,
+            observe_apply=self._metrics.apply_seconds.observe,
         )
         self._view = View(
             facts=StaticFacts(

@@ -108,7 +108,9 @@ class Driver:
         scheduler: Scheduler,
         tick_seconds: float,
         session_clock: SessionClock | None = None,
+        observe_apply: Callable[[float], None] | None = None,
     ) -> None:
+        """`observe_apply` hears how many seconds each batch of committed entries took to apply."""
         self.raft = raft
         self._machine = machine
         self._requests = requests
@@ -118,6 +120,7 @@ class Driver:
         self._tick_seconds = tick_seconds
         self._gateway: Gateway | None = None
         self._clock = session_clock or SessionClock()
+        self._observe_apply = observe_apply
         self._server_stamp = Stamp("")
         self._batches: dict[BatchKey, bytes] = {}
         self._storing: deque[Ready] = deque()
@@ -375,12 +378,15 @@ class Driver:
 
     def _apply(self, committed: tuple[Entry, ...]) -> None:
         machine, requests = self._machine, self._requests
+        began = self._scheduler.time()
         for index, term, kind, data in committed:
             if kind is EntryKind.COMMAND:
                 requests.applied(index, term, machine.apply(index, term, data))
             else:
                 machine.skip(index)
         self.raft.applied(committed[-1][0])
+        if self._observe_apply is not None:
+            self._observe_apply(self._scheduler.time() - began)
 
     def _send(self, messages: tuple[tuple[NodeId, Message], ...]) -> None:
         for peer, message in messages:

@@ -208,7 +208,8 @@ class Gateway:
         if refusal is None:
             # The stamp is for people; a clock that jumps does no harm.
             stamp = connection.stamp.at(self._wall_clock_ns() // 1_000_000)
-            self._requests.queue_write(connection, request_id, stamp + payload[BODY_OFFSET:])
+            command = stamp + payload[BODY_OFFSET:]
+            self._requests.queue_write(connection, request_id, command, is_session=not key)
         return refusal
 
     def _read(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:

@@ -7,7 +7,9 @@ machine is behind its read index, for that.
 Invariants: pending writes are of one term, in the log's order; `bytes_held` is the sum over both stages.
 """
 
+import time
 from collections import deque
+from collections.abc import Callable
 from itertools import count
 from typing import Final, TypeAlias
 
@@ -15,13 +17,14 @@ from raftd.consensus.types import NO_TERM, LogIndex, ReadId, Term
 from raftd.errors import InvariantViolation
 from raftd.kv.machine import StateMachine
 from raftd.node.connection import ClientConnection
+from raftd.node.latency import NOT_MEASURED, Latencies, Observers
 from raftd.wire.client import Refusal, RefusalCode, encode_answer, encode_refusal
 
-Asker: TypeAlias = tuple[ClientConnection, int, int]
-"""(connection, request id, bytes held)"""
+Asker: TypeAlias = tuple[ClientConnection, int, int, float, Observers]
+"""(connection, request id, bytes held, when it came, where its latency goes)"""
 
-Read: TypeAlias = tuple[ClientConnection, int, bytes]
-"""(connection, request id, key)"""
+Read: TypeAlias = tuple[ClientConnection, int, bytes, float]
+"""(connection, request id, key, when it came)"""
 
 UNREAD: Final = Refusal(RefusalCode.OVERLOADED, "too many bytes of answers are unread on this connection already")
 """What a client gets that asks faster than it reads: small, and it may ask again."""
@@ -30,8 +33,17 @@ UNREAD: Final = Refusal(RefusalCode.OVERLOADED, "too many bytes of answers are u
 class Requests:
     """All requests under way on this node. Tuples, not objects: there are as many as writes."""
 
-    def __init__(self, machine: StateMachine) -> None:
+    def __init__(
+        self,
+        machine: StateMachine,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        latencies: Latencies = NOT_MEASURED,
+    ) -> None:
+        """`clock` gives monotonic seconds."""
         self._machine = machine
+        self._clock = clock
+        self._latencies = latencies
         self._commands: list[bytes] = []
         self._askers: list[Asker] = []
         self._pending: deque[tuple[LogIndex, Asker]] = deque()
@@ -77,13 +89,16 @@ class Requests:
 
     # Writes.
 
-    def queue_write(self, connection: ClientConnection, request_id: int, command: bytes) -> None:
-        """Queue a stamped command for the next propose."""
+    def queue_write(
+        self, connection: ClientConnection, request_id: int, command: bytes, *, is_session: bool = False
+    ) -> None:
+        """Queue a stamped command for the next propose; `is_session`: it writes no key."""
         size = len(command)
+        observers = self._latencies.session if is_session else self._latencies.write
         self.bytes_held += size
         connection.in_flight += 1
         self._commands.append(command)
-        self._askers.append((connection, request_id, size))
+        self._askers.append((connection, request_id, size, self._clock(), observers))
 
     def queued_commands(self) -> list[bytes]:
         """The commands to propose now, to be followed by `proposed` or `refuse_queued_writes`."""
@@ -115,13 +130,15 @@ class Requests:
         pending = self._pending
         if not pending or index < pending[0][0]:
             return
-        due, (connection, request_id, size) = pending.popleft()
+        due, (connection, request_id, size, arrived, observers) = pending.popleft()
         if index != due or term != self._pending_term:
             raise InvariantViolation(
                 f"entry {index} of term {term} was applied, and {due} of term {self._pending_term} was due"
             )
         self.bytes_held -= size
         self.committed_total += 1
+        observe = observers.refused if answer[0] else observers.ok
+        observe(self._clock() - arrived)
         self._settle(connection, encode_answer(request_id, answer))
 
     def refuse_queued_writes(self, refusal: Refusal) -> None:
@@ -141,7 +158,7 @@ class Requests:
     def queue_read(self, connection: ClientConnection, request_id: int, key: bytes) -> None:
         """Queue a linearizable read for the next ReadIndex."""
         connection.in_flight += 1
-        self._reads.append((connection, request_id, key))
+        self._reads.append((connection, request_id, key, self._clock()))
 
     def reads_requested(self, read_id: ReadId) -> None:
         """The queued reads share the ReadIndex `read_id`."""
@@ -191,20 +208,27 @@ class Requests:
 
     def _refuse_writes(self, askers: list[Asker], refusal: Refusal) -> None:
         self.failed_total += len(askers)
-        for connection, request_id, size in askers:
+        now = self._clock()
+        for connection, request_id, size, arrived, observers in askers:
             self.bytes_held -= size
+            observers.failed(now - arrived)
             self._settle(connection, encode_refusal(request_id, refusal))
 
     def _refuse_reads(self, reads: list[Read], refusal: Refusal) -> None:
         self.reads_refused_total += len(reads)
-        for connection, request_id, _ in reads:
+        now, observe = self._clock(), self._latencies.read.failed
+        for connection, request_id, _, arrived in reads:
+            observe(now - arrived)
             self._settle(connection, encode_refusal(request_id, refusal))
 
     def _answer_reads(self, reads: list[Read], term: Term) -> None:
         answer_get = self._machine.answer_get
         self.reads_confirmed_total += len(reads)
-        for connection, request_id, key in reads:
+        now, observers = self._clock(), self._latencies.read
+        for connection, request_id, key, arrived in reads:
             if connection.is_behind:
+                observers.refused(now - arrived)
                 self._settle(connection, encode_refusal(request_id, UNREAD))
             else:
+                observers.ok(now - arrived)
                 self._settle(connection, encode_answer(request_id, answer_get(key, term)))

@@ -1,0 +1,49 @@
+"""How long requests take on this node, from their arrival to their answer, by what they were and how they ended."""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+from raftd.http.catalogue import RequestKind, RequestOutcome
+from raftd.http.metrics import Metrics
+
+Observe: TypeAlias = Callable[[float], None]
+"""Takes seconds."""
+
+
+class Observers(NamedTuple):
+    """Where the latency of one kind of request goes; looked up once, not with each request."""
+
+    ok: Observe
+    refused: Observe
+    """The request itself did not allow more: a comparison failed, the session is over."""
+    failed: Observe
+    """The cluster did not allow more: no leader, no quorum in time."""
+
+
+class Latencies(NamedTuple):
+    """The kinds of requests that are measured."""
+
+    read: Observers
+    write: Observers
+    session: Observers
+
+
+def _ignore(_: float) -> None:
+    """Nobody measures."""
+
+
+NOT_MEASURED: Final = Latencies(*3 * (Observers(_ignore, _ignore, _ignore),))
+
+
+def latencies_of(metrics: Metrics) -> Latencies:
+    """The histograms that `/metrics` shows."""
+
+    def observers(kind: RequestKind) -> Observers:
+        histograms = metrics.request_seconds
+        return Observers(
+            histograms[kind, RequestOutcome.OK].observe,
+            histograms[kind, RequestOutcome.REFUSED].observe,
+            histograms[kind, RequestOutcome.FAILED].observe,
+        )
+
+    return Latencies(observers(RequestKind.READ), observers(RequestKind.WRITE), observers(RequestKind.SESSION))

@@ -1,0 +1,74 @@
+"""Latencies go where /metrics shows them, by what was asked and how it ended."""
+
+from raftd.consensus.types import LogIndex, ReadId, Term
+from raftd.http.catalogue import RequestKind, RequestOutcome
+from raftd.http.metrics import Metrics
+from raftd.kv.machine import StateMachine
+from raftd.node.latency import latencies_of
+from raftd.node.requests import Requests
+from raftd.wire.client import Refusal, RefusalCode
+from tests.node.parts import Client, Server
+
+TERM = Term(1)
+REFUSAL = Refusal(RefusalCode.NO_LEADER)
+
+
+class Clock:
+    """Shows what it is set to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def counted(metrics: Metrics) -> dict[tuple[str, str], tuple[int, float]]:
+    """(kind, outcome) -> how many, and how many seconds in all; those without any left out."""
+    seen = {}
+    for (kind, outcome), histogram in metrics.request_seconds.items():
+        buckets, total = histogram.cumulative()
+        if buckets[-1][1]:
+            seen[kind.value, outcome.value] = (int(buckets[-1][1]), total)
+    return seen
+
+
+def test_each_request_is_measured_once_from_its_arrival_to_its_answer() -> None:
+    """Writes and sessions by their entries' answers, reads by their confirmation, and whatever is refused as failed."""
+    metrics, clock = Metrics(), Clock()
+    requests = Requests(StateMachine(), clock=clock, latencies=latencies_of(metrics))
+    connection = Client(Server(size=1).gateway).connection
+    requests.queue_write(connection, 1, b"write")
+    requests.queue_write(connection, 2, b"write that is compared")
+    requests.queue_write(connection, 3, b"session", is_session=True)
+    clock.now = 1.0
+    requests.proposed(LogIndex(1), TERM)
+    clock.now = 2.0
+    requests.applied(LogIndex(1), TERM, b"\0ok")
+    requests.applied(LogIndex(2), TERM, b"\2compare failed")
+    requests.applied(LogIndex(3), TERM, b"\0ok")
+    requests.queue_read(connection, 4, b"key")
+    requests.reads_requested(ReadId(1))
+    clock.now = 2.5
+    requests.reads_confirmed(ReadId(1), LogIndex(0), TERM)
+    requests.queue_read(connection, 5, b"key")
+    requests.queue_write(connection, 6, b"write")
+    clock.now = 3.0
+    requests.refuse_queued_reads(REFUSAL)
+    requests.refuse_queued_writes(REFUSAL)
+    assert counted(metrics) == {
+        ("write", "ok"): (1, 2.0),
+        ("write", "refused"): (1, 2.0),
+        ("session", "ok"): (1, 2.0),
+        ("read", "ok"): (1, 0.5),
+        ("read", "failed"): (1, 0.5),
+        ("write", "failed"): (1, 0.5),
+    }
+
+
+def test_all_kinds_and_outcomes_are_measured() -> None:
+    """No histogram of requests is shown that nothing ever goes to."""
+    metrics = Metrics()
+    for observers in latencies_of(metrics):
+        for observe in observers:
+            observe(1.0)
+    assert set(counted(metrics)) == {(kind.value, outcome.value) for kind in RequestKind for outcome in RequestOutcome}
