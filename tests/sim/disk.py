@@ -25,7 +25,6 @@ from raftd.storage.recovery import Recovered
 from raftd.storage.simulated import Call, SimulatedCrash, SimulatedFileSystem
 from raftd.storage.snapshots import SnapshotStore
 from raftd.storage.writer import LogWriter, Submission
-
 from tests.sim.plan import ELECTION_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:

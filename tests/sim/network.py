@@ -8,7 +8,7 @@ when it is reset; otherwise every frame has a fate of its own, which is worse th
 import random
 from typing import TYPE_CHECKING
 
-from raftd.consensus import InstallSnapshotReply, NodeId
+from raftd.consensus import InstallSnapshot, InstallSnapshotReply, NodeId
 from raftd.errors import RemoteProtocolError
 from raftd.wire.frames import FrameReader
 from raftd.wire.limits import PEER_FRAME_BYTES_MAX
@@ -27,6 +27,7 @@ class Link:
 
     __slots__ = (
         "clogged_until", "destination", "generation", "is_up", "last_arrival", "reader", "seen", "sender", "sent",
+        "transfer",
     )  # fmt: skip
 
     def __init__(self, sender: NodeId, destination: NodeId) -> None:
@@ -41,6 +42,8 @@ class Link:
         self.seen = 0
         """The greatest number of a frame that has arrived."""
         self.reader = FrameReader(PEER_FRAME_BYTES_MAX)
+        self.transfer = (0, 0, 0)
+        """(term, last included index, generation) of the last snapshot's chunk that was sent."""
 
 
 class Outlet:
@@ -152,10 +155,22 @@ class Network:
                 oracle.accepts(process, int.from_bytes(frame[14:22], "little"))
             else:
                 self._world.sometimes("refused_append")
+        elif kind == MessageType.INSTALL_SNAPSHOT:
+            self._follow_transfer(process, peer, frame)
         elif kind == MessageType.INSTALL_SNAPSHOT_REPLY:
-            _, message = process.node_id, decode_message(frame[_TYPE_OFFSET:], process.node_id)[0]
+            message = decode_message(frame[_TYPE_OFFSET:], process.node_id)[0]
             if isinstance(message, InstallSnapshotReply) and message.installed:
                 oracle.accepts(process, message.last_included_index)
+
+    def _follow_transfer(self, process: "Process", peer: NodeId, frame: bytes) -> None:
+        message = decode_message(frame[_TYPE_OFFSET:], process.node_id)[0]
+        if not isinstance(message, InstallSnapshot):
+            return
+        link = self.links[process.node_id, peer]
+        transfer = message.term, message.last_included_index
+        if message.offset and link.transfer[:2] == transfer and link.transfer[2] != link.generation:
+            self._world.sometimes("snapshot_transfer_resumed")
+        link.transfer = (*transfer, link.generation)
 
     # Links come and go.
 

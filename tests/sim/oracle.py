@@ -41,13 +41,15 @@ class Violation(AssertionError):  # noqa: N818 - of a promise, as in `InvariantV
 
 
 _FAR_BEHIND_ENTRIES = 30
+_SOME_VOTERS = 3
+_MANY_VOTERS = 5
 _REMEMBERED = frozenset((Outcome.OK, Outcome.NOT_FOUND, Outcome.COMPARE_FAILED))
 _WRITES = frozenset((Opcode.PUT, Opcode.DELETE))
 
 
 def decides(membership: Membership, nodes: set[NodeId]) -> bool:
     """Whether `nodes` hold a majority of each side, counted one by one."""
-    return all(
+    return bool(membership.voters) and all(
         2 * sum(voter in nodes for voter in voters) > len(voters)
         for voters in (membership.voters, membership.outgoing)
         if voters
@@ -91,7 +93,9 @@ class Oracle:
         """Check what a step of one process has changed."""
         raft = process.raft
         check_basic(raft)
-        if raft.membership != process.membership_in_force() and raft.last_index == process.log_end:
+        # Only where all of memory's log was handed out does the oracle know as much as the node.
+        is_handed_out = (raft.last_index, raft.term_at(raft.last_index)) == (process.log_end, process.log_last_term)
+        if is_handed_out and raft.membership != process.membership_in_force():
             self.fail(
                 f"node {process.node_id} is in {raft.membership}, and its log says {process.membership_in_force()}"
             )
@@ -268,6 +272,10 @@ class Oracle:
             self._world.sometimes("learner_promoted")
         if len(membership.voters ^ before.voters) > 1 and not membership.is_joint and not before.is_joint:
             self.fail(f"membership {membership} follows {before} without a joint one")
+        if len(before.voters) < len(membership.voters) == _MANY_VOTERS > self._world.plan.size:
+            self._world.sometimes("grown_to_five")
+        if len(membership.voters) == 1 and max(len(one.voters) for _, one in self.memberships) >= _SOME_VOTERS:
+            self._world.sometimes("shrunk_to_one")
         self.memberships.append((index, membership))
 
     # The state machine.
@@ -321,10 +329,7 @@ class Oracle:
 
     def refuses_for_log(self, voter: "Process", candidate: "Process") -> bool:
         """Whether a vote that is refused now is refused since the candidate's log is behind (§5.4.1)."""
-        last = [
-            (process.log_terms[-1] if process.log_terms else process.log_base_term, process.log_end)
-            for process in (voter, candidate)
-        ]
+        last = [(process.log_last_term, process.log_end) for process in (voter, candidate)]
         return voter.raft.voted_for in {None, candidate.node_id} and last[1] < last[0]
 
     def votes(self, voter: "Process", candidate: NodeId, term: int) -> None:

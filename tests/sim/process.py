@@ -284,6 +284,11 @@ class Process:
         """The last entry that was handed out."""
         return self.log_base + len(self.log_terms)
 
+    @property
+    def log_last_term(self) -> int:
+        """Its term, or that of the base."""
+        return self.log_terms[-1] if self.log_terms else self.log_base_term
+
     def membership_in_force(self) -> Membership:
         """As the oracle reads it from what this log has handed out."""
         return self.memberships[-1][1]

@@ -75,13 +75,10 @@ EVENTS: Final[dict[str, str]] = {
     "wiped_node_proven": "a node whose disk was lost has caught up",
     "disk_wiped": "a node lost its whole disk",
     "graceful_stop": "a leader handed over before it stopped",
-    "no_quorum_to_heal": "proven and unproven nodes kept each other from a quorum in the end",
-}
-
-PENDING: Final[dict[str, str]] = {
     "snapshot_transfer_resumed": "a snapshot went on after a reset link",
+    "grown_to_five": "a cluster that began smaller had five voters",
+    "shrunk_to_one": "a cluster that once had three voters or more had one left",
 }
-"""Situations that cannot be told apart yet: not counted, not required, not claimed."""
 
 
 class Sometimes:

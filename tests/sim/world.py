@@ -83,7 +83,9 @@ class World:
 
     def can_spare(self, node_id: NodeId) -> bool:
         """Whether all others that are whole are a quorum of whatever membership may be in force."""
-        left = self.whole() - {node_id}
+        # Besides whole, proven: of nodes that are not, one that has never been and one with a new disk may elect each
+        # other over what a third has committed.
+        left = {one for one in self.whole() if self.disks[one].is_proven()} - {node_id}
         return all(decides(membership, left) for membership in [self.membership, *self.live_memberships()])
 
     def live_memberships(self) -> list[Membership]:
@@ -159,8 +161,11 @@ class World:
             self.oracle.fail(f"liveness: a request had no answer {ANSWERED_SECONDS:.0f} s after {healed} were healed")
 
     def _choose_healed(self, draw: random.Random) -> list[NodeId] | None:
-        """Nodes that must be able to go on: of whatever membership some log holds, they have a quorum that trusts
-        each other (`raftd.consensus.proof`). None: there is no such quorum, by bad luck and not by a fault of ours."""
+        """Choose nodes that must be able to go on.
+
+        They have a quorum of whatever membership some log holds, and one that trusts each other
+        (`raftd.consensus.proof`). None: there is no such quorum, by bad luck and not by a fault of ours.
+        """
         sound = [node_id for node_id in self.members() if self._can_run(node_id)]
         memberships = self.live_memberships()
         draw.shuffle(sound)
@@ -174,7 +179,6 @@ class World:
         if not self.plan.has("membership") and len(sound) < self.plan.size // 2 + 1:
             self.oracle.fail(f"only {sound} can run, and no fault has damaged a majority")
         self.trace.note(f"no quorum of one kind among {sound}, {proven} proven")
-        self.sometimes("no_quorum_to_heal")
         return None
 
     def _can_run(self, node_id: NodeId) -> bool:
