@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _VOTERS_MAX = 5
 _STOP_SECONDS = 0.6
+_DEAFENED = 0.3
 
 
 def leader_of(world: "World", draw: random.Random) -> "Process | None":
@@ -126,8 +127,23 @@ def _transfer(process: "Process", target: NodeId | None) -> None:
         process.raft.transfer_leadership(target)
     except ProposalRefused:
         return
-    process.world.trace.note(f"node {process.node_id} hands over to {process.raft.transfer_target}")
+    world = process.world
+    world.trace.note(f"node {process.node_id} hands over to {process.raft.transfer_target}")
     process.driver.wake()
+    if world.is_chaotic and process.draw.random() < _DEAFENED:
+        # It has told whom to campaign, and does not hear what becomes of that.
+        world.timeline.after(process.draw.uniform(0, 0.02), _deafen, process)
+
+
+def _deafen(process: "Process") -> None:
+    network, timeline = process.world.network, process.world.timeline
+    network.cut = {pair for pair in network.links if pair[1] == process.node_id}
+    timeline.after(process.draw.uniform(0.3, 1.0), _undeafen, process)
+
+
+def _undeafen(process: "Process") -> None:
+    if process.world.is_chaotic:
+        process.world.network.set_cut(set())
 
 
 def stop_gracefully(world: "World", draw: random.Random) -> None:

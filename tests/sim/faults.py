@@ -177,6 +177,33 @@ def _arm_pause(world: "World", draw: random.Random) -> None:
     )
 
 
+def _arm_sleepy_leader(world: "World", draw: random.Random) -> None:
+    """Leaders stand still for as long as it takes to elect another one."""
+
+    def sleep() -> None:
+        process = actions.leader_of(world, draw)
+        if process is not None:
+            process.pause(draw.uniform(0.6, 2.5))
+
+    _repeat(world, draw, 2.0, sleep)
+
+
+def _arm_isolated_leader(world: "World", draw: random.Random) -> None:
+    """Leaders are cut off from the others, and not from their clients, until somebody else leads."""
+
+    def isolate() -> None:
+        process = actions.leader_of(world, draw)
+        if process is not None:
+            world.network.set_cut(_cut_around(world, {process.node_id}))
+            world.timeline.after(draw.uniform(0.6, 1.5), mend)
+
+    def mend() -> None:
+        if world.is_chaotic:
+            world.network.set_cut(set())
+
+    _repeat(world, draw, 1.5, isolate)
+
+
 # Disks.
 
 
@@ -275,6 +302,8 @@ FAULTS: Final[dict[str, Arm]] = {
     "crash_at_apply": _crash_at("apply"),
     "crash_at_answer": _crash_at("answer"),
     "pause": _arm_pause,
+    "sleepy_leader": _arm_sleepy_leader,
+    "isolated_leader": _arm_isolated_leader,
     "slow_disk": _arm_slow_disk,
     "hung_disk": _arm_hung_disk,
     "disk_error": _arm_disk_error,

@@ -207,7 +207,7 @@ class Network:
         sender, destination = processes[link.sender], processes[link.destination]
         if link.is_up or link.generation != generation or not sender.is_up or not destination.is_up:
             return
-        if (link.sender, link.destination) in self.cut:
+        if (link.sender, link.destination) in self.cut or sender.is_paused:
             self._world.timeline.after(self._draw.uniform(0.1, 0.5), self._connect, link, generation)
             return
         link.is_up = True

@@ -149,7 +149,7 @@ class World:
         for client in self.clients:
             client.write_now()
         before = len(self.oracle.committed_terms)
-        patience = HEALED_ELECTION_TIMEOUTS * ELECTION_TIMEOUT_SECONDS
+        patience = self._patience(healed)
         timeline.run_until(timeline.now + patience, lambda: len(self.oracle.committed_terms) > before)
         if len(self.oracle.committed_terms) == before:
             self.oracle.fail(f"liveness: {healed} committed nothing in {patience:.1f} s after they were healed")
@@ -169,7 +169,7 @@ class World:
         sound = [node_id for node_id in self.members() if self._can_run(node_id)]
         memberships = self.live_memberships()
         draw.shuffle(sound)
-        proven = [node_id for node_id in sound if self.disks[node_id].is_proven()]
+        proven = [node_id for node_id in sound if self._is_proven(node_id)]
         for kind in (proven, [node_id for node_id in sound if node_id not in proven]):
             for count in range(1, len(kind) + 1):
                 if all(decides(membership, set(kind[:count])) for membership in memberships):
@@ -180,6 +180,17 @@ class World:
             self.oracle.fail(f"only {sound} can run, and no fault has damaged a majority")
         self.trace.note(f"no quorum of one kind among {sound}, {proven} proven")
         return None
+
+    def _is_proven(self, node_id: NodeId) -> bool:
+        process = self.processes[node_id]
+        return process.raft.is_proven if process.is_up else self.disks[node_id].is_proven()
+
+    def _patience(self, healed: list[NodeId]) -> float:
+        """Seconds until a commit is due: some elections, and what the one that is furthest behind has to be sent."""
+        ends = [self.processes[node_id].log_end for node_id in healed]
+        messages = (max(ends) - min(ends)) / self.plan.append_entries_max
+        catching_up = messages * 4 * (self.plan.latency + self.plan.turn_delay)
+        return HEALED_ELECTION_TIMEOUTS * ELECTION_TIMEOUT_SECONDS + catching_up
 
     def _can_run(self, node_id: NodeId) -> bool:
         """Whether a node's disk is sound, or can be made so; its process starts soon if it does not run."""
