@@ -157,6 +157,15 @@ class Disk:
             return 0
         return max((int(name[:20]) for name in directory.durable if name.endswith(".snapshot")), default=0)
 
+    def snapshot_bytes(self) -> int:
+        """How long the largest snapshot here is."""
+        path = DATA_PATH / "snapshots"
+        try:
+            names = self.filesystem.list_directory(path)
+        except FileNotFoundError:
+            return 0
+        return max((len(self.filesystem.contents(path / name)) for name in names), default=0)
+
     def is_proven(self) -> bool:
         """Whether the mark is there that this disk has held all that was committed once."""
         try:

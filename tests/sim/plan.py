@@ -71,6 +71,7 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
     size = draw.choice(SIZES)
     is_stream = draw.random() < 0.3
     shaping = generator(seed, "plan/snapshots")
+    transfer_chunk_bytes = shaping.choice((100, 1_000, 256 << 10))
     return Plan(
         seed=seed,
         seconds=seconds,
@@ -99,8 +100,8 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
         snapshot_log_bytes=shaping.choice((600, 3_000, 60_000)) if "snapshots" in faults else 1 << 40,
         tail_entries=shaping.choice((0, 3, 30)),
         slice_bytes=shaping.choice((100, 1_000, 64 << 10)),
-        transfer_chunk_bytes=shaping.choice((100, 1_000, 256 << 10)),
-        transfer_bytes_per_second=shaping.choice((20_000, 64 << 20)),
+        transfer_chunk_bytes=transfer_chunk_bytes,
+        transfer_bytes_per_second=transfer_chunk_bytes * shaping.choice((50, 5_000)),
         snapshot_file_chunk_bytes=shaping.choice((128, 1_000, 64 << 10)),
         lease_reads="lease_reads" in faults,
         follower_reads="follower_reads" in faults,

@@ -189,7 +189,8 @@ class World:
         """Seconds until a commit is due: some elections, and what the one that is furthest behind has to be sent."""
         ends = [self.processes[node_id].log_end for node_id in healed]
         messages = (max(ends) - min(ends)) / self.plan.append_entries_max
-        catching_up = messages * 4 * (self.plan.latency + self.plan.turn_delay)
+        messages += max(self.disks[node_id].snapshot_bytes() for node_id in healed) / self.plan.transfer_chunk_bytes
+        catching_up = messages * 4 * (self.plan.latency + self.plan.turn_delay + 0.02)
         return HEALED_ELECTION_TIMEOUTS * ELECTION_TIMEOUT_SECONDS + catching_up
 
     def _can_run(self, node_id: NodeId) -> bool:
