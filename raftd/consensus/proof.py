@@ -28,7 +28,8 @@ _UNANIMOUS_VOTERS_MAX = 2
 
 def may_trust(node: Node, *, unproven: bool) -> bool:
     """Whether this node may vote for a candidate that is `unproven`, or not."""
-    return node.unproven == unproven or len(node.membership.all_voters) <= _UNANIMOUS_VOTERS_MAX
+    # Who knows of no voters yet was added later, and may have been one of many before its disk was lost.
+    return node.unproven == unproven or 0 < len(node.membership.all_voters) <= _UNANIMOUS_VOTERS_MAX
 
 
 def hear_commit(node: Node, leader_commit: LogIndex) -> None:

@@ -73,6 +73,12 @@ def test_only_two_of_a_kind_elect_each_other(*, voter: bool, candidate: bool) ->
     assert votes_for(node(unproven=voter), unproven=candidate) == (same, same)
 
 
+def test_who_knows_of_no_voters_trusts_nobody_who_is_proven() -> None:
+    """A node that was added later has no membership on a new disk, and may have been one voter of many before."""
+    raft = node(0)
+    assert votes_for(raft, unproven=False) == (False, False)
+
+
 def test_a_new_disk_refuses_a_pre_vote_without_a_word() -> None:
     """Its term is 0, which no message may have: whoever was told it would end the link."""
     raft = node()
