@@ -152,7 +152,7 @@ class Network:
                 self._world.sometimes("vote_refused_for_old_log")
         elif kind == MessageType.APPEND_ENTRIES_REPLY:
             if frame[13]:
-                oracle.accepts(process, int.from_bytes(frame[14:22], "little"))
+                oracle.accepts(process, int.from_bytes(frame[14:22], "little"), int.from_bytes(frame[_TERM], "little"))
             else:
                 self._world.sometimes("refused_append")
         elif kind == MessageType.INSTALL_SNAPSHOT:
@@ -160,7 +160,7 @@ class Network:
         elif kind == MessageType.INSTALL_SNAPSHOT_REPLY:
             message = decode_message(frame[_TYPE_OFFSET:], process.node_id)[0]
             if isinstance(message, InstallSnapshotReply) and message.installed:
-                oracle.accepts(process, message.last_included_index)
+                oracle.accepts(process, message.last_included_index, message.term)
 
     def _follow_transfer(self, process: "Process", peer: NodeId, frame: bytes) -> None:
         message = decode_message(frame[_TYPE_OFFSET:], process.node_id)[0]

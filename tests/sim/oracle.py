@@ -179,7 +179,12 @@ class Oracle:
         if replaced > 0:
             if process.raft.role is Role.LEADER:
                 self.fail(f"leader append-only: node {process.node_id} replaces entry {first} of its own log")
-            if first <= len(self.committed_terms) and terms[first - base - 1] == self.committed_terms[first - 1]:
+            # A leader of an older term that comes late may replace what is committed in a newer one, on a node that had
+            # no part in that.
+            is_committed = first <= len(self.committed_terms) and self._committed_in[first - 1] <= (
+                process.raft.current_term
+            )
+            if is_committed and terms[first - base - 1] == self.committed_terms[first - 1]:
                 self.fail(f"node {process.node_id} gives up committed entry {first}")
             self._world.sometimes("suffix_replaced")
             if replaced >= 5:
@@ -341,8 +346,14 @@ class Oracle:
         if stored.current_term < term or (stored.current_term == term and stored.voted_for != candidate):
             self.fail(f"node {voter.node_id} votes for {candidate} in term {term}, and has not stored it")
 
-    def accepts(self, process: "Process", match_index: int) -> None:
-        """A follower says that it has stored entries."""
+    def accepts(self, process: "Process", match_index: int, term: int) -> None:
+        """A follower says in `term` that it has stored entries.
+
+        In an older term than that on its disk, it has since heard of another leader, who may have replaced them before
+        they were ever stored: then that is what the disk holds, and it is as if they had been.
+        """
+        if term < process.disk.durable.current_term:
+            return
         if match_index > max(process.disk.stored_index_max, process.disk.snapshot_index()):
             self.fail(f"node {process.node_id} accepts entries up to {match_index}, and has not stored them")
 

@@ -87,7 +87,7 @@ def test_the_oracle_barks() -> None:
     with pytest.raises(Violation, match="has not stored it"):
         oracle.votes(process, process.node_id, 1 << 40)
     with pytest.raises(Violation, match="has not stored them"):
-        oracle.accepts(process, 1 << 40)
+        oracle.accepts(process, 1 << 40, 1 << 40)
     with pytest.raises(Violation, match="commits entry 1"):
         oracle._committed(1, oracle.committed_terms[0] + 1, process)
     with pytest.raises(Violation, match=r"only .* have stored it"):
