@@ -15,6 +15,8 @@ REGRESSIONS = {
     14: "the answer to an old term's heartbeat confirmed a round of the new term",
     45: "the refusal of an old term's append was taken for a broken peer's",
     79: "a frozen process woke up: a mistake of the simulator",
+    1237: "a node that was added later lost its disk, and voted as if it were one of two",
+    1795451058: "the same, by another way",
     552: "nobody asked for anything, and that was taken for a cluster that does not answer",
 }
 """Seeds that found something when they were new; later changes of the simulator may have made other runs of them."""
