@@ -199,6 +199,7 @@ class Service:
             # Whoever has a peer's certificate: a node that joins does not know the members yet, nor they it (thesis
             # §4.1); what it says is consensus' to judge.
             is_peer=lambda _: True,
+            on_connected=self._links.hint,
             limits=AcceptorLimits(connections_max=64, handshakes_max=32),
         )
 

@@ -7,6 +7,7 @@ A link has one channel at a time, and three states: dialling, up, pausing. `on_u
 """
 
 import asyncio
+import contextlib
 import logging
 import ssl
 from collections.abc import Callable
@@ -93,6 +94,7 @@ class PeerLink:
         self._closed: asyncio.Future[None] | None = None
         self._welcomed: asyncio.Future[None] | None = None
         self._dialling: asyncio.Task[None] | None = None
+        self._hint = asyncio.Event()
         self._last_failure = ""
         self.sent_bytes_total = 0
         self.dropped_total = 0
@@ -119,6 +121,13 @@ class PeerLink:
         if self._dialling is not None:
             self._dialling.cancel()
             await asyncio.wait((self._dialling,))
+
+    def hint(self) -> None:
+        """The peer was heard of just now: if this link pauses, dial at once.
+
+        A node that comes back dials the others first; a leader elected then would wait for it through its own pause.
+        """
+        self._hint.set()
 
     def send(self, frame: bytes) -> bool:
         """Send one whole frame, and say whether it is on its way; False: dropped."""
@@ -169,7 +178,9 @@ class PeerLink:
                 await self._stay_up(channel, closed)
                 if loop.time() - up_at >= self._limits.pause_seconds_max:
                     pause = self._limits.pause_seconds_min
-            await asyncio.sleep(pause * self._jitter.uniform(0.5, 1.0))
+            self._hint.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hint.wait(), pause * self._jitter.uniform(0.5, 1.0))
             pause = min(2 * pause, self._limits.pause_seconds_max)
 
     async def _connect(self) -> tuple[Channel, asyncio.Future[None]]:

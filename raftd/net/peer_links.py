@@ -59,6 +59,12 @@ class PeerLinks:
             self._hang_up(node_id)
         await asyncio.gather(*self._hanging_up)
 
+    def hint(self, peer: NodeId) -> None:
+        """A peer was heard of just now (`PeerLink.hint`)."""
+        link = self._links.get(peer)
+        if link is not None:
+            link.hint()
+
     def send(self, peer: NodeId, frame: bytes) -> bool:
         """Send one frame, and say whether it is on its way."""
         link = self._links.get(peer)

@@ -43,8 +43,11 @@ class PeerListener:
         handler: PeerHandler,
         is_peer: Callable[[NodeId], bool],
         limits: AcceptorLimits,
+        on_connected: Callable[[NodeId], None] | None = None,
     ) -> None:
         """`cluster` is the name that certificates carry, `is_peer` whether a node may connect.
+
+        `on_connected` hears of each peer that has.
 
         Raises:
             TlsError: as `server_context`.
@@ -53,6 +56,7 @@ class PeerListener:
         self._listener = listener
         self._handler = handler
         self._is_peer = is_peer
+        self._on_connected = on_connected
         self._channel_limits = ChannelLimits(frame_bytes_max=listener.frame_bytes_max)
         self._channels: set[Channel] = set()
         self._by_peer: dict[NodeId, Channel] = {}
@@ -100,6 +104,8 @@ class PeerListener:
         self._by_peer[sender] = channel
         channel.establish(lambda payloads: self._handler.peer_payloads(sender, payloads))
         channel.send(encode_frame(encode_reply(reply)))
+        if self._on_connected is not None:
+            self._on_connected(sender)
         logger.debug("node %d is connected from %s", sender, channel.remote_address)
 
     def channel_closed(self, channel: Channel) -> None:

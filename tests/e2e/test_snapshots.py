@@ -158,6 +158,14 @@ async def longest_gap(writers: list[Writer], stopping: asyncio.Event) -> float:
     return longest
 
 
+async def is_linked(cluster: Cluster) -> bool:
+    """Whether every node can reach every other one."""
+    statuses = (await cluster.statuses()).values()
+    return len(statuses) == len(cluster.nodes) and all(
+        peer["connected"] for status in statuses for peer in status["peers"]
+    )
+
+
 def test_a_leader_that_is_told_to_stop_hands_over(make_cluster: MakeCluster) -> None:
     """Clients notice a short gap and no error; nobody has to wait for an election timeout."""
 
@@ -177,6 +185,7 @@ def test_a_leader_that_is_told_to_stop_hands_over(make_cluster: MakeCluster) -> 
                 gaps.append(await measuring)
                 assert await cluster.term() == term + 1, "more than one election"
                 await cluster.start(leader.id)
+                await until_found(lambda: is_linked(cluster), "all nodes are linked")
         await check_exactly_once(cluster, writers)
         await cluster.agreement()
         return gaps

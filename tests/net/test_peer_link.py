@@ -2,7 +2,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -222,13 +222,15 @@ def test_pauses_grow_up_to_a_bound_and_are_spread(
     pauses: list[float] = []
     sleep = asyncio.sleep
 
-    async def note(seconds: float) -> None:
+    async def note(hint: Coroutine[Any, Any, object], seconds: float) -> None:
+        hint.close()
         pauses.append(seconds)
         await sleep(0)
+        raise TimeoutError
 
     async def scenario() -> None:
         with monkeypatch.context() as patched:
-            patched.setattr("raftd.net.peer_link.asyncio.sleep", note)
+            patched.setattr("raftd.net.peer_link.asyncio.wait_for", note)
             async with linked(certificates, closed_port()) as (_, log):
                 log.jitter.share = 0.75
                 while len(log.jitter.asked) < 6:
@@ -352,6 +354,22 @@ def test_a_peer_that_talks_on_a_connection_that_only_sends_ends_it(
         async with scripted(certificates, talk) as port, linked(certificates, port) as (_, log):
             await until(lambda: len(log.jitter.asked) >= 2)
             assert log.told[:2] == ([] if together else ["up 2", "down 2"])
+
+    run(scenario())
+
+
+def test_a_peer_that_is_heard_of_is_dialled_at_once(run: Run, certificates: Certificates) -> None:
+    """Whatever is left of the pause is not waited for."""
+
+    async def scenario() -> None:
+        port = closed_port()
+        patient = replace(LIMITS, pause_seconds_min=60.0, pause_seconds_max=60.0)
+        async with linked(certificates, port, patient) as (link, log):
+            await until(lambda: log.jitter.asked)
+            async with peer_of(certificates, Log(), port):
+                assert not link.is_up
+                link.hint()
+                await until(lambda: link.is_up)
 
     run(scenario())
 
