@@ -8,6 +8,7 @@ from raftd.errors import DecodeError
 _U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
+_I64 = struct.Struct("<q")
 
 
 class Reader:
@@ -49,6 +50,11 @@ class Reader:
         value: int = _U64.unpack_from(self._data, self._advance(8, field))[0]
         return value
 
+    def i64(self, field: str) -> int:
+        """An integer of eight bytes with its sign, in two's complement."""
+        value: int = _I64.unpack_from(self._data, self._advance(8, field))[0]
+        return value
+
     def boolean(self, field: str) -> bool:
         """One byte that is 0 or 1: anything else would be two spellings of one message."""
         value = self.u8(field)
@@ -60,6 +66,10 @@ class Reader:
         """The next `length` bytes, copied."""
         start = self._advance(length, field)
         return self._data[start : start + length]
+
+    def bytes_u8(self, field: str) -> bytes:
+        """Bytes behind their length in one byte."""
+        return self.raw(self.u8(field), field)
 
     def bytes_u16(self, field: str, length_max: int) -> bytes:
         """Bytes behind their length in two bytes."""

@@ -5,6 +5,7 @@ import struct
 _U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
+_I64 = struct.Struct("<q")
 
 
 class Writer:
@@ -34,6 +35,10 @@ class Writer:
         """An integer of eight bytes."""
         self._parts.append(_U64.pack(value))
 
+    def i64(self, value: int) -> None:
+        """An integer of eight bytes with its sign, in two's complement."""
+        self._parts.append(_I64.pack(value))
+
     def boolean(self, value: bool) -> None:
         """One byte, 0 or 1."""
         self._parts.append(b"\x01" if value else b"\x00")
@@ -41,6 +46,10 @@ class Writer:
     def raw(self, data: bytes) -> None:
         """Bytes as they are, without a length."""
         self._parts.append(data)
+
+    def bytes_u8(self, data: bytes) -> None:
+        """Bytes behind their length in one byte."""
+        self._parts += (bytes((len(data),)), data)
 
     def bytes_u16(self, data: bytes) -> None:
         """Bytes behind their length in two bytes."""

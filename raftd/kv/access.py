@@ -9,9 +9,14 @@ The log shows keys, but never values, to administrators.
 """
 
 import enum
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
+
+from raftd.kv import operations
+from raftd.kv.operations import Delete, DeleteRange, Get, Increment, Put, Range, Transaction, Write
+from raftd.kv.ranges import prefix_end
 
 _WILDCARD: Final = "*"
 
@@ -21,6 +26,15 @@ class Operation(enum.Enum):
 
     READ = "read"
     WRITE = "write"
+
+
+Need: TypeAlias = tuple[Operation, bytes, bytes | None]
+"""What a request must be allowed to do: (operation, low, high).
+
+It is for all keys in [low, high); without a `high` (None), for the key `low` alone.
+
+A tuple and not a class on purpose: one is made for every write.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +75,34 @@ class Permissions:
             case _:
                 assert_never(operation)
 
+    def allows_range(self, operation: Operation, low: bytes, high: bytes) -> bool:
+        """Whether the user may do `operation` with all keys in [low, high), by one grant: see `raftd.kv.ranges`.
+
+        Two grants whose prefixes lie side by side do not add up to one: what is between them, nobody has thought about.
+        """
+        match operation:
+            case Operation.READ:
+                prefixes = self._readable
+            case Operation.WRITE:
+                prefixes = self._writable
+            case _:
+                assert_never(operation)
+        # Of prefixes that do not cover each other, only the last one that is not above `low` can be a prefix of it.
+        position = bisect_right(prefixes, low) - 1
+        if position < 0 or not low.startswith(prefixes[position]):
+            return False
+        end = prefix_end(prefixes[position])
+        return not end or (high != b"" and high <= end)
+
+    def allows_all(self, needs: Iterable[Need]) -> bool:
+        """Whether the user may do all of it; a write that concerns no key is for whoever may write any."""
+        asked = False
+        for operation, low, high in needs:
+            asked = True
+            if not (self.allows(operation, low) if high is None else self.allows_range(operation, low, high)):
+                return False
+        return asked or self.writes_any
+
 
 class AccessRules:
     """All grants of a cluster; pure data, so that new rules replace old ones in one assignment.
@@ -88,6 +130,44 @@ class AccessRules:
     def allows(self, user: str, operation: Operation, key: bytes) -> bool:
         """Whether `user` may do `operation` with `key`."""
         return self.of(user).allows(operation, key)
+
+
+def needs_of_write(write: Write) -> tuple[Need, ...]:
+    """What a write must be allowed to do, in all that is nested in it.
+
+    What tells something of a value needs the right to read: a previous or expected value, a compare, the result of an
+    increment, a fence. An expected revision does not.
+    """
+    needs = list(_needs_of_operation(write.operation))
+    if write.fence is not None:
+        needs.append((Operation.READ, write.fence.key, None))
+    return tuple(needs)
+
+
+def _needs_of_operation(operation: operations.Operation) -> Iterator[Need]:
+    match operation:
+        case Get(key):
+            yield Operation.READ, key, None
+        case Range(low, high):
+            yield Operation.READ, low, high
+        case Put(key) | Delete(key):
+            yield Operation.WRITE, key, None
+            if operation.previous or operation.expected_value is not None:
+                yield Operation.READ, key, None
+        case Increment(key):
+            yield Operation.WRITE, key, None
+            yield Operation.READ, key, None
+        case DeleteRange(low, high):
+            yield Operation.WRITE, low, high
+            if operation.previous:
+                yield Operation.READ, low, high
+        case Transaction(compares, then, otherwise):
+            for compare in compares:
+                yield Operation.READ, compare.key, None
+            for each in (*then, *otherwise):
+                yield from _needs_of_operation(each)
+        case _:
+            assert_never(operation)
 
 
 def _names(pattern: str, user: str) -> bool:

@@ -1,16 +1,8 @@
 """Commands: what a log entry asks of the state machine, as bytes.
 
-A client encodes a command, and these very bytes travel into the log; the leader only puts a stamp in front of them.
+A client encodes a command, and these very bytes travel into the log; the leader only puts a stamp in front of them
+(`raftd.kv.stamps`).
 All numbers are little-endian.
-
-The data of a log entry::
-
-    stamp_length u16 | wall_clock_ms u64 | user_length u8 | user | address_length u8 | address | command
-
-    stamp_length    what follows it up to the command: 10 + user_length + address_length
-    wall_clock_ms   the leader's, since 1970; for people, never for ordering or expiry
-    user            the name in the client's certificate, UTF-8; empty: a server wrote this itself
-    address         where the client was connected from, UTF-8; may be empty
 
 A command::
 
@@ -21,129 +13,130 @@ A command::
     1       OPEN_SESSION    0        0         0                 ttl_ms u32 (0: the default)
     2       CLOSE_SESSION   >= 1     0         0                 nothing
     3       KEEP_ALIVE      >= 1     0         >= 0              nothing (first_unanswered 0: says nothing about it)
-    16      PUT             >= 1     >= 1      1..sequence       flags u8, [expected_revision u64],
-                                                                 key_length u16, key, value_length u32, value
-    17      DELETE          >= 1     >= 1      1..sequence       flags u8, [expected_revision u64],
-                                                                 key_length u16, key
-    128     ADVANCE_CLOCK   0        0         0                 elapsed_ms u64 (servers only: empty user in the stamp)
+    16      PUT             >= 1     >= 1      1..sequence       the five: see `raftd.kv.write_codec`
+    17      DELETE
+    18      INCREMENT
+    19      DELETE_RANGE
+    20      TRANSACTION                                          see also `raftd.kv.transaction_codec`
+    21      LEASE_GRANT     >= 1     >= 1      1..sequence       ttl_ms u32 (0: the default)
+    22      LEASE_REVOKE    >= 1     >= 1      1..sequence       lease u64, not 0
+    128     ADVANCE_CLOCK   0        0         0                 elapsed_ms u64 (servers only)
+    129     EXPIRE_LEASES   0        0         0                 count u16 (1..4096), count times lease u64,
+                                                                 ascending and not 0 (servers only)
 
-    flags           1: expected_revision is there, and the key's modify revision must equal it (0: no such key yet);
-                    no other bit may be set
+    servers only    under a stamp without a user
     key_length      1..4096
     value_length    0..1048576
+    command         at most 2097152 bytes
 
-A command is valid if and only if it has these fields within these bounds, and nothing after them.
+A command is valid if and only if it has these fields within these bounds, and nothing after them. So there is one way
+only to spell each.
 """
 
-import enum
 import struct
-from typing import Final, NamedTuple, NewType, NoReturn, TypeAlias
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
-from raftd.errors import DecodeError
-from raftd.kv.limits import ADDRESS_BYTES_MAX, KEY_BYTES_MAX, USER_BYTES_MAX, VALUE_BYTES_MAX
+from raftd.kv.access import Need, Operation, needs_of_write
+from raftd.kv.control_codec import (
+    advance_clock,
+    close_session,
+    expire_leases,
+    keep_alive,
+    lease_grant,
+    lease_revoke,
+    open_session,
+    parse_control,
+    refuse_head,
+)
+from raftd.kv.limits import COMMAND_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX
+from raftd.kv.operations import (
+    Delete,
+    Increment,
+    Opcode,
+    OperationCode,
+    Put,
+    Write,
+    check_key,
+    refuse_key,
+    refuse_value,
+)
+from raftd.kv.stamps import ParsedStamp, Stamp, parse_stamp
+from raftd.kv.transaction_codec import WriteCode, decode_write, encode_write
+from raftd.kv.types import CommandTooLarge, InvalidCommand, LeaseId, Revision, SessionId
 
-SessionId = NewType("SessionId", int)
-"""Names a session for ever: the log index of the entry that opened it, so 1 or greater."""
+__all__ = [
+    "Argument",
+    "Command",
+    "CommandTooLarge",
+    "InvalidCommand",
+    "Opcode",
+    "Parsed",
+    "Revision",
+    "SessionId",
+    "Stamp",
+    "Write",
+    "advance_clock",
+    "check_key",
+    "close_session",
+    "decode",
+    "delete",
+    "expire_leases",
+    "keep_alive",
+    "lease_grant",
+    "lease_revoke",
+    "open_session",
+    "parse",
+    "parse_stamped",
+    "put",
+    "validate_client_command",
+    "write",
+]
 
-Revision = NewType("Revision", int)
-"""Counts the commands that changed a key; 0 before the first."""
 
+Argument: TypeAlias = int | Write | tuple[LeaseId, ...] | None
+"""What a command says besides its head; see `Parsed`."""
 
-class InvalidCommand(DecodeError):  # noqa: N818 - it names the command, which is at fault
-    """Bytes are not a valid command; the message says why, for the client who sent them."""
-
-
-class CommandTooLarge(InvalidCommand):
-    """A key or a value is longer than it may be."""
-
-
-class Opcode(enum.IntEnum):
-    """What a command does. The numbers are on disk and on the wire: never renumber."""
-
-    OPEN_SESSION = 1
-    CLOSE_SESSION = 2
-    KEEP_ALIVE = 3
-    PUT = 16
-    DELETE = 17
-    ADVANCE_CLOCK = 128
-
-
-Parsed: TypeAlias = tuple[Opcode, SessionId, int, int, int | None, bytes, int]
+Parsed: TypeAlias = tuple[Opcode, SessionId, int, int, Argument, bytes, int]
 """A valid command: (opcode, session, sequence, first_unanswered, argument, key, value_start).
 
-`argument` is the expected revision of a PUT or DELETE (None: unconditional), the ttl_ms of an OPEN_SESSION, or the
-elapsed_ms of an ADVANCE_CLOCK. A PUT's value runs from `value_start` to the end, and is not copied here.
+`argument` is
+
+- a `Write` for the opcodes from PUT to TRANSACTION; then `key` is empty,
+- except for a plain PUT or DELETE, which nearly all writes are: it is the expected revision (None: unconditional), and
+  the key is `key`. A plain PUT's value runs from `value_start` to the end, and is not copied here. So
+  `type(argument) is Write` tells the two apart;
+- the ttl_ms of an OPEN_SESSION or LEASE_GRANT, the lease of a LEASE_REVOKE, the elapsed_ms of an ADVANCE_CLOCK, the
+  leases of an EXPIRE_LEASES;
+- None for all others.
 
 A tuple and not a class on purpose, like `raftd.consensus.types.Entry`: every command is parsed on every node.
 """
 
 _HEADER: Final = struct.Struct("<BQQQ")
-_STAMP: Final = struct.Struct("<HQB")
-_STAMP_LENGTH_BYTES: Final = 2
-_STAMP_FIXED_BYTES: Final = 10  # wall_clock_ms, user_length, address_length
-_WRITE: Final = struct.Struct("<BQQQBH")
+_PLAIN_WRITE: Final = struct.Struct("<BQQQBH")
 _CONDITIONAL_WRITE: Final = struct.Struct("<BQQQBQH")
 _VALUE_LENGTH: Final = struct.Struct("<I")
-_TTL: Final = struct.Struct("<I")
-_ELAPSED: Final = struct.Struct("<Q")
 _FLAG_EXPECTED_REVISION: Final = 1
 
 # `Struct.size` makes an int each time it is asked; every command is measured with these.
 _HEADER_BYTES: Final = _HEADER.size
-_STAMP_BYTES: Final = _STAMP.size
-_WRITE_BYTES: Final = _WRITE.size
+_PLAIN_WRITE_BYTES: Final = _PLAIN_WRITE.size
 _CONDITIONAL_WRITE_BYTES: Final = _CONDITIONAL_WRITE.size
 _VALUE_LENGTH_BYTES: Final = _VALUE_LENGTH.size
-
-_U64_MAX: Final = (1 << 64) - 1
 
 # An enum's member is looked up in a dict and through a descriptor; a global costs a tenth of that.
 _PUT: Final = Opcode.PUT
 _DELETE: Final = Opcode.DELETE
+_WRITES_KEY: Final = Operation.WRITE
 _ADVANCE_CLOCK: Final = Opcode.ADVANCE_CLOCK
-_WRITES: Final = frozenset((int(_PUT), int(_DELETE)))
-
-
-class Stamp:
-    """Who writes, from where: the part of a stamp that stays the same on one connection, encoded once.
-
-    Args:
-        user: the name in the client's certificate; `""` for what a server proposes itself.
-        address: where the client is connected from; for people to read, so an overlong one is cut.
-
-    Raises:
-        ValueError: the user's name has more than 255 bytes.
-    """
-
-    __slots__ = ("_identity", "_length", "_user_length")
-
-    def __init__(self, user: str, address: str = "") -> None:
-        user_bytes = user.encode()
-        if len(user_bytes) > USER_BYTES_MAX:
-            raise ValueError(f"a user's name has at most {USER_BYTES_MAX} bytes, not {len(user_bytes)}")
-        address_bytes = address.encode()[:ADDRESS_BYTES_MAX]
-        self._user_length = len(user_bytes)
-        self._identity = user_bytes + bytes((len(address_bytes),)) + address_bytes
-        self._length = _STAMP_FIXED_BYTES + len(user_bytes) + len(address_bytes)
-
-    def at(self, wall_clock_ms: int) -> bytes:
-        """The stamp's bytes; a log entry's data is these followed by the command."""
-        return _STAMP.pack(self._length, wall_clock_ms, self._user_length) + self._identity
-
-
-def open_session(ttl_ms: int = 0) -> bytes:
-    """Encode OPEN_SESSION; `ttl_ms` is brought into the bounds of `Limits`, and 0 asks for the default."""
-    return _HEADER.pack(Opcode.OPEN_SESSION, 0, 0, 0) + _TTL.pack(ttl_ms)
-
-
-def close_session(session: SessionId) -> bytes:
-    """Encode CLOSE_SESSION: the session and its remembered answers are forgotten."""
-    return _HEADER.pack(Opcode.CLOSE_SESSION, session, 0, 0)
-
-
-def keep_alive(session: SessionId, first_unanswered: int = 0) -> bytes:
-    """Encode KEEP_ALIVE; answers to sequences below `first_unanswered` need not be remembered any longer."""
-    return _HEADER.pack(Opcode.KEEP_ALIVE, session, 0, first_unanswered)
+_EXPIRE_LEASES: Final = Opcode.EXPIRE_LEASES
+_OPCODES: Final = {opcode.value: opcode for opcode in Opcode}
+_PLAIN_WRITES: Final = frozenset((int(_PUT), int(_DELETE)))
+_GENERAL_WRITES: Final[dict[int, WriteCode]] = {
+    OperationCode.INCREMENT.value: OperationCode.INCREMENT,
+    OperationCode.DELETE_RANGE.value: OperationCode.DELETE_RANGE,
+    OperationCode.TRANSACTION.value: OperationCode.TRANSACTION,
+}
 
 
 def put(
@@ -171,7 +164,7 @@ def put(
     """
     check_key(key)
     if len(value) > VALUE_BYTES_MAX:
-        _refuse_value(len(value))
+        refuse_value(len(value))
     head = _write_head(_PUT, session, sequence, first_unanswered, key, expected_revision=expected_revision)
     return b"".join((head, key, _VALUE_LENGTH.pack(len(value)), value))
 
@@ -189,23 +182,20 @@ def delete(
     return _write_head(_DELETE, session, sequence, first_unanswered, key, expected_revision=expected_revision) + key
 
 
-def advance_clock(elapsed_ms: int) -> bytes:
-    """Encode ADVANCE_CLOCK, to be stamped with the empty user: `Stamp("")`."""
-    return _HEADER.pack(Opcode.ADVANCE_CLOCK, 0, 0, 0) + _ELAPSED.pack(min(elapsed_ms, _U64_MAX))
-
-
-def check_key(key: bytes) -> None:
-    """Check a key's length.
+def write(session: SessionId, sequence: int, first_unanswered: int, wanted: Write) -> bytes:
+    """Encode any write; `put` and `delete` are the fast forms of two, with the same bytes.
 
     Raises:
-        CommandTooLarge: it is longer than 4096 bytes.
-        InvalidCommand: it is empty.
+        CommandTooLarge: something in it, or all of it, is too long.
+        InvalidCommand: something else is out of bounds.
     """
-    if not 1 <= len(key) <= KEY_BYTES_MAX:
-        _refuse_key(len(key))
+    code, fields = encode_write(wanted)
+    if _HEADER_BYTES + len(fields) > COMMAND_BYTES_MAX:
+        _refuse_command(_HEADER_BYTES + len(fields))
+    return _HEADER.pack(code, session, sequence, first_unanswered) + fields
 
 
-def validate_client_command(data: bytes, start: int = 0) -> bytes:
+def validate_client_command(data: bytes, start: int = 0) -> tuple[Need, ...]:
     """Check what a client sent, before it is proposed: the gateway that the rest of the system trusts.
 
     Args:
@@ -213,44 +203,51 @@ def validate_client_command(data: bytes, start: int = 0) -> bytes:
         start: so that nobody need cut the command out of its frame first.
 
     Returns:
-        The key that the command writes, for the access check; empty if it writes none.
+        What the user must be allowed to do, for `Permissions.allows_all`; nothing for a command that concerns no key.
 
     Raises:
-        CommandTooLarge: a key or a value is too long.
+        CommandTooLarge: a key, a value or the whole is too long.
         InvalidCommand: it is not a valid command, or one that only servers may propose.
     """
-    opcode, _, _, _, _, key, _ = parse(data, start)
-    if opcode is _ADVANCE_CLOCK:
-        raise InvalidCommand("only servers advance the clock")
-    return key
+    opcode, _, _, _, argument, key, _ = parse(data, start)
+    if key:
+        return ((_WRITES_KEY, key, None),)
+    if type(argument) is Write:
+        return needs_of_write(argument)
+    _refuse_servers_commands(opcode)
+    return ()
 
 
 def parse(data: bytes, start: int) -> Parsed:
     """Parse the command that reaches from `start` to the end of `data`; this is the one place that knows the layout.
 
     Raises:
-        CommandTooLarge: a key or a value is too long.
+        CommandTooLarge: a key, a value or the whole is too long.
         InvalidCommand: it is not a valid command.
     """
     if len(data) - start < _HEADER_BYTES:
         raise InvalidCommand("a command has at least 25 bytes")
-    if data[start] in _WRITES:
+    number = data[start]
+    if number in _PLAIN_WRITES:
         return _parse_write(data, start)
-    return _parse_control(data, start)
+    code = _GENERAL_WRITES.get(number)
+    if code is not None:
+        return _parse_general_write(code, data, start)
+    return parse_control(data, start)
 
 
-def parse_stamped(data: bytes) -> tuple[bytes, Parsed]:
-    """Parse a log entry's data into the stamp's user and the command.
+def parse_stamped(data: bytes) -> tuple[ParsedStamp, Parsed]:
+    """Parse a log entry's data into the stamp and the command.
 
     Raises:
         InvalidCommand: the stamp or the command is not valid, or a client's stamp is on a server's command.
     """
-    user, start = _parse_stamp(data)
+    stamp, start = parse_stamp(data)
     parsed = parse(data, start)
-    # The gateway has refused it already; should it ever fail to, a client still cannot expire other clients' sessions.
-    if parsed[0] is _ADVANCE_CLOCK and user:
-        raise InvalidCommand("only servers advance the clock")
-    return user, parsed
+    # The gateway has refused it already; should it ever fail to, a client still cannot end others' sessions and leases.
+    if stamp[1]:
+        _refuse_servers_commands(parsed[0])
+    return stamp, parsed
 
 
 class Command(NamedTuple):
@@ -263,9 +260,10 @@ class Command(NamedTuple):
     session: SessionId
     sequence: int
     first_unanswered: int
-    argument: int | None
+    argument: Argument
     """See `Parsed`."""
     key: bytes
+    """That is written; empty if it is none or more than one."""
     value: bytes
 
 
@@ -275,10 +273,13 @@ def decode(data: bytes) -> Command:
     Raises:
         InvalidCommand: the state machine would answer INVALID.
     """
-    user, parsed = parse_stamped(data)
+    (wall_clock_ms, user, address), parsed = parse_stamped(data)
     opcode, session, sequence, first_unanswered, argument, key, value_start = parsed
-    stamp_length, wall_clock_ms, user_length = _STAMP.unpack_from(data)
-    address = data[_STAMP_BYTES + user_length + 1 : _STAMP_LENGTH_BYTES + stamp_length]
+    value = data[value_start:]
+    if isinstance(argument, Write):
+        operation = argument.operation
+        key = operation.key if isinstance(operation, Put | Delete | Increment) else b""
+        value = operation.value if isinstance(operation, Put) else b""
     return Command(
         wall_clock_ms,
         user.decode(errors="backslashreplace"),
@@ -289,18 +290,19 @@ def decode(data: bytes) -> Command:
         first_unanswered,
         argument,
         key,
-        data[value_start:],
+        value,
     )
 
 
-def _refuse_key(length: int) -> NoReturn:
-    if length == 0:
-        raise InvalidCommand("a key has at least one byte")
-    raise CommandTooLarge(f"a key has at most {KEY_BYTES_MAX} bytes, not {length}")
+def _refuse_command(length: int) -> NoReturn:
+    raise CommandTooLarge(f"a command has at most {COMMAND_BYTES_MAX} bytes, not {length}")
 
 
-def _refuse_value(length: int) -> NoReturn:
-    raise CommandTooLarge(f"a value has at most {VALUE_BYTES_MAX} bytes, not {length}")
+def _refuse_servers_commands(opcode: Opcode) -> None:
+    if opcode is _ADVANCE_CLOCK:
+        raise InvalidCommand("only servers advance the clock")
+    if opcode is _EXPIRE_LEASES:
+        raise InvalidCommand("only servers expire leases")
 
 
 def _write_head(
@@ -313,42 +315,30 @@ def _write_head(
     expected_revision: Revision | None,
 ) -> bytes:
     if expected_revision is None:
-        return _WRITE.pack(opcode, session, sequence, first_unanswered, 0, len(key))
+        return _PLAIN_WRITE.pack(opcode, session, sequence, first_unanswered, 0, len(key))
     return _CONDITIONAL_WRITE.pack(
         opcode, session, sequence, first_unanswered, _FLAG_EXPECTED_REVISION, expected_revision, len(key)
     )
 
 
-def _parse_stamp(data: bytes) -> tuple[bytes, int]:
-    """The user, and where the command starts."""
-    if len(data) < _STAMP_BYTES:
-        raise InvalidCommand("the stamp is cut short")
-    stamp_length, _, user_length = _STAMP.unpack_from(data)
-    user_end = _STAMP_BYTES + user_length
-    start: int = _STAMP_LENGTH_BYTES + stamp_length
-    if user_end >= len(data) or user_end + 1 + data[user_end] != start:
-        raise InvalidCommand("the stamp's lengths disagree")
-    return data[_STAMP_BYTES:user_end], start
-
-
 def _parse_write(data: bytes, start: int) -> Parsed:
     end = len(data)
-    if end - start < _WRITE_BYTES:
+    if end - start < _PLAIN_WRITE_BYTES:
         raise InvalidCommand("a write is cut short before its key")
-    opcode, session, sequence, first_unanswered, flags, key_length = _WRITE.unpack_from(data, start)
-    key_start = start + _WRITE_BYTES
+    opcode, session, sequence, first_unanswered, flags, key_length = _PLAIN_WRITE.unpack_from(data, start)
+    key_start = start + _PLAIN_WRITE_BYTES
     expected_revision = None
     if flags:
         if flags != _FLAG_EXPECTED_REVISION:
-            raise InvalidCommand(f"unknown flags {flags:#x}")
+            return _parse_general_write(OperationCode.PUT if opcode == _PUT else OperationCode.DELETE, data, start)
         key_start = start + _CONDITIONAL_WRITE_BYTES
         if key_start > end:
             raise InvalidCommand("a write is cut short before its key")
         *_, expected_revision, key_length = _CONDITIONAL_WRITE.unpack_from(data, start)
     if not (session and 1 <= first_unanswered <= sequence):
-        raise InvalidCommand("a write needs a session, a sequence, and a first unanswered one that is not above it")
+        refuse_head()
     if not 1 <= key_length <= KEY_BYTES_MAX:
-        _refuse_key(key_length)
+        refuse_key(key_length)
     key_end: int = key_start + key_length
     if opcode == _DELETE:
         if key_end != end:
@@ -359,33 +349,19 @@ def _parse_write(data: bytes, start: int) -> Parsed:
         raise InvalidCommand("a PUT is cut short before its value")
     (value_length,) = _VALUE_LENGTH.unpack_from(data, key_end)
     if value_length > VALUE_BYTES_MAX:
-        _refuse_value(value_length)
+        refuse_value(value_length)
     if value_start + value_length != end:
         raise InvalidCommand("a PUT does not end with its value")
     return _PUT, session, sequence, first_unanswered, expected_revision, data[key_start:key_end], value_start
 
 
-def _parse_control(data: bytes, start: int) -> Parsed:
-    """Parse a command about a session or the clock: the rare ones, all of a fixed length."""
+def _parse_general_write(code: WriteCode, data: bytes, start: int) -> Parsed:
+    """Parse any write that is not a plain one."""
+    end = len(data)
+    if end - start > COMMAND_BYTES_MAX:
+        _refuse_command(end - start)
     number, session, sequence, first_unanswered = _HEADER.unpack_from(data, start)
-    body = data[start + _HEADER_BYTES :]
-    argument: int | None = None
-    match number:
-        case Opcode.OPEN_SESSION:
-            valid = session == sequence == first_unanswered == 0 and len(body) == _TTL.size
-            if valid:
-                (argument,) = _TTL.unpack(body)
-        case Opcode.CLOSE_SESSION:
-            valid = session != 0 and sequence == first_unanswered == 0 and not body
-        case Opcode.KEEP_ALIVE:
-            valid = session != 0 and sequence == 0 and not body
-        case Opcode.ADVANCE_CLOCK:
-            valid = session == sequence == first_unanswered == 0 and len(body) == _ELAPSED.size
-            if valid:
-                (argument,) = _ELAPSED.unpack(body)
-        case _:
-            raise InvalidCommand(f"unknown opcode {number}")
-    opcode = Opcode(number)
-    if not valid:
-        raise InvalidCommand(f"{opcode.name} has fields that it may not have, or lacks some")
-    return opcode, session, sequence, first_unanswered, argument, b"", len(data)
+    if not (session and 1 <= first_unanswered <= sequence):
+        refuse_head()
+    wanted = decode_write(code, data, start + _HEADER_BYTES)
+    return _OPCODES[number], session, sequence, first_unanswered, wanted, b"", end

@@ -10,11 +10,35 @@ from typing import Final
 KEY_BYTES_MAX: Final = 4096
 """A key has 1 to this many bytes."""
 
+BOUND_BYTES_MAX: Final = KEY_BYTES_MAX + 1
+"""A bound of a range has 0 to this many bytes: a page goes on at the last key and one zero byte."""
+
 VALUE_BYTES_MAX: Final = 1 << 20
 """A value has 0 to this many bytes."""
 
 COMMAND_BYTES_MAX: Final = 2 << 20
 """No valid command is longer: whoever frames commands may refuse one by its length alone."""
+
+OPERATIONS_MAX: Final = 128
+"""Operations of one transaction, in all its lists together; a nested transaction is one, and so is each of its own."""
+
+COMPARES_MAX: Final = 128
+"""Compares of one transaction, with those of nested ones."""
+
+DELETE_RANGE_KEYS_MAX: Final = 10_000
+"""Keys that one DELETE_RANGE deletes: it is one step, and nothing else happens meanwhile."""
+
+EXPIRED_LEASES_MAX: Final = 4096
+"""Leases that one EXPIRE_LEASES names."""
+
+PAGE_ITEMS_MAX: Final = 1000
+"""Items in the answer to one range, history or list, whatever limit it has."""
+
+PAGE_BYTES_MAX: Final = 512 << 10
+"""A page has no further item once it has this many bytes; so it is longer by less than one item."""
+
+ANSWER_BYTES_MAX: Final = 3 << 19
+"""An answer to a write, 1.5 MiB: it may have to be remembered. One that would be longer is RESULT_TOO_LARGE."""
 
 USER_BYTES_MAX: Final = 255
 """A user's name in a stamp, UTF-8."""
@@ -25,7 +49,7 @@ ADDRESS_BYTES_MAX: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of the session table; the same on every node of a cluster."""
+    """Bounds of what is kept beside the keys; the same on every node of a cluster."""
 
     sessions_max: int = 100_000
     """Open sessions of all users together."""
@@ -43,3 +67,23 @@ class Limits:
     """A longer one becomes this one."""
     ttl_ms_default: int = 3_600_000
     """What a client that asks for 0 gets."""
+
+    leases_max: int = 100_000
+    """Leases of all users together."""
+    leases_per_user_max: int = 50_000
+    """Leases of one user."""
+    keys_per_lease_max: int = 4096
+    """Keys that end with one lease: their deletion is one step, like a DELETE_RANGE."""
+    lease_ttl_ms_min: int = 1_000
+    """A shorter time to live that a client asks for becomes this one."""
+    lease_ttl_ms_max: int = 7 * 24 * 3_600_000
+    """A longer one becomes this one."""
+    lease_ttl_ms_default: int = 60_000
+    """What a client that asks for 0 gets."""
+
+    history_bytes_max: int = 64 << 20
+    """Keys and values of all changes that are held, the previous values included."""
+    history_changes_max: int = 100_000
+    """Changes that are held."""
+    history_ms_max: int = 24 * 3_600_000
+    """How long a change is held, by the cluster's clock."""

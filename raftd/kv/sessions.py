@@ -30,8 +30,8 @@ from typing import Final
 
 from raftd.errors import LocalProtocolError
 from raftd.kv.answers import Outcome
-from raftd.kv.commands import SessionId
 from raftd.kv.limits import Limits
+from raftd.kv.types import SessionId
 
 CLOCK_MS_MAX: Final = (1 << 64) - 1
 """The clock stops here, so that it always fits its field."""

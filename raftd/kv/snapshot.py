@@ -4,7 +4,7 @@ All numbers are little-endian. A snapshot is a head, the sessions by id, and the
 
     offset  size  head
          0     8  magic             b"raftd-kv"
-         8     4  format_version    1
+         8     4  format_version    2
         12     8  last_applied      the log index that this is the state at
         20     8  revision          of the store
         28     8  clock_ms          the cluster's clock
@@ -32,8 +32,10 @@ All numbers are little-endian. A snapshot is a head, the sessions by id, and the
         24     8  lease             0: none; this format knows no other
         32     2  key_length        1..4096
         34     4  value_length      0..1048576
-        38     n  key
-      38+n     m  value
+        38     1  user_length
+        39     n  key
+      39+n     k  user              who wrote it last
+    39+n+k     m  value
 
 A snapshot is valid if and only if it has these fields within these bounds and nothing after them; the counts and totals
 are those of what follows; sessions ascend, are 1..last_applied, within the limits, and not over at clock_ms; the
@@ -54,17 +56,17 @@ from typing import Final
 
 from raftd.consensus.types import LogIndex
 from raftd.errors import InvariantViolation
-from raftd.kv.commands import SessionId
 from raftd.kv.sessions import Session, SessionTable
 from raftd.kv.store import Store
+from raftd.kv.types import SessionId
 
 MAGIC: Final = b"raftd-kv"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 
 HEAD: Final = struct.Struct("<8sIQQQQIIQQQ")
 SESSION: Final = struct.Struct("<QQQQBI")
 ANSWER: Final = struct.Struct("<QI")
-RECORD: Final = struct.Struct("<QQQQHI")
+RECORD: Final = struct.Struct("<QQQQHIB")
 
 # `Struct.size` makes an int each time it is asked.
 _RECORD_BYTES: Final = RECORD.size
@@ -165,14 +167,15 @@ class SnapshotReader:
         for item in self._record_walk.resume():
             room -= _RECORD_BYTES
             if item is not None:
-                key, (create_revision, modify_revision, version, lease, value) = item
+                key, (create_revision, modify_revision, version, lease, user, value) = item
                 parts += (
-                    pack(create_revision, modify_revision, version, lease, len(key), len(value)),
+                    pack(create_revision, modify_revision, version, lease, len(key), len(value), len(user)),
                     key,
+                    user,
                     value,
                 )
                 content_bytes = len(key) + len(value)
-                room -= content_bytes
+                room -= content_bytes + len(user)
                 self._keys_left -= 1
                 self._bytes_left -= content_bytes
             if room <= 0:

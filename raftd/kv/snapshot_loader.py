@@ -10,12 +10,12 @@ from typing import Final, assert_never
 
 from raftd.consensus.types import NO_INDEX, LogIndex
 from raftd.errors import DecodeError
-from raftd.kv.commands import Revision, SessionId
 from raftd.kv.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX, Limits
 from raftd.kv.machine import StateMachine
 from raftd.kv.sessions import Session, SessionTable
 from raftd.kv.snapshot import ANSWER, FORMAT_VERSION, HEAD, MAGIC, RECORD, SESSION
 from raftd.kv.store import Store
+from raftd.kv.types import Revision, SessionId
 
 # `Struct.size` makes an int each time it is asked.
 _RECORD_BYTES: Final = RECORD.size
@@ -204,20 +204,24 @@ class SnapshotLoader:
             if data_bytes < start:
                 self._wanted_bytes = _RECORD_BYTES
                 break
-            create_revision, modify_revision, version, lease, key_length, value_length = unpack_from(data, offset)
+            create_revision, modify_revision, version, lease, key_length, value_length, user_length = unpack_from(
+                data, offset
+            )
             if not (0 < create_revision <= modify_revision <= revision and version and not lease):
                 raise DecodeError(f"the key after {last_key!r} has impossible revisions, version or lease")
             if not 0 < key_length <= KEY_BYTES_MAX or value_length > VALUE_BYTES_MAX:
                 raise DecodeError(f"a key of {key_length} bytes with a value of {value_length}")
-            value_start: int = start + key_length
+            user_start: int = start + key_length
+            value_start: int = user_start + user_length
             end: int = value_start + value_length
             if data_bytes < end:
                 self._wanted_bytes = end - offset
                 break
-            key = data[start:value_start]
+            key = data[start:user_start]
             if key <= last_key:
                 raise DecodeError(f"the key {key!r} comes after {last_key!r}")
-            append(key, (create_revision, modify_revision, version, lease, data[value_start:end]))
+            user = data[user_start:value_start]
+            append(key, (create_revision, modify_revision, version, lease, user, data[value_start:end]))
             last_key = key
             keys_left -= 1
             offset = end

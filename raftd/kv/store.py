@@ -21,24 +21,15 @@ After its turn nothing needs to be done.
 
 import heapq
 from collections.abc import Iterator
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from sortedcontainers import SortedList
 
 from raftd.errors import LocalProtocolError
-from raftd.kv.commands import Revision
-
-Record: TypeAlias = tuple[Revision, Revision, int, int, bytes]
-"""What is kept of a key: (create_revision, modify_revision, version, lease, value), in the order of a get's answer.
-
-A tuple and not a class on purpose: a million of them are kept, each a third smaller than an object with slots, and the
-garbage collector stops visiting a tuple of plain values.
-"""
+from raftd.kv.types import NO_LEASE, Record, Revision
 
 NO_REVISION: Final = Revision(0)
 """The modify revision of an absent key; the store's before the first change."""
-
-_NO_LEASE: Final = 0
 
 
 class Store:
@@ -73,19 +64,19 @@ class Store:
         record = self._records.get(key)
         return NO_REVISION if record is None else record[1]
 
-    def put(self, key: bytes, value: bytes) -> Record:
-        """Write `value`; a key that was absent is created with version 1. Bounds are the caller's to check."""
+    def put(self, key: bytes, value: bytes, user: bytes) -> Record:
+        """Write `value` for `user`; an absent key is created with version 1. Bounds are the caller's to check."""
         revision = self.revision = Revision(self.revision + 1)
         previous = self._records.get(key)
         if previous is None:
-            record = (revision, revision, 1, _NO_LEASE, value)
+            record = (revision, revision, 1, NO_LEASE, user, value)
             self._keys.add(key)
             self.bytes_total += len(key) + len(value)
         else:
             if self._walk is not None:
                 self._walk.keep(key, previous)
-            create_revision, _, version, _, previous_value = previous
-            record = (create_revision, revision, version + 1, _NO_LEASE, value)
+            create_revision, _, version, _, _, previous_value = previous
+            record = (create_revision, revision, version + 1, NO_LEASE, user, value)
             self.bytes_total += len(value) - len(previous_value)
         self._records[key] = record
         return record

@@ -20,6 +20,7 @@ from raftd.wire.administration import decode_change, decode_transfer
 from raftd.wire.client import (
     BODY_OFFSET,
     Consistency,
+    QueryOpcode,
     Refusal,
     RefusalCode,
     RequestKind,
@@ -200,20 +201,21 @@ class Gateway:
                 assert_never(kind)
 
     def _write(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
-        key = validate_client_command(payload, BODY_OFFSET)
-        permissions = connection.permissions
-        if not (permissions.allows(Operation.WRITE, key) if key else permissions.writes_any):
+        needs = validate_client_command(payload, BODY_OFFSET)
+        if not connection.permissions.allows_all(needs):
             return _DENIED
         refusal = self._admit_to_leader(connection) or self._admit_to_disk(payload[BODY_OFFSET])
         if refusal is None:
             # The stamp is for people; a clock that jumps does no harm.
             stamp = connection.stamp.at(self._wall_clock_ns() // 1_000_000)
             command = stamp + payload[BODY_OFFSET:]
-            self._requests.queue_write(connection, request_id, command, is_session=not key)
+            self._requests.queue_write(connection, request_id, command, is_session=not needs)
         return refusal
 
     def _read(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
-        consistency, _, key = decode_read(payload)
+        consistency, opcode, key = decode_read(payload)
+        if opcode is not QueryOpcode.GET:
+            raise DecodeError(f"this node answers no {opcode.name} yet")
         check_key(key)
         if not connection.permissions.allows(Operation.READ, key):
             return _DENIED

@@ -25,6 +25,7 @@ from raftd.consensus.types import NodeId
 from raftd.encoding.reader import Reader
 from raftd.encoding.writer import Writer
 from raftd.errors import DecodeError, RemoteProtocolError
+from raftd.kv.queries import QueryOpcode as QueryOpcode  # noqa: PLC0414 - a part of a READ, to be had where READ is
 from raftd.wire.limits import CLIENT_HEADER_BYTES, REFUSAL_ADDRESS_BYTES_MAX, REFUSAL_MESSAGE_BYTES_MAX
 
 _FRAME = struct.Struct("<IBQ")
@@ -76,13 +77,6 @@ class Consistency(enum.IntEnum):
     """Sees every write that was answered before the read was sent."""
     STALE = 1
     """Whatever the node that is asked has applied, which may be arbitrarily old."""
-
-
-class QueryOpcode(enum.IntEnum):
-    """What a read asks the state machine. The numbers are on the wire: never renumber."""
-
-    GET = 1
-    """Query: a key, to the end of the frame."""
 
 
 class RefusalCode(enum.IntEnum):
@@ -166,7 +160,7 @@ def parse_request(payload: bytes) -> tuple[RequestKind, int]:
 def decode_read(payload: bytes) -> tuple[Consistency, QueryOpcode, bytes]:
     """Return a READ's consistency, and what it asks of the state machine: the opcode and the query itself.
 
-    The query may be empty or too long still: what a key may be is `raftd.kv.commands.check_key`'s to say.
+    The query may be empty or too long still: what it may be is `raftd.kv.queries.parse_query`'s to say.
 
     Raises:
         DecodeError: The body is cut, or the consistency or opcode unknown.

@@ -19,7 +19,9 @@ def test_round_trip(number: int, flag: bool, data: bytes, text: str) -> None:
     writer.u16(number % (1 << 16))
     writer.u32(number % (1 << 32))
     writer.u64(number)
+    writer.i64(number - (1 << 63))
     writer.boolean(flag)
+    writer.bytes_u8(data)
     writer.bytes_u16(data)
     writer.bytes_u32(data)
     writer.text_u16(text, 200)
@@ -29,7 +31,9 @@ def test_round_trip(number: int, flag: bool, data: bytes, text: str) -> None:
     assert reader.u16("") == number % (1 << 16)
     assert reader.u32("") == number % (1 << 32)
     assert reader.u64("") == number
+    assert reader.i64("") == number - (1 << 63)
     assert reader.boolean("") is flag
+    assert reader.bytes_u8("") == data
     assert reader.bytes_u16("", 50) == data
     assert reader.bytes_u32("", 50) == data
     assert reader.text_u16("", 200) == text

@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 from raftd.consensus.types import Term
 from raftd.errors import DecodeError
 from raftd.kv import answers
-from raftd.kv.answers import Answer, KeyValue, OpenedSession, Outcome, PutResult
-from raftd.kv.commands import Revision, SessionId
+from raftd.kv.answers import Answer, DeleteResult, GrantedLease, OpenedSession, Outcome, PutResult
+from raftd.kv.items import KeyValue, encode_previous
+from raftd.kv.types import LeaseId, Record, Revision, SessionId
 
 TERM = Term(3)
 REVISION = Revision(0x0405)
+RECORD: Record = (Revision(1), Revision(2), 3, LeaseId(4), b"bob", b"value")
+ITEM = "0100000000000000 0200000000000000 0300000000000000 0400000000000000 03 626f62 05000000 76616c7565"
 HEAD = "0300000000000000 0504000000000000"
 
 
@@ -33,8 +36,16 @@ HEAD = "0300000000000000 0504000000000000"
             f"00 {HEAD} 0700000000000000 60ea0000",
         ),
         (
-            answers.encode_get(TERM, REVISION, (Revision(1), Revision(2), 3, 0, b"value")),
-            f"00 {HEAD} 0100000000000000 0200000000000000 0300000000000000 0000000000000000 05000000 76616c7565",
+            answers.encode_get(TERM, REVISION, RECORD),
+            f"00 {HEAD} {ITEM}",
+        ),
+        (answers.encode_fenced(TERM, REVISION, Revision(9)), f"09 {HEAD} 0900000000000000"),
+        (answers.encode_compacted(TERM, REVISION, Revision(9)), f"0e {HEAD} 0900000000000000"),
+        (answers.encode_lease_grant(TERM, REVISION, LeaseId(7), 60_000), f"00 {HEAD} 0700000000000000 60ea0000"),
+        (answers.encode_lease_revoke(TERM, REVISION, 9), f"00 {HEAD} 09000000"),
+        (
+            answers.encode(Outcome.OK, TERM, REVISION, answers.put_body(2, Revision(9), encode_previous(None))),
+            f"00 {HEAD} 0200000000000000 0900000000000000 00",
         ),
     ],
 )
@@ -54,8 +65,16 @@ def test_outcomes_keep_their_numbers() -> None:
         "SESSION_LIMIT",
         "TOO_MANY_IN_FLIGHT",
         "INVALID",
+        "LEASE_NOT_FOUND",
+        "FENCED",
+        "NOT_A_NUMBER",
+        "OUT_OF_RANGE",
+        "LEASE_LIMIT",
+        "RESULT_TOO_LARGE",
+        "COMPACTED",
+        "FUTURE_REVISION",
     ]
-    assert sorted(Outcome) == list(range(8))
+    assert sorted(Outcome) == list(range(16))
 
 
 def body_of(answer: bytes) -> bytes:
@@ -72,12 +91,35 @@ def test_an_answer_without_a_body_is_read_as_it_was_written(outcome: Outcome) ->
 
 def test_bodies_are_read_as_they_were_written() -> None:
     """Each body comes back, field by field."""
-    record = (Revision(1), Revision(2), 3, 0, b"value")
-    assert answers.decode_get(body_of(answers.encode_get(TERM, REVISION, record))) == KeyValue(*record)
+    assert answers.decode_get(body_of(answers.encode_get(TERM, REVISION, RECORD))) == KeyValue(*RECORD)
     assert answers.decode_put(body_of(answers.encode_put(TERM, REVISION, 4, Revision(5)))) == PutResult(4, Revision(5))
     assert answers.decode_compare_failed(body_of(answers.encode_compare_failed(TERM, REVISION, Revision(6)))) == 6
     opened = answers.decode_open_session(body_of(answers.encode_open_session(TERM, REVISION, SessionId(7), 8)))
     assert opened == OpenedSession(SessionId(7), 8)
+    assert answers.decode_fenced(body_of(answers.encode_fenced(TERM, REVISION, Revision(6)))) == 6
+    assert answers.decode_compacted(body_of(answers.encode_compacted(TERM, REVISION, Revision(6)))) == 6
+    granted = answers.decode_lease_grant(body_of(answers.encode_lease_grant(TERM, REVISION, LeaseId(7), 8)))
+    assert granted == GrantedLease(LeaseId(7), 8)
+    assert answers.decode_lease_revoke(body_of(answers.encode_lease_revoke(TERM, REVISION, 9))) == 9
+
+
+@pytest.mark.parametrize("record", [None, RECORD])
+def test_a_previous_item_is_read_where_it_was_asked_for(record: Record | None) -> None:
+    """It comes back, and the same bytes are refused by whoever did not ask for it."""
+    previous = encode_previous(record)
+    shown = None if record is None else KeyValue(*record)
+    body = answers.put_body(4, Revision(5), previous)
+    assert answers.decode_put(body, previous=True) == PutResult(4, Revision(5), shown)
+    with pytest.raises(DecodeError):
+        answers.decode_put(body)
+    with pytest.raises(DecodeError):
+        answers.decode_delete(previous)
+    if record is None:
+        with pytest.raises(DecodeError, match="absent"):
+            answers.decode_delete(previous, previous=True)
+    else:
+        assert answers.decode_delete(previous, previous=True) == DeleteResult(shown)
+    assert answers.decode_delete(b"") == DeleteResult()
 
 
 @pytest.mark.parametrize(
@@ -86,7 +128,13 @@ def test_bodies_are_read_as_they_were_written() -> None:
         (answers.decode_put, bytes(16)),
         (answers.decode_compare_failed, bytes(8)),
         (answers.decode_open_session, bytes(12)),
-        (answers.decode_get, bytes(32) + b"\2\0\0\0" + b"ab"),
+        (answers.decode_get, bytes(32) + b"\1u" + b"\2\0\0\0" + b"ab"),
+        (lambda body: answers.decode_put(body, previous=True), bytes(17)),
+        (lambda body: answers.decode_delete(body, previous=True), encode_previous(RECORD)),
+        (answers.decode_fenced, bytes(8)),
+        (answers.decode_compacted, bytes(8)),
+        (answers.decode_lease_grant, bytes(12)),
+        (answers.decode_lease_revoke, bytes(4)),
     ],
 )
 def test_a_body_of_another_length_is_refused(decode: Callable[[bytes], object], body: bytes) -> None:
@@ -108,5 +156,5 @@ def test_garbage_is_refused_in_one_way(data: bytes) -> None:
 
 def test_an_unknown_outcome_is_refused() -> None:
     """A client does not take an outcome that it does not know for one that it does."""
-    with pytest.raises(DecodeError, match="unknown outcome 8"):
-        answers.decode(bytes((8,)) + bytes(16))
+    with pytest.raises(DecodeError, match="unknown outcome 16"):
+        answers.decode(bytes((16,)) + bytes(16))

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftd.kv import commands
+from raftd.kv.access import Need, Operation
 from raftd.kv.commands import CommandTooLarge, InvalidCommand, Opcode, Revision, SessionId, Stamp
 from raftd.kv.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
 
@@ -20,6 +21,10 @@ keys = st.binary(min_size=1, max_size=40)
 values = st.binary(max_size=40)
 revisions = st.none() | u64.map(Revision)
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+
+
+def writes(key: bytes) -> tuple[Need, ...]:
+    return ((Operation.WRITE, key, None),)
 
 
 def stamped(command: bytes, user: str = "alice") -> bytes:
@@ -82,7 +87,7 @@ def test_a_put_is_read_as_it_was_written(
     wall_clock_ms, user, address = stamp
     decoded = commands.decode(Stamp(user, address).at(wall_clock_ms) + command)
     assert decoded == (*stamp, Opcode.PUT, session, sequence, first_unanswered, expected, key, value)
-    assert commands.validate_client_command(command) == key
+    assert commands.validate_client_command(command) == writes(key)
 
 
 @given(sessions, keys, revisions)
@@ -92,7 +97,7 @@ def test_a_delete_is_read_as_it_was_written(session: SessionId, key: bytes, expe
     command = commands.delete(session, 3, 2, key, expected_revision=expected)
     decoded = commands.decode(stamped(command))
     assert decoded[3:] == (Opcode.DELETE, session, 3, 2, expected, key, b"")
-    assert commands.validate_client_command(command) == key
+    assert commands.validate_client_command(command) == writes(key)
 
 
 @pytest.mark.parametrize(
@@ -106,13 +111,13 @@ def test_a_delete_is_read_as_it_was_written(session: SessionId, key: bytes, expe
 def test_a_session_command_is_read_as_it_was_written(command: bytes, expected: tuple[object, ...]) -> None:
     """The commands about sessions come back, and write no key."""
     assert commands.decode(stamped(command))[3:] == expected
-    assert commands.validate_client_command(command) == b""
+    assert commands.validate_client_command(command) == ()
 
 
 def test_a_command_is_checked_where_it_lies() -> None:
     """Neither parsing nor checking looks at what stands before the command."""
     command = commands.put(SESSION, 1, 1, b"key", b"value")
-    assert commands.validate_client_command(b"\xff" * 9 + command, 9) == b"key"
+    assert commands.validate_client_command(b"\xff" * 9 + command, 9) == writes(b"key")
 
 
 def test_clients_do_not_advance_the_clock() -> None:
@@ -177,7 +182,8 @@ PUT_BODY = b"\1\0k" + b"\1\0\0\0v"
         write_head(flags=2) + PUT_BODY,
         write_head(flags=3) + bytes(8) + PUT_BODY,
         write_head(flags=128) + PUT_BODY,
-        write_head(opcode=18) + PUT_BODY,
+        write_head(opcode=23) + PUT_BODY,
+        write_head(flags=32) + PUT_BODY,
         write_head(opcode=0) + PUT_BODY,
         write_head() + b"\0\0" + b"\1\0\0\0v",
         write_head(opcode=17) + b"\0\0",
@@ -199,9 +205,9 @@ def test_fields_out_of_bounds_are_refused(command: bytes) -> None:
 
 def test_well_formed_by_hand() -> None:
     """The commands that the test above damages are valid before."""
-    assert commands.validate_client_command(write_head() + PUT_BODY) == b"k"
-    assert commands.validate_client_command(write_head(flags=1) + bytes(8) + PUT_BODY) == b"k"
-    assert commands.validate_client_command(write_head(opcode=17) + b"\1\0k") == b"k"
+    assert commands.validate_client_command(write_head() + PUT_BODY) == writes(b"k")
+    assert commands.validate_client_command(write_head(flags=1) + bytes(8) + PUT_BODY) == writes(b"k")
+    assert commands.validate_client_command(write_head(opcode=17) + b"\1\0k") == writes(b"k")
 
 
 KEY_TOO_LONG = (KEY_BYTES_MAX + 1).to_bytes(2, "little") + bytes(KEY_BYTES_MAX + 1)
@@ -226,7 +232,7 @@ def test_what_is_too_large_is_told_apart(command: bytes) -> None:
 def test_bounds_are_reached() -> None:
     """The longest key and the longest value are allowed, and the shortest."""
     for key, value in ((b"k" * KEY_BYTES_MAX, b""), (b"k", bytes(VALUE_BYTES_MAX))):
-        assert commands.validate_client_command(commands.put(SESSION, 1, 1, key, value)) == key
+        assert commands.validate_client_command(commands.put(SESSION, 1, 1, key, value)) == writes(key)
 
 
 @pytest.mark.parametrize(

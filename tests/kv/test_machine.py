@@ -69,13 +69,13 @@ def test_a_key_is_put_read_and_deleted() -> None:
     driver = driver_with_session()
     answer = driver.ask(commands.put(ONE, 1, 1, b"k", b"one"))
     assert answer[:3] == (Outcome.OK, TERM, 1)
-    assert answers.decode_put(answer.body) == (1, 1)
+    assert answers.decode_put(answer.body) == (1, 1, None)
     answer = driver.ask(commands.put(ONE, 2, 2, b"k", b"two"))
-    assert answers.decode_put(answer.body) == (2, 1)
+    assert answers.decode_put(answer.body) == (2, 1, None)
     assert driver.machine.get(b"k") == b"two"
     read = answers.decode(driver.machine.answer_get(b"k", Term(9)))
     assert read[:3] == (Outcome.OK, 9, 2)
-    assert answers.decode_get(read.body) == (1, 2, 2, 0, b"two")
+    assert answers.decode_get(read.body) == (1, 2, 2, 0, b"alice", b"two")
     assert driver.ask(commands.delete(ONE, 3, 3, b"k")) == (Outcome.OK, TERM, 3, b"")
     assert driver.machine.get(b"k") is None
     assert answers.decode(driver.machine.answer_get(b"k", Term(9))) == (Outcome.NOT_FOUND, 9, 3, b"")

@@ -10,6 +10,7 @@ from raftd.kv import answers, commands
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import Revision, SessionId
 from raftd.kv.limits import Limits
+from raftd.kv.types import NO_LEASE, Record
 from tests.kv.test_machine import TERM, Driver
 
 
@@ -60,7 +61,7 @@ class AgainstPlainDicts(RuleBasedStateMachine):
         )
         self.driver = Driver(limits)
         self.twin = Driver(limits)
-        self.keys: dict[bytes, tuple[int, int, int, int, bytes]] = {}
+        self.keys: dict[bytes, Record] = {}
         self.revision = 0
         self.clock_ms = 0
         self.sessions: list[ModelSession] = []
@@ -162,7 +163,8 @@ class AgainstPlainDicts(RuleBasedStateMachine):
             return self.without_body(Outcome.OK)
         self.revision += 1
         created, version = (record[0], record[2] + 1) if record else (self.revision, 1)
-        self.keys[write.key] = (created, self.revision, version, 0, write.value)
+        user = write.session.user.encode()
+        self.keys[write.key] = (Revision(created), Revision(self.revision), version, NO_LEASE, user, write.value)
         return answers.encode_put(TERM, Revision(self.revision), version, Revision(created))
 
     @invariant()

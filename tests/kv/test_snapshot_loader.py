@@ -49,7 +49,7 @@ def load(*pieces: bytes, limits: Limits | None = None) -> StateMachine:
 def head(**changes: object) -> bytes:
     """The head of an otherwise empty snapshot."""
     fields: dict[str, object] = dict.fromkeys(HEAD_FIELDS, 0)
-    fields |= {"magic": b"raftd-kv", "version": 1, "last_applied": 20, "revision": 9, "clock_ms": 500_000}
+    fields |= {"magic": b"raftd-kv", "version": 2, "last_applied": 20, "revision": 9, "clock_ms": 500_000}
     return HEAD.pack(*(fields | changes).values())
 
 
@@ -66,7 +66,7 @@ def answer(sequence: int, data: bytes = b"yes") -> bytes:
 def record(
     key: bytes = b"k", value: bytes = b"v", *, create: int = 1, modify: int = 2, version: int = 1, lease: int = 0
 ) -> bytes:
-    return RECORD.pack(create, modify, version, lease, len(key), len(value)) + key + value
+    return RECORD.pack(create, modify, version, lease, len(key), len(value), 1) + key + b"u" + value
 
 
 def test_pieces_may_be_cut_anywhere() -> None:
@@ -128,7 +128,8 @@ def test_a_good_snapshot_made_by_hand() -> None:
     ("snapshot", "reason"),
     [
         (head(magic=b"raftd-KV"), "not the snapshot"),
-        (head(version=2), "format 2"),
+        (head(version=1), "format 1"),
+        (head(version=3), "format 3"),
         (head(bytes_total=1), "0 bytes of keys"),
         (head(key_count=1, bytes_total=3) + record(), "2 bytes of keys"),
         (head(answer_bytes=1), "1 bytes fewer"),
@@ -166,8 +167,8 @@ def test_what_no_machine_can_be_in_is_refused(snapshot: bytes, reason: str) -> N
     "start",
     [
         head(session_count=1, answer_bytes=9) + session(answers=1) + struct.pack("<QI", 3, 10),
-        head(key_count=1, bytes_total=1 << 30) + struct.pack("<QQQQHI", 1, 1, 1, 0, 1, (1 << 20) + 1),
-        head(key_count=1, bytes_total=1 << 30) + struct.pack("<QQQQHI", 1, 1, 1, 0, 4097, 1),
+        head(key_count=1, bytes_total=1 << 30) + struct.pack("<QQQQHIB", 1, 1, 1, 0, 1, (1 << 20) + 1, 1),
+        head(key_count=1, bytes_total=1 << 30) + struct.pack("<QQQQHIB", 1, 1, 1, 0, 4097, 1, 1),
     ],
 )
 def test_a_length_is_refused_before_its_bytes_come(start: bytes) -> None:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftd.errors import LocalProtocolError
-from raftd.kv.store import Record, Store
+from raftd.kv.store import Store
+from raftd.kv.types import Record
 
 KEYS = [b"a", b"aa", b"b", b"\xff"]
 
@@ -15,19 +16,19 @@ KEYS = [b"a", b"aa", b"b", b"\xff"]
 def test_a_key_s_life() -> None:
     """Creation keeps its revision, each put counts a version, and a deleted key begins anew with version 1."""
     store = Store()
-    assert store.put(b"k", b"one") == (1, 1, 1, 0, b"one")
-    assert store.put(b"other", b"") == (2, 2, 1, 0, b"")
-    assert store.put(b"k", b"two") == (1, 3, 2, 0, b"two")
+    assert store.put(b"k", b"one", b"alice") == (1, 1, 1, 0, b"alice", b"one")
+    assert store.put(b"other", b"", b"alice") == (2, 2, 1, 0, b"alice", b"")
+    assert store.put(b"k", b"two", b"alice") == (1, 3, 2, 0, b"alice", b"two")
     assert store.modify_revision(b"k") == 3
     assert store.delete(b"k")
     assert (store.revision, store.get(b"k"), store.modify_revision(b"k")) == (4, None, 0)
-    assert store.put(b"k", b"three") == (5, 5, 1, 0, b"three")
+    assert store.put(b"k", b"three", b"alice") == (5, 5, 1, 0, b"alice", b"three")
 
 
 def test_deleting_an_absent_key_changes_nothing() -> None:
     """Neither revision nor totals move (PyRaft's poisoned log began here)."""
     store = Store()
-    store.put(b"k", b"value")
+    store.put(b"k", b"value", b"alice")
     assert not store.delete(b"absent")
     assert (store.revision, len(store), store.bytes_total) == (1, 1, 6)
 
@@ -46,7 +47,7 @@ def test_against_a_dict(changes: list[tuple[bytes, bytes | None]]) -> None:
         else:
             revision += 1
             model[key] = value
-            assert store.put(key, value)[1] == revision
+            assert store.put(key, value, b"alice")[1] == revision
         assert store.revision == revision
     assert [(key, record[-1]) for key, record in store] == sorted(model.items())
     assert len(store) == len(model)
@@ -83,7 +84,7 @@ def change(store: Store, changes: list[tuple[bytes, bytes | None]]) -> None:
         if value is None:
             store.delete(key)
         else:
-            store.put(key, value)
+            store.put(key, value, b"alice")
 
 
 def test_one_walk_at_a_time() -> None:
@@ -100,12 +101,12 @@ def test_what_a_walk_has_shown_can_be_put_back() -> None:
     """A store that is made of another one's records is the same, and goes on the same."""
     store = Store()
     for key in reversed(KEYS):
-        store.put(key, b"value")
+        store.put(key, b"value", b"alice")
     twin = Store(store.revision)
     for key, record in store:
         twin.append(key, record)
     assert list(twin) == list(store)
     assert (len(twin), twin.revision, twin.bytes_total) == (len(store), store.revision, store.bytes_total)
-    assert twin.put(b"a", b"") == store.put(b"a", b"")
+    assert twin.put(b"a", b"", b"alice") == store.put(b"a", b"", b"alice")
     assert twin.delete(b"b")
     assert [key for key, _ in twin] == [b"a", b"aa", b"\xff"]
