@@ -245,7 +245,7 @@ def parse_stamped(data: bytes) -> tuple[ParsedStamp, Parsed]:
     stamp, start = parse_stamp(data)
     parsed = parse(data, start)
     # The gateway has refused it already; should it ever fail to, a client still cannot end others' sessions and leases.
-    if stamp[1]:
+    if stamp[1] and not parsed[1]:
         _refuse_servers_commands(parsed[0])
     return stamp, parsed
 

@@ -2,60 +2,68 @@
 
 `StateMachine.apply` is total. Whatever bytes an entry holds, it returns an answer and never raises for them: an entry
 that made one node raise would stop every node, again at each restart, for ever. Bytes are parsed in full before
-anything is changed, so an invalid command has no effect besides its answer.
+anything is changed, so an invalid command has no effect besides its answer; and a write that is more than a plain PUT
+or DELETE is carried out on a draft first (`raftd.kv.draft`), so that one that cannot be done has none either.
 
 Nothing that can be seen from outside depends on the order of a dict or set, on a clock, or on entropy.
 """
 
-import hashlib
-import struct
 import zlib
-from typing import Final
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Final, TypeAlias, assert_never
 
 from raftd.consensus.types import NO_INDEX, LogIndex, Term
 from raftd.errors import InvariantViolation
 from raftd.kv import answers
 from raftd.kv.answers import Outcome
-from raftd.kv.commands import InvalidCommand, Opcode, Parsed, Revision, SessionId, Write, parse_stamped
+from raftd.kv.commands import InvalidCommand, Opcode, Parsed, Write, parse, parse_stamped
+from raftd.kv.digest import digest_of
+from raftd.kv.draft import Draft, NetChange
+from raftd.kv.execution import Execution, Refused
+from raftd.kv.history import History
+from raftd.kv.leases import Lease, LeaseTable
 from raftd.kv.limits import Limits
-from raftd.kv.sessions import SessionTable
-from raftd.kv.snapshot import SnapshotReader
-from raftd.kv.store import Store
-
-_DIGEST_HEAD: Final = struct.Struct("<QQQQIQQ")
-_DIGEST_RECORD: Final = struct.Struct("<QQQQQQQ")
-_DIGEST_SESSION: Final = struct.Struct("<QQQQQQ")
-_DIGEST_ANSWER: Final = struct.Struct("<QQ")
+from raftd.kv.queries import HistoryQuery, RangeQuery
+from raftd.kv.reads import answer_history, answer_range
+from raftd.kv.sessions import Session, SessionTable
+from raftd.kv.snapshot import SnapshotReader, State
+from raftd.kv.stamps import ParsedStamp
+from raftd.kv.store import NO_REVISION, Store
+from raftd.kv.types import NO_LEASE, LeaseId, Record, Revision, SessionId
 
 # An enum's member is looked up in a dict and through a descriptor; a global costs a tenth of that.
 _PUT: Final = Opcode.PUT
-_DELETE: Final = Opcode.DELETE
 
-
-# The codec knows them already, and no node proposes them yet.
-_NOT_YET: Final = frozenset((Opcode.LEASE_GRANT, Opcode.LEASE_REVOKE, Opcode.EXPIRE_LEASES))
+Origin: TypeAlias = tuple[bool, int, bytes, bytes]
+"""Of a change: (by_lease, wall_clock_ms, user, address)."""
 
 
 class StateMachine:
-    """Keys, sessions and the cluster's clock, as of `last_applied`."""
+    """Keys, their history, sessions, leases and the cluster's clock, as of `last_applied`."""
 
-    __slots__ = ("_sessions", "_store", "last_applied", "state_hash")
+    __slots__ = ("_sessions", "_store", "history", "last_applied", "leases", "state_hash")
 
     def __init__(self, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
         self._store = Store()
-        self._sessions = SessionTable(limits or Limits())
+        self._sessions = SessionTable(limits)
+        self.leases = LeaseTable(limits)
+        """To be read only; another one after `become`."""
+        self.history = History(limits)
+        """To be read only; another one after `become`."""
         self.last_applied = NO_INDEX
         self.state_hash = 0
         """CRC-32 chained over all answers so far: nodes that applied the same index show the same, or have diverged."""
 
     @classmethod
-    def restored(cls, store: Store, sessions: SessionTable, last_applied: LogIndex, state_hash: int) -> "StateMachine":
-        """Make a machine of the parts of another one; `raftd.kv.snapshot_loader` has them from a snapshot."""
+    def restored(cls, state: State) -> "StateMachine":
+        """Make a machine of the state of another one; `raftd.kv.snapshot_loader` has it from a snapshot."""
         machine = cls()
-        machine._store = store
-        machine._sessions = sessions
-        machine.last_applied = last_applied
-        machine.state_hash = state_hash
+        machine._store, machine._sessions = state.store, state.sessions
+        machine.leases, machine.history = state.leases, state.history
+        machine.last_applied = state.last_applied
+        machine.state_hash = state.state_hash
         return machine
 
     def become(self, other: "StateMachine") -> None:
@@ -65,6 +73,7 @@ class StateMachine:
         old one may be read on or closed; it keeps the old state in memory until then.
         """
         self._store, self._sessions = other._store, other._sessions  # noqa: SLF001 - another one of this class
+        self.leases, self.history = other.leases, other.history
         self.last_applied = other.last_applied
         self.state_hash = other.state_hash
 
@@ -74,7 +83,7 @@ class StateMachine:
         Raises:
             LocalProtocolError: One is being read already.
         """
-        return SnapshotReader(self._store, self._sessions, self.last_applied, self.state_hash)
+        return SnapshotReader(self._state())
 
     def apply(self, index: LogIndex, term: Term, data: bytes) -> bytes:
         """Apply the data of a COMMAND entry.
@@ -85,19 +94,19 @@ class StateMachine:
         Raises:
             InvariantViolation: `index` does not follow `last_applied`.
         """
-        self._advance(index)
+        if index != self.last_applied + 1:
+            self._refuse_index(index)
+        self.last_applied = index
         try:
-            (_, user, _), parsed = parse_stamped(data)
+            stamp, parsed = parse_stamped(data)
         except InvalidCommand:
             answer = answers.encode(Outcome.INVALID, term, self._store.revision)
         else:
-            opcode, _, _, _, argument, _, _ = parsed
-            if type(argument) is Write or opcode in _NOT_YET:
-                answer = answers.encode(Outcome.INVALID, term, self._store.revision)
-            elif opcode is _PUT or opcode is _DELETE:
-                answer = self._write_once(term, user, parsed, data)
+            # Only writes have a sequence.
+            if parsed[2]:
+                answer = self._write_once(term, stamp, parsed, data)
             else:
-                answer = self._control(index, term, user, parsed)
+                answer = self._control(index, term, stamp, parsed)
         self.state_hash = zlib.crc32(answer, self.state_hash)
         return answer
 
@@ -107,7 +116,9 @@ class StateMachine:
         Raises:
             InvariantViolation: `index` does not follow `last_applied`.
         """
-        self._advance(index)
+        if index != self.last_applied + 1:
+            self._refuse_index(index)
+        self.last_applied = index
 
     def get(self, key: bytes) -> bytes | None:
         """The value of `key`, or None if it is absent."""
@@ -115,11 +126,44 @@ class StateMachine:
         return None if record is None else record[-1]
 
     def answer_get(self, key: bytes, term: Term) -> bytes:
-        """The answer to a get of `key`, by a leader of `term`."""
+        """The answer to a get of `key`, by a node in `term`."""
         record = self._store.get(key)
         if record is None:
             return answers.encode(Outcome.NOT_FOUND, term, self._store.revision)
         return answers.encode_get(term, self._store.revision, record)
+
+    def answer(self, query: RangeQuery | HistoryQuery, term: Term) -> bytes:
+        """The answer to a query about more than one present value, by a node in `term`."""
+        match query:
+            case RangeQuery():
+                return answer_range(self._store, self.history, query, term)
+            case HistoryQuery():
+                return answer_history(self.history, query, term, self._store.revision)
+            case _:
+                assert_never(query)
+
+    def grows(self, data: bytes, start: int = 0) -> bool:
+        """Whether the command from `start` to the end of `data` would make more keys or bytes, if it were applied now.
+
+        A write that is remembered as done would not, nor would one that cannot be done.
+        """
+        try:
+            opcode, session_id, sequence, _, argument, key, value_start = parse(data, start)
+        except InvalidCommand:
+            return False
+        if self._sessions.has_answered(session_id, sequence):
+            return False
+        if isinstance(argument, Write):
+            draft = Draft(self._store, self.leases, b"")
+            try:
+                Execution(draft, self.leases, None).run(argument)
+            except Refused:
+                return False
+            return max(draft.growth()) > 0
+        if opcode is not _PUT:
+            return False
+        record = self._store.get(key)
+        return record is None or len(data) - value_start > len(record[-1])
 
     @property
     def revision(self) -> Revision:
@@ -158,52 +202,19 @@ class StateMachine:
 
     def digest(self) -> bytes:
         """SHA-256 of the whole state in a canonical order; goes over everything, so it is for tests and audits."""
-        sessions = self._sessions
-        digest = hashlib.sha256(
-            _DIGEST_HEAD.pack(
-                self.last_applied,
-                self._store.revision,
-                self._store.bytes_total,
-                sessions.clock_ms,
-                self.state_hash,
-                sessions.answer_bytes,
-                sessions.expired_total,
-            )
-        )
-        for key, (create_revision, modify_revision, version, lease, user, value) in self._store:
-            digest.update(
-                _DIGEST_RECORD.pack(create_revision, modify_revision, version, lease, len(key), len(user), len(value))
-            )
-            digest.update(key)
-            digest.update(user)
-            digest.update(value)
-        for session_id, session in sessions:
-            digest.update(
-                _DIGEST_SESSION.pack(
-                    session_id,
-                    session.ttl_ms,
-                    session.last_active_ms,
-                    session.first_unanswered,
-                    len(session.user),
-                    len(session.answers),
-                )
-            )
-            digest.update(session.user)
-            for sequence, answer in sorted(session.answers.items()):
-                digest.update(_DIGEST_ANSWER.pack(sequence, len(answer)))
-                digest.update(answer)
-        return digest.digest()
+        return digest_of(self._state())
 
-    def _advance(self, index: LogIndex) -> None:
-        if index != self.last_applied + 1:
-            raise InvariantViolation(f"entry {index} is to be applied after entry {self.last_applied}")
-        self.last_applied = index
+    def _state(self) -> State:
+        return State(self._store, self._sessions, self.leases, self.history, self.last_applied, self.state_hash)
 
-    def _write_once(self, term: Term, user: bytes, parsed: Parsed, data: bytes) -> bytes:
+    def _refuse_index(self, index: LogIndex) -> None:
+        raise InvariantViolation(f"entry {index} is to be applied after entry {self.last_applied}")
+
+    def _write_once(self, term: Term, stamp: ParsedStamp, parsed: Parsed, data: bytes) -> bytes:
         """Apply a write, unless its session and sequence say that this must not happen (again)."""
-        _, session_id, sequence, first_unanswered, _, _, _ = parsed
+        _, session_id, sequence, first_unanswered, argument, key, _ = parsed
         sessions = self._sessions
-        session = sessions.touch(session_id, user, first_unanswered)
+        session = sessions.touch(session_id, stamp[1], first_unanswered)
         if session is None:
             return answers.encode(Outcome.SESSION_EXPIRED, term, self._store.revision)
         remembered = session.answers.get(sequence)
@@ -212,41 +223,143 @@ class StateMachine:
         refusal = sessions.refusal(session, sequence)
         if refusal is not None:
             return answers.encode(refusal, term, self._store.revision)
-        answer = self._write(term, session.user, parsed, data)
+        if session.address != stamp[2]:
+            session.address = stamp[2]
+        if key:
+            answer = self._write_plainly(term, session, stamp[0], parsed, data)
+        elif isinstance(argument, Write):
+            answer = self._execute(term, session, stamp[0], argument)
+        else:
+            answer = self._change_lease(term, session, stamp[0], parsed)
         sessions.remember(session, sequence, answer)
         return answer
 
-    def _write(self, term: Term, user: bytes, parsed: Parsed, data: bytes) -> bytes:
+    def _write_plainly(self, term: Term, session: Session, wall_clock_ms: int, parsed: Parsed, data: bytes) -> bytes:
+        """Apply a PUT or DELETE of one key, which nearly all commands are, without a draft."""
         opcode, _, _, _, expected_revision, key, value_start = parsed
         store = self._store
+        previous = store.get(key)
         if expected_revision is not None:
-            modify_revision = store.modify_revision(key)
+            modify_revision = NO_REVISION if previous is None else previous[1]
             if modify_revision != expected_revision:
                 return answers.encode_compare_failed(term, store.revision, modify_revision)
+        record: Record | None = None
+        revision = Revision(store.revision + 1)
         if opcode is _PUT:
-            create_revision, revision, version, _, _, _ = store.put(key, data[value_start:], user)
-            return answers.encode_put(term, revision, version, create_revision)
-        deleted = store.delete(key)
-        return answers.encode(Outcome.OK if deleted else Outcome.NOT_FOUND, term, store.revision)
+            if previous is None:
+                record = (revision, revision, 1, NO_LEASE, session.user, data[value_start:])
+            else:
+                record = (previous[0], revision, previous[2] + 1, NO_LEASE, session.user, data[value_start:])
+            answer = answers.encode_put(term, revision, record[2], record[0])
+        elif previous is None:
+            return answers.encode(Outcome.NOT_FOUND, term, store.revision)
+        else:
+            answer = answers.encode(Outcome.OK, term, revision)
+        store.revision = revision
+        store.change(key, previous, record)
+        if previous is not None and previous[3]:
+            self.leases.detach(previous[3], key)
+        history = self.history
+        if history.append(
+            (
+                revision,
+                key,
+                previous,
+                record,
+                False,
+                wall_clock_ms,
+                session.user,
+                session.address,
+                self._sessions.clock_ms,
+            )
+        ):
+            history.trim()
+        return answer
 
-    def _control(self, index: LogIndex, term: Term, user: bytes, parsed: Parsed) -> bytes:
-        """Apply a command about a session or the clock."""
+    def _execute(self, term: Term, session: Session, wall_clock_ms: int, write: Write) -> bytes:
+        """Apply any write of keys."""
+        draft = Draft(self._store, self.leases, session.user)
+        try:
+            outcome, body = Execution(draft, self.leases, session.user).run(write)
+        except Refused as refused:
+            revision = self._store.revision
+            if refused.outcome is Outcome.COMPARE_FAILED:
+                return answers.encode_compare_failed(term, revision, refused.revision)
+            if refused.outcome is Outcome.FENCED:
+                return answers.encode_fenced(term, revision, refused.revision)
+            return answers.encode(refused.outcome, term, revision)
+        self._commit(draft.changes(), (False, wall_clock_ms, session.user, session.address))
+        return answers.encode(outcome, term, self._store.revision, body)
+
+    def _commit(self, changes: Iterable[NetChange], origin: Origin) -> None:
+        """Make changes of distinct keys, as one revision; without any there is no new revision."""
+        store, leases, history = self._store, self.leases, self.history
+        revision = Revision(store.revision + 1)
+        clock_ms = self._sessions.clock_ms
+        is_full = False
+        for key, previous, record in changes:
+            store.revision = revision
+            store.change(key, previous, record)
+            before = NO_LEASE if previous is None else previous[3]
+            after = NO_LEASE if record is None else record[3]
+            if before != after:
+                if before:
+                    leases.detach(before, key)
+                if after:
+                    leases.attach(after, key)
+            is_full = history.append((revision, key, previous, record, *origin, clock_ms))
+        if is_full:
+            history.trim()
+
+    def _change_lease(self, term: Term, session: Session, wall_clock_ms: int, parsed: Parsed) -> bytes:
+        """Apply LEASE_GRANT or LEASE_REVOKE; the id of a lease is the index of the entry that grants it."""
+        opcode, _, _, _, argument, _, _ = parsed
+        leases = self.leases
+        number = argument if isinstance(argument, int) else 0
+        if opcode is Opcode.LEASE_GRANT:
+            granted = leases.grant(LeaseId(self.last_applied), session.user, number)
+            if granted is None:
+                return answers.encode(Outcome.LEASE_LIMIT, term, self._store.revision)
+            return answers.encode_lease_grant(term, self._store.revision, granted.lease_id, granted.ttl_ms)
+        lease = leases.of_user(LeaseId(number), session.user)
+        if lease is None:
+            return answers.encode(Outcome.LEASE_NOT_FOUND, term, self._store.revision)
+        deleted_count = self._end_leases([lease], (True, wall_clock_ms, session.user, session.address))
+        return answers.encode_lease_revoke(term, self._store.revision, deleted_count)
+
+    def _end_leases(self, ended: Sequence[Lease], origin: Origin) -> int:
+        """End leases, and delete their keys as one revision; returns how many these were."""
+        store = self._store
+        keys = sorted(chain.from_iterable(lease.keys for lease in ended))
+        self._commit([(key, store.get(key), None) for key in keys], origin)
+        for lease in ended:
+            self.leases.remove(lease)
+        return len(keys)
+
+    def _control(self, index: LogIndex, term: Term, stamp: ParsedStamp, parsed: Parsed) -> bytes:
+        """Apply a command that is not exactly once: about sessions, or a server's."""
         opcode, session_id, _, first_unanswered, argument, _, _ = parsed
-        revision = self._store.revision
+        wall_clock_ms, user, address = stamp
+        number = argument if isinstance(argument, int) else 0
         sessions = self._sessions
+        found = True
         match opcode:
             case Opcode.OPEN_SESSION:
-                opened = sessions.open(SessionId(index), user, argument if isinstance(argument, int) else 0)
+                opened = sessions.open(SessionId(index), user, number)
                 if opened is None:
-                    return answers.encode(Outcome.SESSION_LIMIT, term, revision)
-                return answers.encode_open_session(term, revision, SessionId(index), opened.ttl_ms)
+                    return answers.encode(Outcome.SESSION_LIMIT, term, self._store.revision)
+                return answers.encode_open_session(term, self._store.revision, SessionId(index), opened.ttl_ms)
             case Opcode.CLOSE_SESSION:
                 found = sessions.close(session_id, user)
             case Opcode.KEEP_ALIVE:
                 found = sessions.touch(session_id, user, first_unanswered) is not None
             case Opcode.ADVANCE_CLOCK:
-                sessions.advance_clock(argument if isinstance(argument, int) else 0)
-                found = True
+                sessions.advance_clock(number)
+                self.history.trim_old(sessions.clock_ms)
+            case Opcode.EXPIRE_LEASES:
+                named = () if not isinstance(argument, tuple) or isinstance(argument, Write) else argument
+                ended = [lease for lease in map(self.leases.get, named) if lease is not None]
+                self._end_leases(ended, (True, wall_clock_ms, user, address))
             case _:
-                raise InvariantViolation(f"{opcode.name} reached the commands about sessions")
-        return answers.encode(Outcome.OK if found else Outcome.SESSION_EXPIRED, term, revision)
+                raise InvariantViolation(f"{opcode.name} reached the commands without a sequence")
+        return answers.encode(Outcome.OK if found else Outcome.SESSION_EXPIRED, term, self._store.revision)

@@ -45,7 +45,7 @@ class Session:
     Invariant: every remembered sequence is in [first_unanswered, first_unanswered + in_flight_max).
     """
 
-    __slots__ = ("answers", "first_unanswered", "last_active_ms", "ttl_ms", "user")
+    __slots__ = ("address", "answers", "first_unanswered", "last_active_ms", "ttl_ms", "user")
 
     def __init__(self, user: bytes, ttl_ms: int, last_active_ms: int) -> None:
         self.user = user
@@ -55,6 +55,8 @@ class Session:
         """What the clock showed at the last command."""
         self.first_unanswered = 1
         self.answers: dict[int, bytes] = {}
+        self.address = b""
+        """Where the last write came from: no part of the state, but one object for all of the session's changes."""
 
     def copy(self) -> "Session":
         """Another one that is the same."""
@@ -136,6 +138,11 @@ class SessionTable:
         if self.answer_bytes >= self._limits.answer_bytes_max and session.answers:
             return Outcome.TOO_MANY_IN_FLIGHT
         return None
+
+    def has_answered(self, session_id: SessionId, sequence: int) -> bool:
+        """Whether an answer to the sequence is remembered."""
+        session = self._sessions.get(session_id)
+        return session is not None and sequence in session.answers
 
     def remember(self, session: Session, sequence: int, answer: bytes) -> None:
         """Keep the answer to a sequence for which `refusal` gave None, in a session that the same command touched."""

@@ -6,16 +6,31 @@ come in full is what has come of it; its length is checked first.
 """
 
 import enum
+import struct
 from typing import Final, assert_never
 
 from raftd.consensus.types import NO_INDEX, LogIndex
 from raftd.errors import DecodeError
+from raftd.kv.history import History
+from raftd.kv.history_loader import HistoryLoader
+from raftd.kv.leases import LeaseTable
 from raftd.kv.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX, Limits
 from raftd.kv.machine import StateMachine
 from raftd.kv.sessions import Session, SessionTable
-from raftd.kv.snapshot import ANSWER, FORMAT_VERSION, HEAD, MAGIC, RECORD, SESSION
+from raftd.kv.snapshot import (
+    ANSWER,
+    FORMAT_VERSION,
+    HEAD,
+    LEASE,
+    MAGIC,
+    RECORD,
+    SESSION,
+    State,
+)
 from raftd.kv.store import Store
-from raftd.kv.types import Revision, SessionId
+from raftd.kv.types import LeaseId, Revision, SessionId
+
+_FORMAT: Final = struct.Struct("<8sI")
 
 # `Struct.size` makes an int each time it is asked.
 _RECORD_BYTES: Final = RECORD.size
@@ -27,7 +42,9 @@ class _Section(enum.Enum):
     HEAD = enum.auto()
     SESSION = enum.auto()
     ANSWERS = enum.auto()
+    LEASES = enum.auto()
     KEYS = enum.auto()
+    CHANGES = enum.auto()
     NOTHING = enum.auto()
 
 
@@ -44,24 +61,32 @@ class SnapshotLoader:
         self._limits = limits or Limits()
         self._store = Store()
         self._sessions = SessionTable(self._limits)
+        self._leases = LeaseTable(self._limits)
+        self._history = History(self._limits)
         self._last_applied = NO_INDEX
         self._state_hash = 0
         self._section = _Section.HEAD
         self._pieces: list[bytes] = []
         self._buffered_bytes = 0
-        self._wanted_bytes = HEAD.size  # as soon as there are so many, something can be done
+        self._wanted_bytes = _FORMAT.size  # as soon as there are so many, something can be done
         # What the head promises and has not come yet.
         self._sessions_left = 0
         self._answer_bytes_left = 0
+        self._leases_left = 0
         self._keys_left = 0
-        self._bytes_left = 0
+        self._bytes_total = 0
+        self._history_bytes = 0
         # The session whose answers are coming.
         self._session = Session(b"", 0, 0)
         self._answers_left = 0
         # What came last, since everything ascends.
         self._last_session = 0
         self._last_sequence = 0
+        self._last_lease = 0
         self._last_key = b""
+        # Names and addresses are many times the same: one object is enough.
+        self._shared: dict[bytes, bytes] = {}
+        self._changes = HistoryLoader(self._history, self._store, 0, 0, self._shared)
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece.
@@ -86,9 +111,13 @@ class SnapshotLoader:
         """
         if self._section is not _Section.NOTHING:
             raise DecodeError(
-                f"the snapshot ends too early: {self._sessions_left} sessions and {self._keys_left} keys are missing"
+                f"the snapshot ends too early: {self._sessions_left} sessions, {self._leases_left} leases, "
+                f"{self._keys_left} keys and {self._changes.changes_left} changes are missing"
             )
-        return StateMachine.restored(self._store, self._sessions, self._last_applied, self._state_hash)
+        self._history.end_prepending()
+        return StateMachine.restored(
+            State(self._store, self._sessions, self._leases, self._history, self._last_applied, self._state_hash)
+        )
 
     def _take(self, data: bytes) -> int:
         """Take what is complete, and return where it ends; `_wanted_bytes` is what the rest must become."""
@@ -102,8 +131,12 @@ class SnapshotLoader:
                     offset = self._take_session(data, offset)
                 case _Section.ANSWERS:
                     offset = self._take_answers(data, offset)
+                case _Section.LEASES:
+                    offset = self._take_leases(data, offset)
                 case _Section.KEYS:
                     offset = self._take_keys(data, offset)
+                case _Section.CHANGES:
+                    offset = self._take_changes(data, offset)
                 case _Section.NOTHING:
                     if offset < len(data):
                         raise DecodeError(f"{len(data) - offset} bytes follow the end of the snapshot")
@@ -113,30 +146,49 @@ class SnapshotLoader:
         return offset
 
     def _take_head(self, data: bytes) -> int:
-        magic, version, last_applied, revision, clock_ms, expired_total, state_hash, *promised = HEAD.unpack_from(data)
+        magic, version = _FORMAT.unpack_from(data)
         if magic != MAGIC:
             raise DecodeError("this is not the snapshot of a state machine")
         if version != FORMAT_VERSION:
             raise DecodeError(f"the snapshot has format {version}; this raftd knows format {FORMAT_VERSION} only")
-        self._sessions_left, self._answer_bytes_left, self._keys_left, self._bytes_left = promised
+        if len(data) < HEAD.size:
+            self._wanted_bytes = HEAD.size
+            return 0
+        _, _, last_applied, revision, clock_ms, expired_total, state_hash, *promised = HEAD.unpack_from(data)
+        (
+            self._sessions_left,
+            self._answer_bytes_left,
+            self._leases_left,
+            self._keys_left,
+            self._bytes_total,
+            compacted_revision,
+            change_count,
+            self._history_bytes,
+        ) = promised
         if self._sessions_left > self._limits.sessions_max:
             raise DecodeError(f"{self._sessions_left} sessions, where {self._limits.sessions_max} may be")
+        if self._leases_left > self._limits.leases_max:
+            raise DecodeError(f"{self._leases_left} leases, where {self._limits.leases_max} may be")
+        if compacted_revision > revision:
+            raise DecodeError(f"the changes up to {compacted_revision} are not held, at revision {revision}")
         self._last_applied = LogIndex(last_applied)
         self._state_hash = state_hash
         self._store = Store(Revision(revision))
+        self._history = History(self._limits, Revision(compacted_revision))
+        self._changes = HistoryLoader(self._history, self._store, clock_ms, change_count, self._shared)
         self._sessions.clock_ms = clock_ms
         self._sessions.expired_total = expired_total
         self._after_session()
         return HEAD.size
 
     def _after_session(self) -> None:
-        """A further session, or the keys, or nothing comes next."""
+        """A further session comes next, or the leases."""
         if self._sessions_left:
             self._section = _Section.SESSION
             return
         if self._answer_bytes_left:
             raise DecodeError(f"the remembered answers have {self._answer_bytes_left} bytes fewer than the head says")
-        self._section = _Section.KEYS
+        self._section = _Section.LEASES
 
     def _take_session(self, data: bytes, offset: int) -> int:
         start = offset + SESSION.size
@@ -154,7 +206,7 @@ class SnapshotLoader:
             raise DecodeError(f"session {session_id} after {self._last_session}, at index {self._last_applied}")
         if last_active_ms > self._sessions.clock_ms or first_unanswered == 0:
             raise DecodeError(f"session {session_id} was active in the future, or has sequences from 0 on")
-        self._session = Session(data[start:end], ttl_ms, last_active_ms)
+        self._session = Session(self._share(data[start:end]), ttl_ms, last_active_ms)
         self._session.first_unanswered = first_unanswered
         if not self._sessions.restore(SessionId(session_id), self._session):
             raise DecodeError(f"session {session_id} is over")
@@ -190,9 +242,32 @@ class SnapshotLoader:
         self._after_session()
         return offset
 
+    def _share(self, text: bytes) -> bytes:
+        return self._shared.setdefault(text, text)
+
+    def _take_leases(self, data: bytes, offset: int) -> int:
+        while self._leases_left:
+            start = offset + LEASE.size
+            if len(data) < start:
+                self._wanted_bytes = LEASE.size
+                return offset
+            lease_id, ttl_ms, user_length = LEASE.unpack_from(data, offset)
+            end: int = start + user_length
+            if len(data) < end:
+                self._wanted_bytes = end - offset
+                return offset
+            if not self._last_lease < lease_id <= self._last_applied:
+                raise DecodeError(f"lease {lease_id} after {self._last_lease}, at index {self._last_applied}")
+            self._leases.restore(LeaseId(lease_id), self._share(data[start:end]), ttl_ms)
+            self._last_lease = lease_id
+            self._leases_left -= 1
+            offset = end
+        self._section = _Section.KEYS
+        return offset
+
     def _take_keys(self, data: bytes, offset: int) -> int:
         """Take records; a million of them come this way while a node starts, so this is one plain loop."""
-        store = self._store
+        store, share = self._store, self._shared.setdefault
         append = store.append
         revision = store.revision
         unpack_from = RECORD.unpack_from
@@ -204,33 +279,53 @@ class SnapshotLoader:
             if data_bytes < start:
                 self._wanted_bytes = _RECORD_BYTES
                 break
-            create_revision, modify_revision, version, lease, key_length, value_length, user_length = unpack_from(
+            create_revision, modify_revision, version, lease, user_length, key_length, value_length = unpack_from(
                 data, offset
             )
-            if not (0 < create_revision <= modify_revision <= revision and version and not lease):
-                raise DecodeError(f"the key after {last_key!r} has impossible revisions, version or lease")
+            if not (0 < create_revision <= modify_revision <= revision and version):
+                raise DecodeError(f"the key after {last_key!r} has impossible revisions or version")
             if not 0 < key_length <= KEY_BYTES_MAX or value_length > VALUE_BYTES_MAX:
                 raise DecodeError(f"a key of {key_length} bytes with a value of {value_length}")
-            user_start: int = start + key_length
-            value_start: int = user_start + user_length
+            key_start: int = start + user_length
+            value_start: int = key_start + key_length
             end: int = value_start + value_length
             if data_bytes < end:
                 self._wanted_bytes = end - offset
                 break
-            key = data[start:user_start]
+            key = data[key_start:value_start]
             if key <= last_key:
                 raise DecodeError(f"the key {key!r} comes after {last_key!r}")
-            user = data[user_start:value_start]
-            append(key, (create_revision, modify_revision, version, lease, user, data[value_start:end]))
+            if create_revision == modify_revision:
+                create_revision = modify_revision  # one object is enough
+            user = data[start:key_start]
+            append(key, (create_revision, modify_revision, version, lease, share(user, user), data[value_start:end]))
+            if lease:
+                self._attach(lease, key)
             last_key = key
             keys_left -= 1
             offset = end
         self._last_key = last_key
         self._keys_left = keys_left
         if not keys_left:
-            if store.bytes_total != self._bytes_left:
+            if store.bytes_total != self._bytes_total:
                 raise DecodeError(
-                    f"{store.bytes_total} bytes of keys and values, where the head says {self._bytes_left}"
+                    f"{store.bytes_total} bytes of keys and values, where the head says {self._bytes_total}"
+                )
+            self._section = _Section.CHANGES
+        return offset
+
+    def _attach(self, lease: int, key: bytes) -> None:
+        found = self._leases.get(LeaseId(lease))
+        if found is None or not self._leases.has_room(found, 1):
+            raise DecodeError(f"the key {key!r} is on lease {lease}, which is not there or full")
+        self._leases.attach(found.lease_id, key)
+
+    def _take_changes(self, data: bytes, offset: int) -> int:
+        offset, self._wanted_bytes = self._changes.take(data, offset)
+        if not self._wanted_bytes:
+            if self._history.bytes_total != self._history_bytes:
+                raise DecodeError(
+                    f"{self._history.bytes_total} bytes of changes, where the head says {self._history_bytes}"
                 )
             self._section = _Section.NOTHING
         return offset

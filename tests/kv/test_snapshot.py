@@ -16,6 +16,7 @@ from raftd.kv.machine import StateMachine
 from raftd.kv.snapshot import HEAD, SnapshotReader
 from raftd.kv.snapshot_loader import SnapshotLoader
 from raftd.kv.types import NO_LEASE
+from tests.kv.test_store import delete, put
 
 TERM = Term(3)
 LIMITS = Limits(sessions_max=6, in_flight_max=4, answer_bytes_max=300, ttl_ms_min=10, advance_ms_max=40)
@@ -111,8 +112,7 @@ def test_equal_states_give_equal_bytes() -> None:
     one, other = filled(), filled()
     for machine, keys in ((one, [b"x", b"y", b"z"]), (other, [b"y", b"z", b"x"])):
         for key in keys:
-            machine._store.put(key, b"", b"alice")
-        machine._store._records |= {key: (Revision(1), Revision(2), 1, NO_LEASE, b"alice", b"") for key in keys}
+            machine._store.change(key, None, (Revision(1), Revision(2), 1, NO_LEASE, b"alice", b""))
     snapshot = read_all(one.begin_snapshot())
     assert read_all(other.begin_snapshot(), 1) == snapshot
     assert read_all(load(snapshot).begin_snapshot(), 100) == snapshot
@@ -128,12 +128,12 @@ def test_what_changes_ahead_of_the_reader_is_shown_as_it_was() -> None:
         for number in range(10):
             key = b"key %04d" % number
             if number % 3 != 0:
-                machine._store.delete(key)
+                delete(machine._store, key)
             if number % 3 != 1:
-                machine._store.put(key, b"later", b"alice")
-                machine._store.put(key + b"!", b"new", b"alice")
+                put(machine._store, key, b"later")
+                put(machine._store, key + b"!", b"new")
             if number % 3 == 2:
-                machine._store.delete(key)
+                delete(machine._store, key)
         rest = b"" if pieces and pieces[-1] is None else read_all(reader, 60)
         assert b"".join(piece for piece in pieces if piece is not None) + rest == expected
 
@@ -164,7 +164,7 @@ def test_a_second_snapshot_is_refused_while_one_is_read() -> None:
     assert start is not None
     with pytest.raises(LocalProtocolError):
         machine.begin_snapshot()
-    machine._store.put(b"key 0001", b"later", b"alice")
+    send(machine, commands.put(SessionId(1), 90, 80, b"key 0001", b"later"))
     assert load(start + read_all(first)).digest() == digest
     closed = machine.begin_snapshot()
     closed.close()
@@ -181,12 +181,12 @@ def test_nothing_is_kept_without_a_reader() -> None:
     reader = machine.begin_snapshot()
     for _ in range(3):
         for number in range(50):
-            machine._store.put(b"key %04d" % number, b"later", b"alice")
-            machine._store.put(b"new %04d" % number, b"later", b"alice")
+            put(machine._store, b"key %04d" % number, b"later")
+            put(machine._store, b"new %04d" % number, b"later")
     assert reader.kept_count == 50
     reader.close()
     assert reader.read(1) is None
-    assert (machine._store._walk, machine._sessions._walk) == (None, None)
+    assert (machine._store._walk, machine._sessions._walk, reader._changes) == (None, None, [])
 
 
 @pytest.mark.parametrize("budget_bytes", [0, 1, 500, 5000, 1 << 20])
@@ -204,7 +204,7 @@ def test_passing_over_new_keys_uses_up_the_budget() -> None:
     machine = filled(1, 1)
     reader = machine.begin_snapshot()
     for number in range(10_000):
-        machine._store.put(b"a%05d" % number, b"", b"alice")
+        put(machine._store, b"a%05d" % number, b"")
     pieces = 0
     while (piece := reader.read(3800)) is not None:
         pieces += 1

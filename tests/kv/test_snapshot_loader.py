@@ -12,11 +12,12 @@ from raftd.kv import commands
 from raftd.kv.commands import SessionId, Stamp
 from raftd.kv.limits import Limits
 from raftd.kv.machine import StateMachine
-from raftd.kv.snapshot import ANSWER, HEAD, RECORD, SESSION
+from raftd.kv.snapshot import ANSWER, HEAD, LEASE, RECORD, SESSION
 from raftd.kv.snapshot_loader import SnapshotLoader
 
 HEAD_FIELDS = ["magic", "version", "last_applied", "revision", "clock_ms", "expired_total", "state_hash"]
-HEAD_FIELDS += ["session_count", "answer_bytes", "key_count", "bytes_total"]
+HEAD_FIELDS += ["session_count", "answer_bytes", "lease_count", "key_count", "bytes_total", "compacted_revision"]
+HEAD_FIELDS += ["change_count", "history_bytes"]
 
 
 def machine_with(keys: int) -> StateMachine:
@@ -66,7 +67,11 @@ def answer(sequence: int, data: bytes = b"yes") -> bytes:
 def record(
     key: bytes = b"k", value: bytes = b"v", *, create: int = 1, modify: int = 2, version: int = 1, lease: int = 0
 ) -> bytes:
-    return RECORD.pack(create, modify, version, lease, len(key), len(value), 1) + key + b"u" + value
+    return RECORD.pack(create, modify, version, lease, 1, len(key), len(value)) + b"u" + key + value
+
+
+def lease(number: int = 5, ttl_ms: int = 1000) -> bytes:
+    return LEASE.pack(number, ttl_ms, 1) + b"u"
 
 
 def test_pieces_may_be_cut_anywhere() -> None:
@@ -150,7 +155,7 @@ def test_a_good_snapshot_made_by_hand() -> None:
         (head(key_count=1, bytes_total=2) + record(create=3), "impossible"),
         (head(key_count=1, bytes_total=2) + record(modify=10), "impossible"),
         (head(key_count=1, bytes_total=2) + record(version=0), "impossible"),
-        (head(key_count=1, bytes_total=2) + record(lease=1), "impossible"),
+        (head(key_count=1, bytes_total=2) + record(lease=1), "lease 1, which is not there"),
         (head(key_count=1, bytes_total=1) + record(b""), "a key of 0 bytes"),
         (head(key_count=1, bytes_total=4098) + record(b"k" * 4097), "a key of 4097 bytes"),
         (head(key_count=2, bytes_total=4) + record() * 2, "comes after"),
@@ -167,8 +172,8 @@ def test_what_no_machine_can_be_in_is_refused(snapshot: bytes, reason: str) -> N
     "start",
     [
         head(session_count=1, answer_bytes=9) + session(answers=1) + struct.pack("<QI", 3, 10),
-        head(key_count=1, bytes_total=1 << 30) + struct.pack("<QQQQHIB", 1, 1, 1, 0, 1, (1 << 20) + 1, 1),
-        head(key_count=1, bytes_total=1 << 30) + struct.pack("<QQQQHIB", 1, 1, 1, 0, 4097, 1, 1),
+        head(key_count=1, bytes_total=1 << 30) + struct.pack("<QQQQBHI", 1, 1, 1, 0, 1, 1, (1 << 20) + 1),
+        head(key_count=1, bytes_total=1 << 30) + struct.pack("<QQQQBHI", 1, 1, 1, 0, 1, 4097, 1),
     ],
 )
 def test_a_length_is_refused_before_its_bytes_come(start: bytes) -> None:

@@ -76,7 +76,7 @@ def test_a_snapshot_is_the_state_at_its_beginning() -> None:
 
 def test_a_snapshot_is_due_when_the_log_has_grown() -> None:
     """Not before, not again before it has grown as much again, and never two at a time."""
-    server = alone()
+    server = alone(snapshot_limits=dataclasses.replace(SNAPSHOT_LIMITS, slice_bytes=1 << 16))
     client = with_session(server)
     began = []
     for number in range(100):

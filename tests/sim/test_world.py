@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from raftd.consensus import NO_MEMBERSHIP, EntryKind, LogIndex, Membership, NodeId, Term
+from raftd.kv.history import History
+from raftd.kv.leases import LeaseTable
 from raftd.kv.machine import StateMachine
 from raftd.kv.sessions import SessionTable
+from raftd.kv.snapshot import State
 from raftd.kv.store import Store
 from tests.sim import sometimes
 from tests.sim.campaign import run_seed
@@ -96,8 +99,9 @@ def test_the_oracle_barks() -> None:
         oracle.session_opened(1 << 40, b"")
     with pytest.raises(Violation, match="which is not committed"):
         oracle.log_reset(process, LogIndex(2), Term(1 << 40))
+    tables = SessionTable(MACHINE_LIMITS), LeaseTable(MACHINE_LIMITS), History(MACHINE_LIMITS)
     with pytest.raises(Violation, match="that nobody had"):
-        oracle.loaded(process, StateMachine.restored(Store(), SessionTable(MACHINE_LIMITS), LogIndex(index), 1))
+        oracle.loaded(process, StateMachine.restored(State(Store(), *tables, LogIndex(index), 1)))
     with pytest.raises(Violation, match="no snapshot has that"):
         process.writer.compact(LogIndex(1 << 40))
 

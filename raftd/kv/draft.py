@@ -1,0 +1,112 @@
+"""What one command is about to change, laid over the store: seen by its later operations, and by nobody else.
+
+The store is only read here. So a command that turns out to be impossible in its last operation leaves nothing behind:
+its draft is dropped. And what is committed is the net change of each key, in the order in which the keys were first
+touched, all in one revision.
+"""
+
+import heapq
+from collections.abc import Iterator
+
+from raftd.kv.leases import LeaseTable
+from raftd.kv.sorted_keys import SortedKeys
+from raftd.kv.store import Store
+from raftd.kv.types import NO_LEASE, LeaseId, Record, Revision
+
+NetChange = tuple[bytes, Record | None, Record | None]
+"""(key, record before, record after); they differ."""
+
+
+class Draft:
+    """The store as it will be.
+
+    Args:
+        store: as it is.
+        leases: as they are; `put` counts keys against their bound.
+        user: who writes.
+    """
+
+    __slots__ = ("_appeared", "_gone", "_lease_keys", "_leases", "_records", "_store", "_user", "revision")
+
+    def __init__(self, store: Store, leases: LeaseTable, user: bytes) -> None:
+        self._store = store
+        self._leases = leases
+        self._user = user
+        self._records: dict[bytes, Record | None] = {}
+        # Keys that are in here and not in the store, and the other way round.
+        self._appeared = SortedKeys()
+        self._gone = SortedKeys()
+        self._lease_keys: dict[LeaseId, int] = {}  # how many more a lease will have
+        self.revision = Revision(store.revision + 1)
+        """That of each record that is written here."""
+
+    def get(self, key: bytes) -> Record | None:
+        """What will be kept of `key`."""
+        if key in self._records:
+            return self._records[key]
+        return self._store.get(key)
+
+    def put(self, key: bytes, value: bytes, lease_id: LeaseId) -> Record:
+        """Write a value; the lease is there, unless it is none, and `has_room` for the key."""
+        previous = self.get(key)
+        if previous is None:
+            record = (self.revision, self.revision, 1, lease_id, self._user, value)
+            if self._store.get(key) is None:
+                self._appeared.add(key)
+            else:
+                self._gone.remove(key)
+        else:
+            record = (previous[0], self.revision, previous[2] + 1, lease_id, self._user, value)
+        self._move(NO_LEASE if previous is None else previous[3], lease_id)
+        self._records[key] = record
+        return record
+
+    def delete(self, key: bytes, record: Record) -> None:
+        """Delete a key, whose record this is."""
+        if self._store.get(key) is None:
+            self._appeared.remove(key)
+        else:
+            self._gone.add(key)
+        self._move(record[3], NO_LEASE)
+        self._records[key] = None
+
+    def has_room(self, lease_id: LeaseId, key: bytes) -> bool:
+        """Whether `key` may be put on a lease, which is there."""
+        record = self.get(key)
+        if record is not None and record[3] == lease_id:
+            return True
+        lease = self._leases.get(lease_id)
+        return lease is not None and self._leases.has_room(lease, self._lease_keys.get(lease_id, 0) + 1)
+
+    def keys(self, low: bytes, high: bytes) -> Iterator[bytes]:
+        """The keys in [low, high), ascending; nothing may change meanwhile."""
+        keys = self._store.sorted_keys.between(low, high)
+        if self._gone:
+            records = self._records
+            keys = (key for key in keys if key not in records or records[key] is not None)
+        return heapq.merge(keys, self._appeared.between(low, high)) if self._appeared else keys
+
+    def count(self, low: bytes, high: bytes) -> int:
+        """How many keys there will be in [low, high)."""
+        count = self._store.sorted_keys.count_between(low, high)
+        return count + self._appeared.count_between(low, high) - self._gone.count_between(low, high)
+
+    def changes(self) -> list[NetChange]:
+        """What is to be done to the store, in the order of each key's first touch."""
+        get = self._store.get
+        before_and_after = ((key, get(key), record) for key, record in self._records.items())
+        return [change for change in before_and_after if change[1] is not None or change[2] is not None]
+
+    def growth(self) -> tuple[int, int]:
+        """By how many keys and bytes the store will be larger."""
+        changed_bytes = 0
+        for key, previous, record in self.changes():
+            changed_bytes += 0 if record is None else len(key) + len(record[-1])
+            changed_bytes -= 0 if previous is None else len(key) + len(previous[-1])
+        return len(self._appeared) - len(self._gone), changed_bytes
+
+    def _move(self, before: LeaseId, after: LeaseId) -> None:
+        if before != after:
+            for lease_id, more in ((before, -1), (after, 1)):
+                if lease_id != NO_LEASE:
+                    self._lease_keys[lease_id] = self._lease_keys.get(lease_id, 0) + more

@@ -1,0 +1,36 @@
+"""The digest: it shows everything that two machines can differ in, and nothing else."""
+
+import pytest
+
+from tests.kv.test_machine import ONE, VALID, populated
+
+
+def test_the_digest_does_not_depend_on_the_order_of_arrival() -> None:
+    """The same contents in dicts of another order have the same digest."""
+    driver, twin = populated(), populated()
+    store, sessions = twin.machine._store, twin.machine._sessions
+    store._shards = [dict(reversed(shard.items())) for shard in store._shards]
+    sessions._sessions = dict(reversed(sessions._sessions.items()))
+    for session in sessions._sessions.values():
+        session.answers = dict(reversed(session.answers.items()))
+    assert driver.machine.digest() == twin.machine.digest()
+
+
+@pytest.mark.parametrize("data", VALID)
+def test_the_digest_shows_every_change(data: bytes) -> None:
+    """Two machines that differ in the effect of one command, and in nothing else, have different digests."""
+    driver, twin = populated(), populated()
+    driver.raw(data)
+    twin.machine.skip(driver.machine.last_applied)
+    twin.machine.state_hash = driver.machine.state_hash
+    assert driver.machine.digest() != twin.machine.digest()
+
+
+def test_the_digest_shows_when_a_session_was_active() -> None:
+    """Machines that would let a session expire at different times have different digests."""
+    driver, twin = populated(), populated()
+    for each in (driver, twin):
+        each.advance_clock(1)
+    assert driver.machine.digest() == twin.machine.digest()
+    twin.machine._sessions.touch(ONE, b"alice", 0)
+    assert driver.machine.digest() != twin.machine.digest()

@@ -1,0 +1,215 @@
+"""Held changes, against a list of all that ever were."""
+
+import itertools
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raftd.kv import history as history_module
+from raftd.kv.changes import Change
+from raftd.kv.history import History
+from raftd.kv.limits import Limits
+from raftd.kv.types import NO_LEASE, Record, Revision
+
+KEYS = [b"a", b"b", b"cc"]
+LIMITS = Limits(history_changes_max=12, history_bytes_max=40, history_ms_max=100)
+
+
+@dataclass
+class World:
+    """A history, and a list that forgets nothing."""
+
+    limits: Limits = LIMITS
+    changes: list[Change] = field(default_factory=list)
+    clocks: list[int] = field(default_factory=list)
+    present: dict[bytes, Record] = field(default_factory=dict)
+    revision: int = 0
+    clock_ms: int = 0
+
+    def __post_init__(self) -> None:
+        self.history = History(self.limits)
+
+    def step(self, writes: dict[bytes, bytes | None]) -> None:
+        """Make changes as one revision; None deletes."""
+        revision = Revision(self.revision + 1)
+        is_full = False
+        for key, value in writes.items():
+            previous = self.present.get(key)
+            if value is None:
+                if previous is None:
+                    continue
+                record = None
+                del self.present[key]
+            else:
+                created, version = (revision, 1) if previous is None else (previous[0], previous[2] + 1)
+                record = self.present[key] = (created, revision, version, NO_LEASE, b"u", value)
+            change = Change(revision, key, previous, record, False, 7, b"u", b"here")
+            self.changes.append(change)
+            self.clocks.append(self.clock_ms)
+            self.revision = revision
+            is_full = self.history.append((*change, self.clock_ms))
+        if is_full:
+            self.history.trim()
+
+    def tick(self, elapsed_ms: int) -> None:
+        self.clock_ms += elapsed_ms
+        self.history.trim_old(self.clock_ms)
+
+    def held(self) -> list[Change]:
+        return [change for change in self.changes if change.revision > self.history.compacted_revision]
+
+    def state_at(self, revision: int) -> dict[bytes, Record]:
+        state: dict[bytes, Record] = {}
+        for change in self.changes:
+            if change.revision <= revision:
+                if change.record is None:
+                    del state[change.key]
+                else:
+                    state[change.key] = change.record
+        return state
+
+    def check(self) -> None:
+        history, held = self.history, self.held()
+        assert [each[:-1] for each in history.held()] == held
+        assert len(history) == len(held)
+        assert history.bytes_total == sum(
+            len(change.key) + (len(change.previous[-1]) if change.previous else 0) for change in held
+        )
+        assert list(history.absent_keys) == sorted({change.key for change in held} - set(self.present))
+        for revision in range(history.compacted_revision, self.revision + 1):
+            state, position = self.state_at(revision), history.position_after(revision)
+            assert history.count_since(position) == sum(change.revision > revision for change in held)
+            assert history.keys_since(position) == {change.key for change in held if change.revision > revision}
+            for key in {*self.present, *history.absent_keys}:
+                now = self.present.get(key)
+                record = now if now is not None and now[1] <= revision else history.record_at(key, position)
+                assert record == state.get(key)
+
+
+steps = st.one_of(
+    st.dictionaries(st.sampled_from(KEYS), st.none() | st.binary(max_size=9), min_size=1), st.integers(0, 60)
+)
+
+
+@given(st.lists(steps, max_size=60), st.booleans())
+@settings(deadline=None)
+def test_against_a_list_that_forgets_nothing(made: list[dict[bytes, bytes | None] | int], tidy_at_once: bool) -> None:
+    """Whatever was let go, what is held is whole: each key's record at each held revision, and the keys there were."""
+    with pytest.MonkeyPatch.context() as patch:
+        if tidy_at_once:
+            patch.setattr(history_module, "_UNTIDY_MAX", 0)
+            patch.setattr(history_module, "_GONE_MIN", 1)
+        world = World()
+        for each in made:
+            if isinstance(each, int):
+                world.tick(each)
+            else:
+                world.step(each)
+            newest = [change for change in world.held() if change.revision == world.revision]
+            assert len(world.history) <= max(12, len(newest))
+            assert world.history.bytes_total <= 40 or len(newest) == len(world.history)
+        world.check()
+
+
+@given(st.lists(st.integers(1, 3), max_size=20), st.integers(0, 20), st.integers(1, 12))
+@settings(deadline=None)
+def test_changes_are_read_in_whole_revisions(sizes: list[int], after: int, limit: int) -> None:
+    """A read gives the changes after a revision up to the limit, never a part of a revision, and at least one."""
+    world = World(Limits())
+    for number, size in enumerate(sizes):
+        world.step(dict.fromkeys(KEYS[:size], b"%d" % number))
+    rest = [change for change in world.changes if change.revision > after]
+    expected: list[Change] = []
+    for _, group in itertools.groupby(rest, key=lambda change: change.revision):
+        changes = list(group)
+        if expected and len(expected) + len(changes) > limit:
+            break
+        expected += changes
+    assert world.history.changes_after(min(after, world.revision), limit) == expected
+
+
+@given(st.lists(st.sampled_from(KEYS), max_size=40), st.sampled_from(KEYS), st.integers(0, 45))
+@settings(deadline=None)
+def test_one_key_s_changes_come_newest_first(keys: list[bytes], key: bytes, before: int) -> None:
+    """Those that are held and below the revision asked for."""
+    world = World()
+    for each in keys:
+        world.step({each: b"v"})
+    expected = [change for change in reversed(world.held()) if change.key == key and change.revision < before]
+    assert list(world.history.changes_of(key, before)) == expected
+
+
+def test_a_change_is_held_for_its_time() -> None:
+    """It goes when the clock shows the full time, not before, and then even the newest goes."""
+    world = World()
+    world.step({b"a": b"1"})
+    world.tick(50)
+    world.step({b"b": b"1"})
+    world.tick(49)
+    assert len(world.history) == 2
+    world.tick(1)
+    assert [change.key for change in world.held()] == [b"b"]
+    world.tick(50)
+    assert (world.history.compacted_revision, len(world.history), world.history.bytes_total) == (2, 0, 0)
+    world.step({b"a": None})
+    assert world.history.changes_after(2, 10) == world.changes[2:]
+
+
+def test_the_newest_revision_is_held_whatever_it_has() -> None:
+    """Whoever follows sees each revision, unless the one after it is there already."""
+    world = World()
+    world.step({b"%d" % number: b"v" for number in range(100)})
+    assert len(world.history) == 100
+    world.step({b"0": b"v"})
+    assert (len(world.history), world.history.compacted_revision) == (1, 1)
+
+
+def test_one_command_lets_go_of_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is too much is let go by several commands, the clock's among them."""
+    monkeypatch.setattr(history_module, "_TRIMMED_MAX", 3)
+    world = World(Limits(history_changes_max=1000, history_bytes_max=30))
+    for number in range(20):
+        world.step({b"%d" % number: b""})
+    world.step({b"0": b"x" * 30})
+    assert (len(world.history), world.history.compacted_revision) == (20, 1)
+    world.step({b"0": b""})
+    assert (len(world.history), world.history.compacted_revision) == (18, 4)
+    world.tick(0)
+    assert (len(world.history), world.history.compacted_revision) == (15, 7)
+    world.check()
+
+
+def test_a_busy_key_s_positions_do_not_pile_up() -> None:
+    """A key that is written for ever keeps about as many positions as it has held changes."""
+    world = World(Limits(history_changes_max=100))
+    for number in range(5000):
+        world.step({b"busy": b"%d" % number, b"other": b""} if number % 10 == 0 else {b"busy": b""})
+    positions = world.history._positions_of[b"busy"]
+    assert isinstance(positions, list)
+    assert len(positions) <= 100 + history_module._UNTIDY_MAX + 2
+    assert len(world.history._changes) <= 2 * max(100, history_module._GONE_MIN) + 2
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(KEYS), st.none() | st.binary(max_size=9), min_size=1), max_size=30))
+@settings(deadline=None)
+def test_a_history_can_be_put_back_from_its_end(made: list[dict[bytes, bytes | None]]) -> None:
+    """Newest first, as a snapshot has it, and what is put back goes on like the first."""
+    world, twin = World(), World()
+    for each in made:
+        world.step(each)
+    twin.history = History(LIMITS, world.history.compacted_revision)
+    twin.changes, twin.clocks, twin.revision = list(world.changes), list(world.clocks), world.revision
+    twin.present = dict(world.present)
+    for held in reversed(world.history.held()):
+        assert twin.history.oldest_previous(held[1], world.present.get(held[1])) == held[3]
+        twin.history.prepend(held)
+    twin.history.end_prepending()
+    twin.check()
+    for each in made:
+        world.step(each)
+        twin.step(each)
+    world.check()
+    twin.check()
+    assert twin.history.held() == world.history.held()
