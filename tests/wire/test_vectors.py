@@ -27,7 +27,8 @@ from raftd.consensus.messages import (
 )
 from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ReadId, Term
 from raftd.kv import commands
-from raftd.kv.commands import Revision, SessionId
+from raftd.kv.commands import Revision, SessionId, Stamp
+from raftd.kv.types import LeaseId
 from raftd.wire import client, handshake
 from raftd.wire.administration import ChangeKind, encode_change, encode_transfer
 from raftd.wire.client import BODY_OFFSET, Consistency, QueryOpcode, Refusal, RefusalCode, RequestKind, ResponseKind
@@ -131,6 +132,17 @@ BATCHES: dict[str, list[Entry]] = {
     "noop": [(LogIndex(1), Term(1), EntryKind.NOOP, b"")],
     "command": [(LogIndex(1), Term(7), EntryKind.COMMAND, b"command")],
     "membership": [(LogIndex(1), Term(8), EntryKind.MEMBERSHIP, b"members")],
+    "advance-clock": [
+        (LogIndex(1), Term(7), EntryKind.COMMAND, Stamp("").at(0) + commands.advance_clock(1000)),
+    ],
+    "expire-leases": [
+        (
+            LogIndex(1),
+            Term(7),
+            EntryKind.COMMAND,
+            Stamp("").at(0) + commands.expire_leases([LeaseId(14), LeaseId(U64_MAX)]),
+        ),
+    ],
     "three-entries": [
         (LogIndex(1), Term(7), EntryKind.COMMAND, b"command"),
         (LogIndex(2), Term(8), EntryKind.NOOP, b""),
