@@ -348,7 +348,9 @@ def test_raftd_s_own_client_reads_the_examples() -> None:
     assert pages.decode_range(body("answer-range-keys"), keys_only=True).key_count is None
     assert [change.revision for change in pages.decode_history(body("answer-history")).changes] == [9, 7, 4]
     assert pages.decode_lease(body("answer-lease")) == LeaseInfo(60_000, 45_000, b"alice", (b"aim", b"color"))
-    assert pages.decode_leases(body("answer-leases")) == LeasesPage(more=False, leases=(ListedLease(LeaseId(14), 60_000, 2, b"alice"),))
+    assert pages.decode_leases(body("answer-leases")) == LeasesPage(
+        more=False, leases=(ListedLease(LeaseId(14), 60_000, 2, b"alice"),)
+    )
     assert answers.decode_lease_grant(body("answer-lease-grant")) == (LeaseId(14), 60_000)
     assert answers.decode_fenced(body("answer-fenced")) == 0
     assert answers.decode_compacted(body("answer-compacted")) == 8
