@@ -20,16 +20,17 @@ class Reader:
     Every method but `remaining` raises `DecodeError` and names the field, when the bytes do not hold it.
     """
 
-    __slots__ = ("_data", "_offset")
+    __slots__ = ("_data", "_end", "_offset")
 
     def __init__(self, data: bytes, offset: int = 0) -> None:
         self._data = data
+        self._end = len(data)
         self._offset = offset
 
     @property
     def remaining(self) -> int:
         """How many bytes have not been read yet."""
-        return len(self._data) - self._offset
+        return self._end - self._offset
 
     def u8(self, field: str) -> int:
         """An integer of one byte."""
@@ -103,10 +104,11 @@ class Reader:
 
     def _advance(self, length: int, field: str) -> int:
         """Claim `length` bytes, and say where they start."""
-        if length > self.remaining:
-            _refuse(f"{field} needs {length} bytes at byte {self._offset}, and {self.remaining} are left")
         start = self._offset
-        self._offset = start + length
+        end = start + length
+        if end > self._end:
+            _refuse(f"{field} needs {length} bytes at byte {start}, and {self.remaining} are left")
+        self._offset = end
         return start
 
 

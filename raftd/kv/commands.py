@@ -61,8 +61,9 @@ from raftd.kv.operations import (
     refuse_value,
 )
 from raftd.kv.stamps import ParsedStamp, Stamp, parse_stamp
-from raftd.kv.transaction_codec import WriteCode, decode_write, encode_write
+from raftd.kv.transaction_codec import decode_write, encode_write
 from raftd.kv.types import CommandTooLarge, InvalidCommand, LeaseId, Revision, SessionId
+from raftd.kv.write_codec import WriteCode
 
 __all__ = [
     "Argument",

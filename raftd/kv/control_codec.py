@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Final, NoReturn, TypeAlias
 
 from raftd.kv.limits import EXPIRED_LEASES_MAX
-from raftd.kv.operations import U64_MAX, Opcode, check_lease
+from raftd.kv.operations import U32_MAX, U64_MAX, Opcode, check_lease, check_u64
 from raftd.kv.types import NO_LEASE, InvalidCommand, LeaseId, SessionId
 
 ParsedControl: TypeAlias = tuple[Opcode, SessionId, int, int, int | tuple[LeaseId, ...] | None, bytes, int]
@@ -38,7 +38,13 @@ def keep_alive(session: SessionId, first_unanswered: int = 0) -> bytes:
 
 
 def lease_grant(session: SessionId, sequence: int, first_unanswered: int, ttl_ms: int = 0) -> bytes:
-    """Encode LEASE_GRANT; `ttl_ms` is brought into the bounds of `Limits`, and 0 asks for the default."""
+    """Encode LEASE_GRANT; `ttl_ms` is brought into the bounds of `Limits`, and 0 asks for the default.
+
+    Raises:
+        InvalidCommand: `ttl_ms` does not fit into 32 bits.
+    """
+    if not 0 <= ttl_ms <= U32_MAX:
+        raise InvalidCommand(f"a time to live is 0 to {U32_MAX} ms, not {ttl_ms}")
     return _HEADER.pack(Opcode.LEASE_GRANT, session, sequence, first_unanswered) + _TTL.pack(ttl_ms)
 
 
@@ -49,6 +55,7 @@ def lease_revoke(session: SessionId, sequence: int, first_unanswered: int, lease
         InvalidCommand: `lease` is none.
     """
     check_lease(lease)
+    check_u64(lease, "a lease")
     return _HEADER.pack(Opcode.LEASE_REVOKE, session, sequence, first_unanswered) + _LEASE.pack(lease)
 
 

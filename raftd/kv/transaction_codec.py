@@ -22,7 +22,7 @@ There are at most 128 operations and at most 128 compares, those of nested trans
 itself is an operation too.
 """
 
-from typing import Final, Literal, TypeAlias, assert_never
+from typing import Final, assert_never
 
 from raftd.encoding.reader import Reader
 from raftd.encoding.writer import Writer
@@ -53,6 +53,7 @@ from raftd.kv.write_codec import (
     ALLOWED_IN_A_TRANSACTION,
     Head,
     SingleCode,
+    WriteCode,
     code_of,
     head_of,
     read_bounds,
@@ -69,9 +70,6 @@ from raftd.kv.write_codec import (
 
 RANGE_FLAG_KEYS_ONLY: Final = 1
 RANGE_FLAG_COUNT_ONLY: Final = 2
-
-WriteCode: TypeAlias = SingleCode | Literal[OperationCode.TRANSACTION]
-"""What a command may do."""
 
 _CODES: Final = {code.value: code for code in OperationCode}
 _TARGETS: Final = {target.value: target for target in CompareTarget}
@@ -107,7 +105,7 @@ def decode_write(code: WriteCode, data: bytes, offset: int) -> Write:
     if reader.remaining > COMMAND_BYTES_MAX:
         raise CommandTooLarge(f"a command has at most {COMMAND_BYTES_MAX} bytes")
     try:
-        head = read_head(reader, ALLOWED_IN_A_COMMAND[code], code.name)
+        head = read_head(reader, code, ALLOWED_IN_A_COMMAND)
         if code is OperationCode.TRANSACTION:
             write = Write(_TransactionReader(reader).read(), head.fence)
         else:
@@ -238,8 +236,9 @@ class _TransactionReader:
         number = reader.u8("an operation")
         code = _CODES.get(number)
         match code:
-            case None:
-                raise InvalidCommand(f"a transaction has no operation {number}")
+            # Those that most transactions are made of come first.
+            case OperationCode.PUT | OperationCode.DELETE | OperationCode.INCREMENT | OperationCode.DELETE_RANGE:
+                return read_fields(reader, code, read_head(reader, code, ALLOWED_IN_A_TRANSACTION))
             case OperationCode.GET:
                 return Get(read_key(reader))
             case OperationCode.RANGE:
@@ -247,9 +246,8 @@ class _TransactionReader:
             case OperationCode.TRANSACTION:
                 _check_nesting(nested)
                 return self.read(nested=True)
-            case OperationCode.PUT | OperationCode.DELETE | OperationCode.INCREMENT | OperationCode.DELETE_RANGE:
-                head = read_head(reader, ALLOWED_IN_A_TRANSACTION[code], f"{code.name} in a transaction")
-                return read_fields(reader, code, head)
+            case None:
+                raise InvalidCommand(f"a transaction has no operation {number}")
             case _:
                 assert_never(code)
 

@@ -24,6 +24,7 @@ All numbers are little-endian. First come the flags, and the fields of those tha
 Any other flag is invalid. `raftd.kv.commands` reads a plain PUT or DELETE by itself, since nearly all writes are that.
 """
 
+from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias, assert_never
 
 from raftd.encoding.reader import Reader
@@ -57,6 +58,9 @@ SingleWrite: TypeAlias = Put | Delete | Increment | DeleteRange
 SingleCode: TypeAlias = Literal[
     OperationCode.PUT, OperationCode.DELETE, OperationCode.INCREMENT, OperationCode.DELETE_RANGE
 ]
+
+WriteCode: TypeAlias = SingleCode | Literal[OperationCode.TRANSACTION]
+"""What a command may do."""
 
 ALLOWED_IN_A_COMMAND: Final = {
     OperationCode.PUT: FLAG_EXPECTED_REVISION | FLAG_LEASE | FLAG_FENCE | FLAG_EXPECTED_VALUE | FLAG_PREVIOUS,
@@ -151,16 +155,24 @@ def write_head(writer: Writer, head: Head) -> None:
         write_value(writer, head.expected_value)
 
 
-def read_head(reader: Reader, allowed: int, name: str) -> Head:
-    """Decode flags and their fields; `allowed` are the flags that may be set, `name` is whose they are.
+NO_HEAD: Final = Head()
+"""Of most operations."""
+
+
+def read_head(reader: Reader, code: OperationCode, allowed: Mapping[OperationCode, int]) -> Head:
+    """Decode flags and their fields; `allowed` is one of the two tables above.
 
     Raises:
         CommandTooLarge: the fence's key or the expected value is too long.
         DecodeError: a flag that is not allowed, or it is cut short.
     """
     flags = reader.u8("flags")
-    if flags & ~allowed:
-        raise InvalidCommand(f"{name} may not have flags {flags & ~allowed:#x}")
+    if not flags:
+        return NO_HEAD
+    unwanted = flags & ~allowed[code]
+    if unwanted:
+        where = " in a transaction" if allowed is ALLOWED_IN_A_TRANSACTION else ""
+        raise InvalidCommand(f"{code.name}{where} may not have flags {unwanted:#x}")
     return Head(
         Revision(reader.u64("an expected revision")) if flags & FLAG_EXPECTED_REVISION else None,
         read_lease(reader) if flags & FLAG_LEASE else NO_LEASE,

@@ -54,6 +54,16 @@ def test_a_lease_to_revoke_is_one() -> None:
         parse_control(control_codec.lease_revoke(SESSION, 9, 7, LeaseId(1))[:25] + bytes(8), 0)
 
 
+def test_the_encoders_keep_the_bounds() -> None:
+    """A client learns of a number that does not fit before it sends anything."""
+    for ttl_ms in (-1, 1 << 32):
+        with pytest.raises(InvalidCommand, match="a time to live"):
+            control_codec.lease_grant(SESSION, 9, 7, ttl_ms)
+    for lease in (-1, 1 << 64):
+        with pytest.raises(InvalidCommand, match="a lease"):
+            control_codec.lease_revoke(SESSION, 9, 7, LeaseId(lease))
+
+
 @pytest.mark.parametrize(("session", "sequence", "first_unanswered"), [(0, 1, 1), (1, 0, 0), (1, 1, 0), (1, 1, 2)])
 def test_leases_are_granted_and_revoked_once(session: int, sequence: int, first_unanswered: int) -> None:
     """Such a command has a session and a sequence like any write."""
