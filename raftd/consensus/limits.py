@@ -23,6 +23,10 @@ class Limits:
     """Unanswered AppendEntries to one peer."""
     in_flight_bytes_max: int = 16 << 20
     """With this many unanswered bytes of entries, a peer is sent no more; the last message may go over it."""
+    held_entries_max: int = 64
+    """While an AppendEntries is unanswered, a further one is held back until this many entries wait for it, ..."""
+    held_bytes_max: int = 64 << 10
+    """... or entries of this size, overhead included, or until a tick has passed; 1 in either: it never is."""
     committed_bytes_max: int = 4 << 20
     """One Ready hands out committed entries up to this size, but always at least one."""
     committed_entries_max: int = 1024

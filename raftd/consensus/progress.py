@@ -50,6 +50,8 @@ class Progress:
     in_flight: deque[tuple[LogIndex, int]] = field(default_factory=deque)
     """REPLICATE: (last index, bytes of entries) of each AppendEntries without an answer, oldest first."""
     in_flight_bytes: int = 0
+    held_long: bool = False
+    """A tick has passed since the last AppendEntries left: nothing is held back any longer."""
     snapshot_term: Term = NO_TERM
     """SNAPSHOT: the last included term of the snapshot that is sent; its last included index is next_index - 1."""
     snapshot_offset: int = 0
@@ -76,9 +78,19 @@ class Progress:
             and self.in_flight_bytes < limits.in_flight_bytes_max
         )
 
+    def holds_back(self, waiting_entries: int, waiting_bytes: int, limits: Limits) -> bool:
+        """Whether what waits is too little to be worth an AppendEntries of its own (`Replication`, *Holding back*)."""
+        return (
+            bool(self.in_flight)
+            and not self.held_long
+            and waiting_entries < limits.held_entries_max
+            and waiting_bytes < limits.held_bytes_max
+        )
+
     def sent(self, high: LogIndex, size_bytes: int) -> None:
         """Entries [next_index, high) left in one AppendEntries."""
         self.inquiry_due = False
+        self.held_long = False
         if self.state is ProgressState.PROBE:
             self.is_paused = True
             return

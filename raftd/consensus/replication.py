@@ -15,6 +15,12 @@ time. Once one succeeded (REPLICATE) they are sent optimistically: next_index mo
 window, and only successes move match_index. All sending happens in `send_appends`, once for each Ready, however many
 calls of `propose` and `step` came before it: this is where batches come from.
 
+*Holding back* is Nagle's rule (RFC 896) for entries: while an AppendEntries is unanswered, the next one waits until it
+is worth its cost to everybody, which is the same for one entry as for a hundred. It leaves with the first of: an answer
+that leaves nothing in flight; enough entries, or bytes of them; the next tick. So under load the batches grow with the
+peer's own pace, a lone entry goes out at once, a long backlog fills the window as ever, and since a leader's ticks come
+whatever else does, nothing waits for longer than one, lost answers or not.
+
 *Inquiries* are AppendEntries without entries behind the last entry that was sent. Nothing here has a retransmission
 timer; what was lost shows in one of three ways. The next AppendEntries does not fit, and is refused. Or the driver says
 that it dropped something (`unreachable`). Or the peer answers heartbeats but said nothing of the log for a whole
@@ -123,6 +129,7 @@ class Replication:
         self._end_farewells()
         for progress in self.progress.values():
             progress.silent_ticks += 1
+            progress.held_long = True
         self._elapsed_ticks += 1
         if self._elapsed_ticks >= self._node.limits.heartbeat_ticks:
             self._elapsed_ticks = 0
@@ -179,19 +186,17 @@ class Replication:
 
     def is_due(self) -> bool:
         """Whether `send_appends` has anything to send."""
-        last_index, limits = self._node.log.last_index, self._node.limits
         return any(
-            progress.inquiry_due or progress.may_send(last_index, limits) or self._needs_chunk(progress)
+            progress.inquiry_due or self._may_send(progress) or self._needs_chunk(progress)
             for progress in self.progress.values()
         )
 
     def send_appends(self) -> None:
-        """Send each peer what it lacks, as far as its window allows."""
-        last_index, limits = self._node.log.last_index, self._node.limits
+        """Send each peer what it lacks, as far as its window allows and it is worth it."""
         for peer, progress in self.progress.items():
             if self._needs_chunk(progress):
                 self._send_chunk(peer, progress)
-            while progress.may_send(last_index, limits):
+            while self._may_send(progress):
                 self._send_entries(peer, progress)
             if progress.inquiry_due:
                 progress.inquiry_due = False
@@ -259,6 +264,16 @@ class Replication:
         index = LogIndex(quorum.agreed(node.membership, reached))
         if index > node.commit_index and node.log.term_at(index) == node.current_term:
             node.commit_to(index)
+
+    def _may_send(self, progress: Progress) -> bool:
+        """Whether an AppendEntries can go out now, and is worth it."""
+        log, limits = self._node.log, self._node.limits
+        if not progress.may_send(log.last_index, limits):
+            return False
+        if not progress.in_flight:
+            return True
+        end = LogIndex(log.last_index + 1)
+        return not progress.holds_back(end - progress.next_index, log.size_bytes(progress.next_index, end), limits)
 
     def _needs_chunk(self, progress: Progress) -> bool:
         if progress.state is ProgressState.SNAPSHOT:

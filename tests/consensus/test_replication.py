@@ -76,7 +76,7 @@ def test_a_leader_sends_before_it_has_stored() -> None:
 
 def test_appends_respect_both_bounds_and_the_window() -> None:
     """A long backlog goes out in bounded messages, no more at once than the window, and the rest as answers come."""
-    limits = Limits(append_entries_max=3, append_bytes_max=30, in_flight_appends_max=2)
+    limits = Limits(append_entries_max=3, append_bytes_max=30, in_flight_appends_max=2, held_entries_max=1)
     raft = ready_leader(limits)
     raft.propose([b"a", b"b", b"c", b"d" * 50, b"e"])
     first = appends_to(complete(raft), 2)
@@ -87,9 +87,45 @@ def test_appends_respect_both_bounds_and_the_window() -> None:
     assert [indexes(message) for message in appends_to(complete(raft), 2)] == [[6]]
 
 
+def test_what_is_not_worth_an_append_waits_for_the_answer() -> None:
+    """While one is unanswered, later entries gather, and all of them leave in one AppendEntries when it is answered."""
+    raft = ready_leader()
+    raft.propose([b"a"])
+    assert [indexes(message) for message in appends_to(complete(raft), 2)] == [[2]]
+    for command in (b"b", b"c"):
+        raft.propose([command])
+        assert not appends_to(complete(raft), 2)
+    say(raft, 2, accepted(1, 2))
+    sent = complete(raft)
+    assert [indexes(message) for message in appends_to(sent, 2)] == [[3, 4]]
+    assert not appends_to(sent, 3), "node 3 has not answered yet"
+
+
+@pytest.mark.parametrize("commands", [[b"b"] * 5, [b"b" * 100]], ids=["entries", "bytes"])
+def test_what_is_worth_an_append_does_not_wait(commands: list[bytes]) -> None:
+    """Enough entries, or bytes of them, leave at once, however many are unanswered."""
+    raft = ready_leader(Limits(held_entries_max=5, held_bytes_max=100))
+    for _ in range(3):
+        raft.propose(commands)
+        assert len(appends_to(complete(raft), 2)) == 1
+
+
+def test_nothing_is_held_back_for_longer_than_a_tick() -> None:
+    """Should no answer ever come, each tick sends what has gathered, until the window is full."""
+    raft = ready_leader(Limits(in_flight_appends_max=4))
+    sent = []
+    for _ in range(6):
+        raft.propose([b"a"])
+        raft.propose([b"b"])
+        sent += appends_to(complete(raft), 2)
+        raft.tick()
+        sent += appends_to(complete(raft), 2)
+    assert [indexes(message) for message in sent if message.entries] == [[2, 3], [4, 5], [6, 7], [8, 9]]
+
+
 def test_a_lost_append_shows_in_the_next_one() -> None:
     """The follower refuses what does not fit, and gets everything from the gap on."""
-    raft = ready_leader()
+    raft = ready_leader(Limits(held_entries_max=1))
     raft.propose([b"a"])
     complete(raft)
     raft.propose([b"b"])

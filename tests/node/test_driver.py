@@ -257,6 +257,7 @@ def test_a_dropped_append_makes_the_peer_unreachable() -> None:
     server.scheduler.run()
     server.unreachable = set()
     server.take_sent()
+    server.hear(2, accepted(server, server.raft.last_index))
     server.client().put(b"two")
     server.scheduler.run()
     assert [peer for peer, message in server.sent if isinstance(message, AppendEntries)] == [2]

@@ -46,6 +46,7 @@ class Plan:
     segment_bytes: int = 16 << 10
     append_entries_max: int = 4096
     in_flight_appends_max: int = 64
+    held_entries_max: int = 64
     committed_entries_max: int = 1024
     spares: int = 0
     """Nodes that may be added."""
@@ -95,6 +96,7 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
         append_entries_max=draw.choice((2, 8, 4096)),
         committed_entries_max=draw.choice((1, 4, 1024)),
         in_flight_appends_max=draw.choice((1, 2, 64)),
+        held_entries_max=generator(seed, "plan/holding").choice((1, 3, 64)),
         spares=generator(seed, "plan/spares").randint(2, 5) if "membership" in faults else 0,
         # A write takes some 60 bytes: about 10, 50 and 1000 entries.
         snapshot_log_bytes=shaping.choice((600, 3_000, 60_000)) if "snapshots" in faults else 1 << 40,

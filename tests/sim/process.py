@@ -325,6 +325,7 @@ class Process:
                 heartbeat_ticks=HEARTBEAT_TICKS,
                 append_entries_max=plan.append_entries_max,
                 in_flight_appends_max=plan.in_flight_appends_max,
+                held_entries_max=plan.held_entries_max,
                 committed_entries_max=plan.committed_entries_max,
                 promotion_lag_entries_max=20,
                 lease_reads=plan.lease_reads,
