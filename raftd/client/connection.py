@@ -133,7 +133,7 @@ class Connection(asyncio.Protocol):
                 self._transport.abort()
                 await self._closed
 
-    def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport:
+    def hand_over(self, protocol: asyncio.BaseProtocol) -> asyncio.Transport:
         """Give the established connection, on which nothing is under way, to another protocol, and be done with it.
 
         Raises:

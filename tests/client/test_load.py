@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 
 import pytest
 
@@ -74,6 +75,19 @@ def test_exactly_so_many_requests(pki: Pki, mode: LoadMode, not_found: int) -> N
             assert len(cluster.nodes[0].data_requests) == 500
             if mode is LoadMode.PUT:
                 assert (cluster.machine.revision, cluster.machine.key_count) == (500, 50)
+
+    asyncio.run(scenario())
+
+
+def test_answers_of_any_size(pki: Pki) -> None:
+    """Answers longer than what is received at once are put together, also where several are under way."""
+
+    async def scenario() -> None:
+        async with pki.cluster() as cluster:
+            plan = LoadPlan(LoadMode.PUT, connections=1, pipeline=2, requests=4, value_bytes=200_000, key_count=2)
+            assert (await run_load(cluster.endpoints, pki.user, plan)).answered == 4
+            report = await run_load(cluster.endpoints, pki.user, dataclasses.replace(plan, mode=LoadMode.GET))
+            assert (report.answered, report.not_found, report.errors) == (4, 0, {})
 
     asyncio.run(scenario())
 
