@@ -9,6 +9,7 @@ from raftd.cli.output import OutputFormat, format_option, show_record, warn, wri
 from raftd.cli.target import Target, pass_target
 from raftd.client.load import LoadMode, LoadPlan, LoadReport, run_load
 from raftd.errors import ExitCode
+from raftd.event_loop import new_event_loop
 
 
 @click.command("bench", short_help="Measure how fast a cluster is.")
@@ -50,7 +51,7 @@ def bench_command(
     config = target.resolve()
     # The generator makes no cycles; its own pauses would be taken for the cluster's.
     gc.disable()
-    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         report = runner.run(run_load(config.endpoints, config.tls, plan, leader_within=config.timeout))
     _show(report, output_format)
     return ExitCode.OK
@@ -87,12 +88,3 @@ def _show(report: LoadReport, output_format: OutputFormat) -> None:
         },
         output_format,
     )
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop  # noqa: PLC0415 - optional where no wheel fits, and then slower
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop

@@ -15,6 +15,7 @@ from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, open_storage
 from raftd.daemon.service import Service
 from raftd.errors import ExitCode, RaftdError, SettingsError, TlsError
+from raftd.event_loop import new_event_loop
 from raftd.settings import NodeSettings, Settings, TlsFiles
 from raftd.version import version
 from raftd.wire.identity import node_identity
@@ -78,7 +79,7 @@ def _run(settings: NodeSettings, notifier: Notifier, log_lines_dropped: Callable
     events.NODE_STARTED.log(logger, version=version(), node=settings.node_id, cluster=settings.cluster.name)
     gc.set_threshold(*_GC_THRESHOLDS)
     opened = open_storage(settings)
-    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(_serve(settings, opened, notifier, log_lines_dropped))
 
 
@@ -86,12 +87,3 @@ async def _serve(
     settings: NodeSettings, opened: Opened, notifier: Notifier, log_lines_dropped: Callable[[], int]
 ) -> ExitCode:
     return await Service(settings, opened, notifier, log_lines_dropped).run()
-
-
-def _new_event_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop  # noqa: PLC0415 - optional where no wheel fits, and then slower
-    except ImportError:
-        return asyncio.new_event_loop()
-    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
-    return loop

@@ -97,18 +97,13 @@ class Service:
             observe_apply=self._metrics.apply_seconds.observe,
         )
         self._view = View(
-            facts=StaticFacts(
-                settings.cluster.name,
-                version(),
-                settings.timing.tick_seconds,
-                self._client_addresses,
-                settings.members,
-            ),
+            facts=self._facts(),
             driver=self._driver,
             machine=self._machine,
             requests=self._requests,
             links=self._links,
             storing_seconds=self._storing_seconds,
+            disk_low=lambda: self._writer.disk_low,
             now=self._loop.time,
             log_lines_dropped=log_lines_dropped,
         )
@@ -157,6 +152,16 @@ class Service:
         reporter.cancel()
         await self._stop()
         return code
+
+    def _facts(self) -> StaticFacts:
+        settings = self._settings
+        return StaticFacts(
+            settings.cluster.name,
+            version(),
+            settings.timing.tick_seconds,
+            self._client_addresses,
+            settings.members,
+        )
 
     def _make_links(self, files: TlsFiles) -> PeerLinks:
         return PeerLinks(

@@ -232,6 +232,13 @@ FAMILIES: Final = (
         _status(lambda s: s.storing_seconds),
     ),
     Family(
+        "raftd_disk_low",
+        Kind.GAUGE,
+        "Whether the disk was found full: the reserve is in use, and a leader refuses puts.",
+        (),
+        _status(lambda s: s.disk_low),
+    ),
+    Family(
         "raftd_loop_lag_seconds",
         Kind.GAUGE,
         "How late the event loop's latest tick was.",

@@ -83,6 +83,8 @@ class NodeStatus:
     """How late the event loop's latest tick was."""
     storing_seconds: float
     """How long the oldest unfinished log write has been waiting for the disk; 0 where none is."""
+    disk_low: bool
+    """Whether the disk was found full: what would grow is refused, deletes are not."""
     replayed: bool
     """Whether everything that was committed before the start has been applied again."""
     draining: bool

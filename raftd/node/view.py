@@ -80,16 +80,21 @@ class View:
         requests: Requests,
         links: PeerLinks,
         storing_seconds: Callable[[], float],
+        disk_low: Callable[[], bool],
         now: Callable[[], float],
         log_lines_dropped: Callable[[], int],
     ) -> None:
-        """`storing_seconds` is the age of the oldest unfinished log write, `now` the loop's clock."""
+        """`storing_seconds` is the age of the oldest unfinished log write, `now` the loop's clock.
+
+        `disk_low` is whether the disk was found full.
+        """
         self._facts = facts
         self._driver = driver
         self._machine = machine
         self._requests = requests
         self._links = links
         self._storing_seconds = storing_seconds
+        self._disk_low = disk_low
         self._now = now
         self._log_lines_dropped = log_lines_dropped
         self._started_at = now()
@@ -133,6 +138,7 @@ class View:
                 self._driver.loop_lag_seconds, self._now() - self._driver.last_tick_at - self._facts.tick_seconds, 0.0
             ),
             storing_seconds=self._storing_seconds(),
+            disk_low=self._disk_low(),
             replayed=self._gateway is not None and self._gateway.is_replayed,
             draining=self._gateway is not None and self._gateway.is_draining,
             peers=tuple(self._peer(peer) for peer in sorted(raft.membership.members - {raft.node_id})),

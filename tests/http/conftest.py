@@ -32,6 +32,7 @@ LEADER = NodeStatus(
     election_timer_seconds=0.0,
     loop_lag_seconds=0.001,
     storing_seconds=0.0,
+    disk_low=False,
     replayed=True,
     draining=False,
     peers=(

@@ -49,6 +49,7 @@ def view_of(server: Server, *, attached: bool = True, members: dict[NodeId, Memb
         requests=server.requests,
         links=cast("PeerLinks", Links()),
         storing_seconds=lambda: 0.25,
+        disk_low=lambda: True,
         now=server.scheduler.time,
         log_lines_dropped=lambda: 9,
     )
@@ -83,6 +84,7 @@ def test_a_leader_s_status() -> None:
     assert (status.commit_index, status.last_applied, status.last_log_index, status.stored_index) == (1, 1, 2, 1)
     assert (status.pending_proposals, status.pending_reads) == (1, 1)
     assert (status.connections, status.uptime_seconds, status.storing_seconds) == (4, 2.5, 0.25)
+    assert status.disk_low
     assert (status.election_timer_seconds, status.draining, status.replayed) == (0.0, False, True)
     connected, unknown = status.peers
     append_bytes = server.raft.progress[NodeId(2)].in_flight_bytes
