@@ -116,6 +116,12 @@ CONNECTION_REFUSED: Final = Event(
     logging.WARNING,
     "refused a connection from %(address)s: %(reason)s",
 )
+REFUSALS_LEFT_OUT: Final = Event(
+    "refusals_left_out",
+    "bd4f786236db48afaaa57ff7f3f27cd7",
+    logging.WARNING,
+    "refused %(count)s more connections to the port for %(purpose)s within %(seconds)s s, not told one by one",
+)
 LOG_TAIL_CUT: Final = Event(
     "log_tail_cut",
     "9b49a3802edd4662be0801fd28018d62",
@@ -203,6 +209,7 @@ CATALOGUE: Final = (
     PEER_CONNECTED,
     PEER_DISCONNECTED,
     CONNECTION_REFUSED,
+    REFUSALS_LEFT_OUT,
     LOG_TAIL_CUT,
     LOG_DAMAGED,
     DISK_SLOW,

@@ -16,9 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from raftd import events
 from raftd.errors import ListenError, RemoteProtocolError
 from raftd.net.channel import Channel
+from raftd.net.refusals import Refusals
 from raftd.net.tls import CONNECT_ERRORS, explain
 
 logger = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class Acceptor:
         self._context = context
         self._make_channel = make_channel
         self._limits = limits
+        self._refusals = Refusals(purpose, asyncio.get_running_loop())
         self._listening: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._handshakes: dict[asyncio.Task[bool], None] = {}
@@ -106,7 +107,7 @@ class Acceptor:
         if channel.reason and channel.is_established:
             logger.info("ended the connection from %s: %s", channel.remote_address, channel.reason)
         elif channel.reason:
-            events.CONNECTION_REFUSED.log(logger, address=channel.remote_address, reason=channel.reason)
+            self._refusals.tell(channel.remote_address, channel.reason)
         self.connections -= 1
         if self._emptied is not None and self.connections == 0:
             self._emptied.set_result(None)
@@ -128,6 +129,7 @@ class Acceptor:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._listening is not None:
             self._listening.close()
+        self._refusals.end()
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -180,7 +182,7 @@ class Acceptor:
                 ssl_handshake_timeout=self._limits.handshake_seconds,
             )
         except CONNECT_ERRORS as error:
-            events.CONNECTION_REFUSED.log(logger, address=address, reason=explain(error))
+            self._refusals.tell(address, explain(error))
             return False
         return True
 
