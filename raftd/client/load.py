@@ -47,6 +47,8 @@ _SPREAD: Final = 2_654_435_761
 """A prime, so that consecutive requests go to keys far apart (Knuth, volume 3, §6.4: multiplicative hashing)."""
 _U64 = struct.Struct("<Q")
 _SEQUENCES = struct.Struct("<QQ")
+_ANSWER = struct.Struct("<BQB")
+"""The beginning of most answers: `ResponseKind`, request id, `Outcome`."""
 _DEAD_AFTER_SECONDS: Final = 2.0
 _SESSION_TTL_MS: Final = 60_000
 _PAUSE_SECONDS: Final = 0.05
@@ -144,7 +146,7 @@ async def run_load(
 
 
 class FrameTemplate:
-    """The frame of a request, to be overwritten in place. Offsets are found by encoding numbers that stand out.
+    """The frame of a request, but for what differs. Where that is, is found by encoding numbers that stand out.
 
     Args:
         mode: put or get.
@@ -152,7 +154,7 @@ class FrameTemplate:
         value: for a put.
     """
 
-    __slots__ = ("_frame", "_id_at", "_key_at", "_sequences_at")
+    __slots__ = ("_fixed", "_has_sequence", "_pack")
 
     _ID: Final = 0xA1A2A3A4A5A6A7A8
     _SEQUENCE: Final = 0xB1B2B3B4B5B6B7B8
@@ -161,27 +163,31 @@ class FrameTemplate:
     def __init__(self, mode: LoadMode, session: SessionId, value: bytes) -> None:
         key = _KEY_PREFIX + bytes(_KEY_DIGITS)
         if mode is LoadMode.PUT:
-            body = commands.put(session, self._SEQUENCE, self._FIRST, key, b"")
-            kind = RequestKind.WRITE
-            self._sequences_at = len(encode_request(kind, 0)) + body.index(_SEQUENCES.pack(self._SEQUENCE, self._FIRST))
-            frame = encode_request(kind, self._ID, commands.put(session, self._SEQUENCE, self._FIRST, key, value))
+            frame = encode_request(
+                RequestKind.WRITE, self._ID, commands.put(session, self._SEQUENCE, self._FIRST, key, value)
+            )
         else:
-            self._sequences_at = 0
             frame = encode_request(
                 RequestKind.READ, self._ID, encode_read_body(Consistency.LINEARIZABLE, QueryOpcode.GET, key)
             )
-        self._id_at = frame.index(_U64.pack(self._ID))
-        self._key_at = frame.index(key) + len(_KEY_PREFIX)
-        self._frame = bytearray(frame)
+        self._has_sequence = mode is LoadMode.PUT
+        head, rest = frame.split(_U64.pack(self._ID), 1)
+        sequences = _SEQUENCES.pack(self._SEQUENCE, self._FIRST)
+        before, rest = rest.split(sequences, 1) if self._has_sequence else (b"", rest)
+        between, rest = rest.split(key, 1)
+        between += _KEY_PREFIX
+        self._fixed = head, before, between, rest
+        varying = "QQ" if self._has_sequence else ""
+        layout = f"<{len(head)}sQ{len(before)}s{varying}{len(between)}s{_KEY_DIGITS}s{len(rest)}s"
+        self._pack = struct.Struct(layout).pack
 
     def fill(self, request_id: int, key_number: int, sequence: int, first_unanswered: int) -> bytes:
         """One request's frame."""
-        frame = self._frame
-        _U64.pack_into(frame, self._id_at, request_id)
-        if self._sequences_at:
-            _SEQUENCES.pack_into(frame, self._sequences_at, sequence, first_unanswered)
-        frame[self._key_at : self._key_at + _KEY_DIGITS] = b"%012d" % key_number
-        return bytes(frame)
+        head, before, between, rest = self._fixed
+        digits = b"%012d" % key_number
+        if self._has_sequence:
+            return self._pack(head, request_id, before, sequence, first_unanswered, between, digits, rest)
+        return self._pack(head, request_id, before, between, digits, rest)
 
 
 class _Run:
@@ -347,8 +353,8 @@ class _Worker(asyncio.BufferedProtocol):
         out: list[bytes] = []
         try:
             for payload in self._reader.feed(bytes(run.buffer[:nbytes])):
-                kind, slot = parse_response(payload)
-                if (kind is not ResponseKind.ANSWER or payload[BODY_OFFSET] != 0) and not self._accepts(kind, payload):
+                slot = self._slot_of(payload)
+                if slot < 0:
                     return
                 if slot >= len(self._frames) or self._frames[slot] is None:
                     self._leave("answer to nothing")
@@ -372,6 +378,15 @@ class _Worker(asyncio.BufferedProtocol):
         """The connection is over; `work` finds a new one, after a pause, if requests are under way."""
         self._transport = None
         self._idle.set()
+
+    def _slot_of(self, payload: bytes) -> int:
+        """Whose answer this is; negative if it is none, and the connection is left."""
+        if len(payload) >= _ANSWER.size:
+            kind, slot, outcome = _ANSWER.unpack_from(payload)
+            if kind == ResponseKind.ANSWER and outcome == Outcome.OK:
+                return slot  # type: ignore[no-any-return]  # a u64
+        kind, slot = parse_response(payload)
+        return slot if self._accepts(kind, payload) else -1
 
     def _accepts(self, kind: ResponseKind, payload: bytes) -> bool:
         """Whether a response other than OK still is an answer; if not, the connection is left, for good or to retry."""
