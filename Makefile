@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check fmt bench sim mutants clean
+.PHONY: demo test test-hosts check fmt bench sim mutants clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    a three-node cluster on this machine, until Ctrl-C"
-	@echo "make test    all tests"
+	@echo "make test    all tests (make test-hosts: those that boot whole hosts)"
 	@echo "make check   lint, types, architecture"
 	@echo "make fmt     format the code"
 	@echo "make bench   measure puts and gets against a demo cluster"
@@ -31,8 +31,12 @@ demo: $(STAMP)
 	$(BIN)/raftd demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m "not e2e"
+	$(BIN)/python -m pytest -n 2 -m "not e2e and not hosts"
 	$(BIN)/python -m pytest -m e2e
+	$(BIN)/python -m pytest -m hosts
+
+test-hosts: $(STAMP)
+	$(BIN)/python -m pytest -m hosts
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

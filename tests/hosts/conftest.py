@@ -1,0 +1,44 @@
+"""Hosts for the tests: booted once for a session, and told of when a test fails."""
+
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.hosts import requirements
+from tests.hosts.image import image as make_image
+from tests.hosts.lab import Lab
+
+NAMES: Final = ("raft1", "raft2", "raft3", "spare")
+"""Three hosts for a cluster, and one for whatever else there is to do."""
+_SHOWN_JOURNAL_LINES: Final = 80
+
+
+@pytest.fixture(scope="session")
+def image() -> Path:
+    """The hosts' file system; where hosts cannot be, the test is skipped, or fails if it must not be."""
+    if reasons := requirements.lacking():
+        give_up = pytest.fail if requirements.are_required() else pytest.skip
+        give_up(f"no hosts can be booted here: {'; '.join(reasons)}")
+    return make_image()
+
+
+@pytest.fixture(scope="session")
+def lab(image: Path) -> Iterator[Lab]:
+    """Four hosts that are up. Whoever harms one mends it."""
+    with Lab(image, NAMES) as lab:
+        yield lab
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the hosts have said last when a test of them fails."""
+    report = yield
+    lab = getattr(item, "funcargs", {}).get("lab")
+    if report.failed and isinstance(lab, Lab):
+        for host in lab.hosts.values():
+            command = ("journalctl", "--no-pager", "--lines", str(_SHOWN_JOURNAL_LINES))
+            said = host.run(*command, check=False, seconds=10).stdout if host.has_power else "(off)"
+            report.sections.append((f"journal of {host.name}", said))
+    return report
