@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-hosts check fmt bench sim mutants clean
+.PHONY: demo test test-hosts test-debian test-newest check fmt bench sim mutants deb rpm wheelhouse catalog clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,10 @@ help:
 	@echo "make bench   measure puts and gets against a demo cluster"
 	@echo "make sim     simulate clusters: SEEDS=1000 runs"
 	@echo "make mutants put bugs back in, and see that the simulator finds them"
+	@echo "make deb     the Debian package, into dist/ (make rpm, make wheelhouse: the others)"
+	@echo "make catalog write systemd/raftd.catalog anew, from raftd/events.py"
+	@echo "make test-debian, make test-newest"
+	@echo "             the tests against the distribution's Python packages, and against the newest there are"
 	@echo "make clean   remove what these targets made"
 .PHONY: help
 
@@ -58,6 +62,22 @@ sim: $(STAMP)
 mutants: $(STAMP)
 	$(BIN)/python -m tests.sim.mutants
 
+deb rpm wheelhouse: $(STAMP)
+	PYTHONPATH=packaging $(BIN)/python -m raftd_build $@
+
+catalog: $(STAMP)
+	PYTHONPATH=packaging $(BIN)/python -m raftd_build catalog >systemd/raftd.catalog
+
+# The system's own Python sees the system's packages; of the registry it gets only what tests are made with.
+DEBIAN_PYTHON ?= /usr/bin/python3
+test-debian: pyproject.toml packaging/constraints.txt
+	packaging/environment debian $(DEBIAN_PYTHON) .venv-debian
+	.venv-debian/bin/python -m pytest -n 2 -m "not e2e and not hosts" $(TESTS)
+
+test-newest: pyproject.toml
+	packaging/environment newest $(PYTHON) .venv-newest
+	.venv-newest/bin/python -m pytest -n 2 -m "not e2e and not hosts" $(TESTS)
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage raftd-demo
+	rm -rf $(VENV) .venv-debian .venv-newest build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage raftd-demo
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

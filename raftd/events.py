@@ -1,7 +1,8 @@
 """What a node has to say to those who run it: one catalogue of events.
 
-Each has a name to search for, a fixed MESSAGE_ID for the journal's catalogue, a level, and a text whose `%(field)s`
-are its fields. Whoever logs names an event from here, so that no two places word the same thing differently:
+Each has a name to search for, a fixed MESSAGE_ID for the journal's catalogue, a level, a text whose `%(field)s` are its
+fields, and what `journalctl -x` tells those who wonder what to do about it (`systemd/raftd.catalog`, which is made from
+this: `make catalog`). Whoever logs names an event from here, so that no two places word the same thing differently:
 
     events.LEADER_ELECTED.log(logger, leader=2, term=5)
 """
@@ -14,12 +15,17 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One kind of thing that can happen. `message_id` is 128 bits in hexadecimal and never changes once released."""
+    """One kind of thing that can happen.
+
+    `message_id` is 128 bits in hexadecimal and never changes once released. `advice` is what it means and what to do,
+    in the journal's own notation: `@RAFTD_NODE@` stands for the node's id, and `@RAFTD_…@` for any field of the event.
+    """
 
     name: str
     message_id: str
     level: int
     text: str
+    advice: str
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -37,84 +43,150 @@ NODE_STARTED: Final = Event(
     "cae74fdada6545a28e8678a185e91144",
     logging.INFO,
     "raftd %(version)s runs as node %(node)s of cluster %(cluster)s",
+    """\
+The process has begun, has read its settings and found its certificates usable. It reads its data next; node_ready
+follows when that is done. Nothing is to be done, unless it begins again and again: then what ended the process before
+is in the lines above this one.
+""",
 )
 NODE_READY: Final = Event(
     "node_ready",
     "795e19d4681645ae8df1f2e742d6826d",
     logging.INFO,
     "the log is replayed up to %(index)s and the ports listen: client %(client)s, peer %(peer)s, HTTP %(http)s",
+    """\
+The node takes connections and may vote. It need not know a leader yet: leader_elected follows within about two election
+timeouts when a majority of the voters runs. If it does not, look at the other nodes: raftctl status.
+""",
 )
 NODE_DRAINING: Final = Event(
     "node_draining",
     "58355156a2a74009a55fbbac4ee7dda0",
     logging.INFO,
     "stopping on %(signal)s: new work is refused, leadership is handed over",
+    """\
+Somebody told the node to stop. It finishes what it has accepted, refuses new work so that clients turn to another node,
+and hands its leadership over. That takes shutdown.drain_timeout at most. A second signal ends it at once; nothing
+that was acknowledged is lost by that.
+""",
 )
 NODE_STOPPED: Final = Event(
     "node_stopped",
     "e6823f06c7264f55a0b5b7239daf6a8a",
     logging.INFO,
     "stopped",
+    """\
+The node has ended in order. Nothing is to be done.
+""",
 )
 NODE_FAILED: Final = Event(
     "node_failed",
     "4e0e417e06a2458ea74b35277103a80f",
     logging.CRITICAL,
     "the node ends: %(reason)s",
+    """\
+The process ends, because to go on could lose or falsify data, or because it cannot work at all. The reason is in the
+message. systemd starts it again, except after wrong settings (exit code 78), damaged data (9) and removal (10), which a
+restart does not heal. While a majority of the other nodes runs, the cluster goes on without this one.
+
+Settings: correct them, and try them with raftd check-config --node @RAFTD_NODE@. Certificates: raftctl pki show tells
+whose they are and when they expire. Damage: see log_damaged. A text that says it is a bug in raftd: keep the journal
+of this node, and report it.
+""",
 )
 SETTINGS_RELOADED: Final = Event(
     "settings_reloaded",
     "36126170e86449d89e6e6ebeb24f38fb",
     logging.INFO,
     "reloaded: %(changes)s",
+    """\
+What the message names is in force from now on, for new connections too. Nothing is to be done.
+""",
 )
 SETTINGS_REFUSED: Final = Event(
     "settings_refused",
     "dd763f96330a40898e9f642bbc56ba45",
     logging.ERROR,
     "the reload was refused, the old settings stay: %(reason)s",
+    """\
+The new file, or a certificate that it names, cannot be used, or something was changed that only a restart can change.
+The node goes on with what it had. Correct it, try it with raftd check-config --node @RAFTD_NODE@, and reload again.
+As long as that is not done, the next restart will fail.
+""",
 )
 ELECTION_STARTED: Final = Event(
     "election_started",
     "476a14dbdf3846c9b17342db0eed9ebb",
     logging.INFO,
     "no leader was heard of in time: campaigns in term %(term)s",
+    """\
+The node has heard of no leader for longer than an election timeout, and a majority would vote for somebody else than
+the last one. Once after a leader's end this is as it should be. Again and again it means that votes or heartbeats do
+not arrive in time: look at peer_disconnected, at the disks (disk_slow) and at the load of the machines.
+""",
 )
 LEADER_ELECTED: Final = Event(
     "leader_elected",
     "44320bad788d4118b7bbad9e0aa2ab88",
     logging.INFO,
     "node %(leader)s leads term %(term)s",
+    """\
+From now on this node follows, or is, the leader that the message names. Nothing is to be done. If leaders change often
+without anybody having stopped one, look for disk_slow and loop_late at the time of each change.
+""",
 )
 LEADER_LOST: Final = Event(
     "leader_lost",
     "1da7990e6b864284a99d7d993986b226",
     logging.WARNING,
     "no leader is known in term %(term)s",
+    """\
+Until leader_elected follows, this node can neither take writes nor give fresh reads; clients wait, and repeat. It takes
+about two election timeouts. If it lasts, fewer than a majority of the voters can talk to each other: raftctl status
+shows who is missing. Start those nodes or mend the network. Only if their disks are lost for good: raftd recover.
+""",
 )
 LEADER_STEPPED_DOWN: Final = Event(
     "leader_stepped_down",
     "d4a6d8cfda4749cfa3c67c63b0a3057e",
     logging.WARNING,
     "steps down in term %(term)s: %(reason)s",
+    """\
+This node led and gives it up, because it could not know any more whether it still led. Writes under way are answered
+by the next leader, or as of unknown outcome. Look at the reason; it is the network to the other nodes in most cases.
+""",
 )
 PEER_CONNECTED: Final = Event(
     "peer_connected",
     "99b2f5d92ba5444cb276c3b7da8ac112",
     logging.INFO,
     "connected to peer %(peer)s at %(address)s",
+    """\
+Messages to that node can be sent. Nothing is to be done.
+""",
 )
 PEER_DISCONNECTED: Final = Event(
     "peer_disconnected",
     "21e4dfecbaf54e358b12a2d5a44de0a4",
     logging.WARNING,
     "lost peer %(peer)s at %(address)s: %(reason)s",
+    """\
+Messages to that node are dropped until it can be reached; it is dialled again and again. While a majority is connected
+the cluster works. If that node was stopped on purpose, nothing is to be done. Otherwise: does it run (systemctl status
+there), is its peer port open to this machine, and is its certificate valid (raftctl pki show)?
+""",
 )
 CONNECTION_REFUSED: Final = Event(
     "connection_refused",
     "112d41c62163454a832bba0c409908f0",
     logging.WARNING,
     "refused a connection from %(address)s: %(reason)s",
+    """\
+Somebody at that address began a connection and did not get through; the reason is in the message. Of a client or node
+of your own: its certificate is expired, of another authority, or made for something else; see raftctl pki show. Of an
+address that you do not know: the port can be reached from where it should not be; see the example of an address
+allow-list in the package's documentation.
+""",
 )
 REFUSALS_LEFT_OUT: Final = Event(
     "refusals_left_out",
@@ -127,72 +199,127 @@ LOG_TAIL_CUT: Final = Event(
     "9b49a3802edd4662be0801fd28018d62",
     logging.WARNING,
     "cut %(bytes)s bytes of an unfinished write off the end of %(file)s",
+    """\
+The machine or the process ended in the middle of a write that had not been acknowledged to anybody. What was written of
+it is proven to be that, and is removed. Nothing is lost and nothing is to be done. If it happens without a power cut or
+a kill, distrust the disk.
+""",
 )
 LOG_DAMAGED: Final = Event(
     "log_damaged",
     "f06e314d83824cf2851c241df01d2e15",
     logging.CRITICAL,
     "%(file)s is damaged at byte %(offset)s: %(reason)s",
+    """\
+Bytes that were once stored are not what was written: the disk or its controller lost or changed them. The node does not
+start, since it could vote or lead without what it has promised to keep. systemd does not restart it.
+
+Do not delete single files. Look after the disk (smartctl, the kernel's log). While a majority of the other nodes runs,
+replace this one with a new id and an empty data directory: raftctl member replace. If no majority is left, keep a copy
+of all data directories before anything else, and then read about raftd recover.
+""",
 )
 DISK_SLOW: Final = Event(
     "disk_slow",
     "abe1597f175c4f3facdf095e59b59b5d",
     logging.WARNING,
     "a log write has taken %(seconds)s s so far",
+    """\
+A write to the log should take milliseconds. While it takes this long the node acknowledges nothing, and a leader hands
+its leadership over after an election timeout. Look at what else uses the disk (iostat, iotop), whether it is full or
+failing, and whether another machine has a claim on it. One slow follower costs the cluster nothing.
+""",
 )
 DISK_FAILED: Final = Event(
     "disk_failed",
     "159262e80e26441a92021181ae145a30",
     logging.CRITICAL,
     "the disk failed, nothing after index %(index)s is known to be stored: %(reason)s",
+    """\
+The disk refused to write or to sync. The process ends and does not try again, because after a failed sync the kernel
+may take for clean what never arrived. Started again, the node reads what is really there, and catches up from the
+others. Look at the kernel's log, at the free space (df), and at the disk's health before that.
+""",
 )
 LOOP_LATE: Final = Event(
     "loop_late",
     "aa2e0c42e94d42e2bd4d62db5748b4e1",
     logging.WARNING,
     "the event loop was %(seconds)s s late",
+    """\
+The process did not get to run, or did one thing for too long. Heartbeats were late by as much, so that elections may
+follow. Look at the load of the machine, at swapping, and at whether its hypervisor pauses it; give it processors of its
+own, or raise timing.election_timeout on all nodes.
+""",
 )
 CERTIFICATE_EXPIRES: Final = Event(
     "certificate_expires",
     "e12116e7146c48019cc8c42db912d37c",
     logging.WARNING,
     "the certificate %(file)s expires at %(expiry)s",
+    """\
+From that moment nobody accepts the certificate, and the node falls out of the cluster or out of its clients' reach.
+Issue a new one where the authorities are kept (raftctl pki issue-node), copy it here, and reload or restart the node,
+one node at a time.
+""",
 )
 SNAPSHOT_STARTED: Final = Event(
     "snapshot_started",
     "098090e7a5a34e6f98852dc5e8bdfa22",
     logging.DEBUG,
     "snapshots the state as of entry %(index)s",
+    """\
+The log has grown enough; the state is written to a file beside the work. Nothing is to be done.
+""",
 )
 SNAPSHOT_MADE: Final = Event(
     "snapshot_made",
     "4807600b2bdf4dc1a3dcc42b2a0ec1d0",
     logging.INFO,
     "snapshot of entry %(index)s made in %(seconds)s s",
+    """\
+The log behind it can go, and a restart has less to replay. Nothing is to be done.
+""",
 )
 SNAPSHOT_FAILED: Final = Event(
     "snapshot_failed",
     "044ed70ecb704f97bc292195d7abd28f",
     logging.ERROR,
     "a snapshot could not be made or taken in: %(reason)s",
+    """\
+The node goes on, and will try again, but the log cannot be compacted until it succeeds. In most cases the disk is full
+or refuses to write: see df and the kernel's log. A node that was sent it stays behind for that long.
+""",
 )
 SNAPSHOT_INSTALLED: Final = Event(
     "snapshot_installed",
     "e3956f8a2aaf45eb9218eb88a7d3e636",
     logging.INFO,
     "took over the leader's snapshot of entry %(index)s",
+    """\
+This node lacked more than the leader's log still holds, and has got the whole state instead. That is usual for a new
+node, and after a long absence. If it happens to a node that was never away, raise limits.log_tail_entries.
+""",
 )
 MEMBERSHIP_CHANGED: Final = Event(
     "membership_changed",
     "c55395f2420a4d478d98a2b1230e44c5",
     logging.INFO,
     "voters %(voters)s, leaving %(outgoing)s, learners %(learners)s",
+    """\
+The nodes that the message names decide from now on. Keep raftd.yaml in step with it, on all nodes: it is all that a
+node knows whose disk was lost. raftctl member list shows the difference.
+""",
 )
 NODE_REMOVED: Final = Event(
     "node_removed",
     "3e8a9b6869ab4011bb124f3d4c9140b2",
     logging.WARNING,
     "this node is no member of the cluster any more, and ends",
+    """\
+The cluster has decided that this node is no part of it. It ends with exit code 10 and is not restarted. Disable its
+service (systemctl disable raftd@@RAFTD_NODE@), and delete its data when you are sure. Its id must not be used again.
+""",
 )
 CATALOGUE: Final = (
     NODE_STARTED,

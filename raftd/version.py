@@ -23,15 +23,18 @@ def version() -> str:
 
 
 def checkout_commit(root: Path) -> str | None:
-    """The commit that is checked out in `root`, in full; None where `root` is no plain git checkout."""
+    """The commit that is checked out in `root`, in full; None where `root` is no git checkout."""
     git = root / ".git"
+    if (elsewhere := _read(git)) is not None:  # one of several work trees of one repository: gitrepository-layout(5)
+        git = root / elsewhere.removeprefix("gitdir: ")
+    shared = git / (_read(git / "commondir") or ".")
     head = _read(git / "HEAD")
     if head is None or not head.startswith("ref: "):
         return head
     reference = head.removeprefix("ref: ")
-    if loose := _read(git / reference):
+    if loose := _read(shared / reference):
         return loose
-    for line in (_read(git / "packed-refs") or "").splitlines():
+    for line in (_read(shared / "packed-refs") or "").splitlines():
         commit, _, name = line.partition(" ")
         if name == reference:
             return commit

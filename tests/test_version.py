@@ -21,18 +21,23 @@ def test_version_is_the_package_s() -> None:
 
 
 def test_the_commit_of_a_checkout(tmp_path: Path) -> None:
-    """The commit is git's own answer: on a branch, packed, and detached."""
+    """The commit is git's own answer: on a branch, packed, and detached; in a further work tree too."""
+    main, other = tmp_path / "main", tmp_path / "other"
+    main.mkdir()
     try:
-        git(tmp_path, "init", "-q")
+        git(main, "init", "-q")
     except FileNotFoundError:
         pytest.skip("git is not installed")
-    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "one")
-    commit = git(tmp_path, "rev-parse", "HEAD")
-    assert checkout_commit(tmp_path) == commit
-    git(tmp_path, "pack-refs", "--all")
-    assert checkout_commit(tmp_path) == commit
-    git(tmp_path, "checkout", "-q", "--detach")
-    assert checkout_commit(tmp_path) == commit
+    git(main, "commit", "-q", "--allow-empty", "-m", "one")
+    git(main, "worktree", "add", "-q", "-b", "branch", str(other))
+    git(other, "commit", "-q", "--allow-empty", "-m", "two")
+    commits = {tree: git(tree, "rev-parse", "HEAD") for tree in (main, other)}
+    assert commits == {tree: checkout_commit(tree) for tree in commits}
+    git(main, "pack-refs", "--all")
+    assert commits == {tree: checkout_commit(tree) for tree in commits}
+    for tree in commits:
+        git(tree, "checkout", "-q", "--detach")
+    assert commits == {tree: checkout_commit(tree) for tree in commits}
 
 
 def test_no_checkout_has_no_commit(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from raftd.settings import schema
 from raftd.settings.kinds import Kind
@@ -25,22 +25,32 @@ _HEAD = """\
 """
 
 
+class Row(NamedTuple):
+    """One setting: its place, what it takes, what holds without it, and what it is for."""
+
+    key: str
+    type: str
+    default: str
+    meaning: str
+
+
 def reference() -> str:
     """The whole of `docs/settings.md`."""
-    return (
-        _HEAD
-        + "\n".join(_table(Document))
-        + "\n\nThe client's file, `raftctl.yaml`, is described in [client.md](client.md).\n"
-    )
+    table = [
+        "| key | type | default | meaning |",
+        "|---|---|---|---|",
+        *(f"| `{row.key}` | {row.type} | {row.default} | {row.meaning} |" for row in rows()),
+    ]
+    end = "The client's file, `raftctl.yaml`, is described in [client.md](client.md)."
+    return _HEAD + "\n".join(table) + f"\n\n{end}\n"
 
 
-def _table(owner: type[Any]) -> Iterator[str]:
-    yield "| key | type | default | meaning |"
-    yield "|---|---|---|---|"
-    yield from _rows(owner, "")
+def rows() -> Iterator[Row]:
+    """Every setting, in the order of the schema."""
+    yield from _rows(Document, "")
 
 
-def _rows(owner: type[Any], path: str) -> Iterator[str]:
+def _rows(owner: type[Any], path: str) -> Iterator[Row]:
     for field_name, specification in schema.specifications(owner).items():
         key = f"{path}{specification.name}"
         default = "required"
@@ -48,14 +58,14 @@ def _rows(owner: type[Any], path: str) -> Iterator[str]:
             default = _default(specification, schema.default_of(owner, field_name))
         match specification:
             case schema.Key(kind=kind):
-                yield _row(key, _type(kind), default, specification.meaning)
+                yield Row(key, _type(kind), default, specification.meaning)
             case schema.Words(kind=kind):
-                yield _row(key, f"list: {_type(kind)}", default, specification.meaning)
+                yield Row(key, f"list: {_type(kind)}", default, specification.meaning)
             case schema.Section():
-                yield _row(key, "mapping", default, specification.meaning)
+                yield Row(key, "mapping", default, specification.meaning)
                 yield from _rows(schema.class_of(owner, field_name), f"{key}.")
             case schema.Table():
-                yield _row(f"{key}[]", "list of mappings", default, specification.meaning)
+                yield Row(f"{key}[]", "list of mappings", default, specification.meaning)
                 yield from _rows(schema.class_of(owner, field_name), f"{key}[].")
             case _:
                 assert_never(specification)
@@ -69,10 +79,6 @@ def _default(specification: schema.Specification, value: object) -> str:
 
 def _type(kind: Kind[Any]) -> str:
     return f"{kind.label}: {kind.bounds}" if kind.bounds else kind.label
-
-
-def _row(key: str, type_text: str, default: str, meaning: str) -> str:
-    return f"| `{key}` | {type_text} | {default} | {meaning} |"
 
 
 if __name__ == "__main__":

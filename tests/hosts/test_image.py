@@ -8,7 +8,7 @@ from tests.hosts import image as module
 @pytest.mark.parametrize(
     ("environment", "directory"),
     [
-        ({"RAFTD_HOSTS_CACHE": "/var/tmp/hosts", "XDG_CACHE_HOME": "/x"}, "/var/tmp/hosts"),
+        ({"RAFTD_HOSTS_CACHE": "/srv/hosts", "XDG_CACHE_HOME": "/x"}, "/srv/hosts"),
         ({"XDG_CACHE_HOME": "/x"}, "/x/raftd-hosts"),
         ({}, f"{Path.home()}/.cache/raftd-hosts"),
     ],

@@ -1,0 +1,1 @@
+"""Builds raftd's packages; part of the source tree only, never installed."""
