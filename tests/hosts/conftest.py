@@ -7,12 +7,16 @@ from typing import Final
 import pytest
 
 from tests.hosts import requirements
+from tests.hosts.cluster import HostCluster
 from tests.hosts.image import image as make_image
 from tests.hosts.lab import Lab
+from tests.packaging.conftest import build
 
-NAMES: Final = ("raft1", "raft2", "raft3", "spare")
-"""Three hosts for a cluster, and one for whatever else there is to do."""
-_SHOWN_JOURNAL_LINES: Final = 80
+NODES: Final = ("raft1", "raft2", "raft3")
+CLIENT: Final = "client"
+SPARE: Final = "spare"
+"""A host for whatever else there is to do."""
+_SHOWN_JOURNAL_LINES: Final = 40
 
 
 @pytest.fixture(scope="session")
@@ -26,9 +30,30 @@ def image() -> Path:
 
 @pytest.fixture(scope="session")
 def lab(image: Path) -> Iterator[Lab]:
-    """Four hosts that are up. Whoever harms one mends it."""
-    with Lab(image, NAMES) as lab:
+    """Five hosts that are up. Whoever harms one mends it."""
+    with Lab(image, (*NODES, CLIENT, SPARE)) as lab:
         yield lab
+
+
+@pytest.fixture(scope="session")
+def deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package of this tree."""
+    return build("deb", tmp_path_factory.mktemp("deb"))
+
+
+@pytest.fixture(scope="session")
+def deployed(lab: Lab, deb: Path, tmp_path_factory: pytest.TempPathFactory) -> HostCluster:
+    """A cluster of three, in the state that the last test has left it in."""
+    cluster = HostCluster(lab, NODES, CLIENT, tmp_path_factory.mktemp("cluster") / "pki")
+    cluster.deploy(deb)
+    return cluster
+
+
+@pytest.fixture
+def cluster(deployed: HostCluster) -> HostCluster:
+    """A cluster of three, well."""
+    deployed.mend()
+    return deployed
 
 
 @pytest.hookimpl(wrapper=True)
@@ -38,7 +63,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     lab = getattr(item, "funcargs", {}).get("lab")
     if report.failed and isinstance(lab, Lab):
         for host in lab.hosts.values():
-            command = ("journalctl", "--no-pager", "--lines", str(_SHOWN_JOURNAL_LINES))
+            command = ("journalctl", "--no-pager", "--unit", "raftd*", "--lines", str(_SHOWN_JOURNAL_LINES))
             said = host.run(*command, check=False, seconds=10).stdout if host.has_power else "(off)"
             report.sections.append((f"journal of {host.name}", said))
     return report
