@@ -51,7 +51,6 @@ def test_leadership(raftctl: Raftctl, raftctl_json: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("member",),
         ("member", "add", "4"),
         ("member", "add", "0", *ADDRESSES),
         ("member", "add", "4", *ADDRESSES[:-1], "0x1:y"),

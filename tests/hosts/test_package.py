@@ -39,6 +39,11 @@ def purge(host: Host) -> None:
     host.shell("dpkg --purge raftd </dev/null")
 
 
+def unit_files(host: Host, *options: str) -> str:
+    """What systemd knows of raftd's units; its exit code is 1 where that is nothing."""
+    return host.run("systemctl", "list-unit-files", "--no-legend", *options, "raftd*", check=False).stdout
+
+
 def newer(deb: Path, directory: Path) -> Path:
     """The same package under a higher version, as a later build would have it."""
     tree = directory / "tree"
@@ -64,8 +69,9 @@ def test_installing_starts_nothing(bare: Host, deb: Path) -> None:
     assert (user.uid < 1000, user.group, user.shell) == (True, "raftd", "/usr/sbin/nologin")
     directory = seen.file("/etc/raftd")
     assert (directory.user, directory.group, directory.mode) == ("root", "raftd", 0o750)
+    assert unit_files(bare) != ""
     assert bare.shell("systemctl list-units --all --no-legend 'raftd*'") == ""
-    assert bare.shell("systemctl list-unit-files --no-legend --state=enabled 'raftd*'") == ""
+    assert unit_files(bare, "--state=enabled") == ""
     assert bare.run("systemctl", "is-system-running").stdout.strip() == "running"
 
 
@@ -128,7 +134,7 @@ def test_a_purge_leaves_nothing(alone: HostCluster) -> None:
     purge(host)
     elsewhere = r"-path /proc -o -path /sys -o -path /run -o -path /var/log -o -path /var/tmp -o -path /tmp"
     assert host.shell(rf"find / \( {elsewhere} \) -prune -o -iname '*raft[dc]*' -print") == ""
-    assert host.shell("systemctl list-unit-files --no-legend 'raftd*'") == ""
+    assert unit_files(host) == ""
     assert host.shell("find /etc/systemd -xtype l -not -path '*/dev/*'") == ""
     assert host.run("dpkg-query", "--show", "raftd", check=False).returncode == 1
     assert inspect(host).user("raftd").exists
