@@ -1,5 +1,6 @@
 """Bakes the commit into what is built: an installed raftd has no git to ask (raftd/version.py reads the file)."""
 
+import os
 import runpy
 from pathlib import Path
 from typing import Any
@@ -19,5 +20,8 @@ class CommitHook(BuildHookInterface[Any]):
         if commit is not None:
             written = root / "build" / "COMMIT"
             written.parent.mkdir(exist_ok=True)
-            written.write_text(f"{commit}\n")
+            # Builds side by side write the same, and none may find half of it.
+            mine = written.with_suffix(f".{os.getpid()}")
+            mine.write_text(f"{commit}\n")
+            mine.replace(written)
             build_data["force_include"][str(written)] = "raftd/COMMIT"
