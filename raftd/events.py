@@ -195,8 +195,8 @@ REFUSALS_LEFT_OUT: Final = Event(
     "refused %(count)s more connections to the port for %(purpose)s within %(seconds)s s, not told one by one",
     """\
 So many more were refused as those that connection_refused tells of, which has addresses and reasons of some. Somebody
-tries again and again: a client or node whose certificate is no longer accepted, a probe that speaks another protocol, or
-a stranger. It costs the node little, but nobody who is refused is served: find out who it is.
+tries again and again: a client or node whose certificate is no longer accepted, a probe that speaks another protocol,
+or a stranger. It costs the node little, but nobody who is refused is served: find out who it is.
 """,
 )
 LOG_TAIL_CUT: Final = Event(
