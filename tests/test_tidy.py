@@ -9,10 +9,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 CODE = ROOT / "raftd"
 TESTS = ROOT / "tests"
-SOURCES = sorted([*CODE.rglob("*.py"), *TESTS.rglob("*.py")])
+SOURCES = sorted(path for place in (CODE, TESTS, ROOT / "packaging") for path in place.rglob("*.py"))
+DIRECTORIES = ("raftd", "tests", "docs", "deploy", "systemd", "packaging")
 TEXTS = sorted(
     path
-    for pattern in ("*.md", "*.toml", "Makefile", "raftd/**/*", "tests/**/*", "docs/**/*", "deploy/**/*", "systemd/*")
+    for pattern in ("*.md", "*.toml", "Makefile", *(f"{name}/**/*" for name in DIRECTORIES))
     for path in ROOT.glob(pattern)
     if path.is_file() and "__pycache__" not in path.parts
 )
