@@ -165,10 +165,12 @@ class Lab:
     # Its beginning and its end.
 
     def _open(self) -> None:
-        self.directory.mkdir(parents=True)
-        # Held for as long as this process lives: how others know that the lab is in use.
-        self._lock = (self.directory / "lock").open("w")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        DIRECTORY.mkdir(exist_ok=True)
+        with _one_at_a_time():
+            self.directory.mkdir()
+            # Held for as long as this process lives: how others know that the lab is in use.
+            self._lock = (self.directory / "lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
         _make_key(self.directory / "id", "controller")
         self._start_keeper()
         self._sweep()
@@ -230,13 +232,25 @@ class Lab:
 
     def _sweep(self) -> None:
         """Remove what labs have left whose process was killed."""
-        for directory in DIRECTORY.iterdir():
-            if directory == self.directory:
-                continue
-            with contextlib.suppress(OSError), (directory / "lock").open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while that lab is in use
-                _remove_groups(self.path(f"/sys/fs/cgroup/{directory.name}"))
-                shutil.rmtree(directory, ignore_errors=True)
+        with _one_at_a_time():
+            for directory in DIRECTORY.iterdir():
+                if directory == self.directory:
+                    continue
+                with contextlib.suppress(OSError), (directory / "lock").open() as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while that lab is in use
+                    _remove_groups(self.path(f"/sys/fs/cgroup/{directory.name}"))
+                    shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Nobody looks at the labs' directories while one is half made."""
+    directory = os.open(DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def _make_key(path: Path, comment: str) -> None:
