@@ -61,6 +61,7 @@ def check_basic(raft: Raft) -> None:
     if raft.role in (Role.CANDIDATE, Role.PRE_CANDIDATE):
         _require(raft.leader_id is None, raft, "who campaigns knows no leader")
     _require(raft.role is Role.LEADER or not raft.progress, raft, "only a leader keeps progress")
+    _require(raft.role is Role.LEADER or not raft.waiting_reads, raft, "reads wait only where somebody leads")
     if raft.role is Role.LEADER:
         _require(raft.term_at(raft.last_index) == raft.current_term, raft, "a leader's log ends in its own term")
         _require(raft.progress.keys() >= raft.membership.members - {raft.node_id}, raft, "progress of each member")

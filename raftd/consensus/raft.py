@@ -207,6 +207,11 @@ class Raft(RaftView):
         return self._reads.request(overdue_ticks)
 
     @property
+    def waiting_reads(self) -> int:
+        """Batches of reads that wait for this leader to be confirmed; none on a node that does not lead."""
+        return self._reads.waiting
+
+    @property
     def has_ready(self) -> bool:
         """Whether `ready` would give anything."""
         node = self._node

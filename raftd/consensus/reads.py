@@ -64,6 +64,11 @@ class Reads:
         self._refused: list[ReadId] = []
 
     @property
+    def waiting(self) -> int:
+        """Batches of reads, of this node and of followers, that wait for a round; none on a node that does not lead."""
+        return self._pending
+
+    @property
     def has_outcome(self) -> bool:
         """Whether `take_outcomes` has anything to give."""
         return bool(self._confirmed or self._refused)

@@ -17,7 +17,7 @@ from raftd.consensus import (
 )
 from raftd.consensus.change_rules import changed, left
 from raftd.consensus.membership import AddVoter
-from tests.sim.oracle import decides
+from tests.sim.leases import decides
 
 if TYPE_CHECKING:
     from tests.sim.process import Process

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 _TYPE_OFFSET = 4
-_TERM = slice(5, 13)
+_TERM = 5
+_ROUND = 29
+"""Of a heartbeat."""
+_FROM_LEADERS = frozenset(
+    (MessageType.APPEND_ENTRIES, MessageType.HEARTBEAT, MessageType.INSTALL_SNAPSHOT, MessageType.TIMEOUT_NOW)
+)
 
 
 class Link:
@@ -131,10 +136,12 @@ class Network:
         """The frame is read by the process that it was for."""
         world = self._world
         world.trace.note(f"{link.sender}>{link.destination} {frame[_TYPE_OFFSET]} {len(frame)}")
-        if int.from_bytes(frame[_TERM], "little") < process.raft.current_term:
+        if _number(frame, _TERM) < process.raft.current_term:
             world.sometimes("stale_term_message")
+        if frame[_TYPE_OFFSET] in _FROM_LEADERS:
+            world.oracle.leases.heard(process, _number(frame, _TERM))
         if frame[_TYPE_OFFSET] == MessageType.TIMEOUT_NOW:
-            process.told_term = int.from_bytes(frame[_TERM], "little")
+            process.told_term = _number(frame, _TERM)
         try:
             process.driver.peer_payloads(link.sender, link.reader.feed(frame))
         except RemoteProtocolError as error:
@@ -144,17 +151,23 @@ class Network:
         """Hold a message to what its sender must have stored first."""
         oracle, kind = self._world.oracle, frame[_TYPE_OFFSET]
         if kind == MessageType.REQUEST_VOTE:
-            oracle.votes(process, process.node_id, int.from_bytes(frame[_TERM], "little"))
+            oracle.votes(process, process.node_id, _number(frame, _TERM))
         elif kind == MessageType.REQUEST_VOTE_REPLY:
             if frame[13]:
-                oracle.votes(process, peer, int.from_bytes(frame[_TERM], "little"))
+                oracle.votes(process, peer, _number(frame, _TERM))
             elif oracle.refuses_for_log(process, self._world.processes[peer]):
                 self._world.sometimes("vote_refused_for_old_log")
         elif kind == MessageType.APPEND_ENTRIES_REPLY:
             if frame[13]:
-                oracle.accepts(process, int.from_bytes(frame[14:22], "little"), int.from_bytes(frame[_TERM], "little"))
+                oracle.accepts(process, _number(frame, 14), _number(frame, _TERM))
             else:
                 self._world.sometimes("refused_append")
+        elif kind == MessageType.HEARTBEAT:
+            oracle.begins_round(process.node_id, _number(frame, _TERM), _number(frame, _ROUND))
+        elif kind == MessageType.HEARTBEAT_REPLY:
+            oracle.confirms_round(process, peer, _number(frame, _TERM), _number(frame, 13))
+        elif kind == MessageType.TIMEOUT_NOW:
+            oracle.leases.tells(process, peer, _number(frame, _TERM))
         elif kind == MessageType.INSTALL_SNAPSHOT:
             self._follow_transfer(process, peer, frame)
         elif kind == MessageType.INSTALL_SNAPSHOT_REPLY:
@@ -228,3 +241,7 @@ class Network:
         self.is_perfect = True
         for link in self.links.values():
             link.clogged_until = 0.0
+
+
+def _number(frame: bytes, offset: int) -> int:
+    return int.from_bytes(frame[offset : offset + 8], "little")

@@ -29,6 +29,7 @@ from raftd.kv import answers
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import InvalidCommand, Opcode, decode
 from raftd.kv.machine import StateMachine
+from tests.sim.leases import Leases, decides
 from tests.sim.plan import ELECTION_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
@@ -47,20 +48,12 @@ _REMEMBERED = frozenset((Outcome.OK, Outcome.NOT_FOUND, Outcome.COMPARE_FAILED))
 _WRITES = frozenset((Opcode.PUT, Opcode.DELETE))
 
 
-def decides(membership: Membership, nodes: set[NodeId]) -> bool:
-    """Whether `nodes` hold a majority of each side, counted one by one."""
-    return bool(membership.voters) and all(
-        2 * sum(voter in nodes for voter in voters) > len(voters)
-        for voters in (membership.voters, membership.outgoing)
-        if voters
-    )
-
-
 class Oracle:
     """Sees everything, and believes nothing twice."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
+        self.leases = Leases(world)
         self.memberships: list[tuple[int, Membership]] = [(0, world.membership)]
         """Those that were committed, with their indexes; the first is what the cluster began with."""
         self._registry: dict[tuple[int, int], tuple[int, EntryKind, bytes]] = {}
@@ -73,6 +66,8 @@ class Oracle:
         self.leaders: dict[int, NodeId] = {}
         self._candidates: dict[int, set[NodeId]] = {}
         self._votes: dict[tuple[NodeId, int], NodeId] = {}
+        self._rounds: dict[tuple[NodeId, int], int] = {}
+        """(leader, term) -> the last heartbeat round that it has begun."""
         self.write_answers: dict[tuple[int, int], bytes] = {}
         """(session, sequence) -> what the state machine answered when it was applied first."""
         self._changed: set[tuple[int, int]] = set()
@@ -105,6 +100,11 @@ class Oracle:
             return
         process.observation = now
         check_delta(before, now)
+        base = raft.base_index
+        if base and raft.term_at(base) != self.committed_terms[base - 1]:
+            self.fail(f"node {process.node_id} has term {raft.term_at(base)} at {base}, where its log begins")
+        if now.voted_for is not None and (now.current_term, now.voted_for) != (before.current_term, before.voted_for):
+            self.leases.votes(process, now.voted_for, now.current_term)
         if now.commit_index != before.commit_index:
             if before.role is now.role is Role.LEADER and now.commit_term != now.current_term:
                 self.fail(
@@ -194,6 +194,8 @@ class Oracle:
                 process.memberships.pop()
                 self._world.sometimes("membership_rolled_back")
         self.register(entries, terms[-1] if terms else process.log_base_term, f"node {process.node_id}'s log")
+        if process.raft.role is Role.LEADER:
+            self._check_changes(process, entries)
         process.read_memberships(entries)
         committed = len(self.committed_terms)
         if base + len(terms) + _FAR_BEHIND_ENTRIES < committed:
@@ -202,6 +204,18 @@ class Oracle:
         if process.is_far_behind and base + len(terms) >= committed:
             process.is_far_behind = False
             self._world.sometimes("log_behind_catches_up")
+
+    def _check_changes(self, process: "Process", entries: Sequence[Entry]) -> None:
+        """A leader begins a change of the membership only when the last one is committed (thesis §4.1, §4.3)."""
+        last, raft = process.memberships[-1][0], process.raft
+        for index, term, kind, _ in entries:
+            if kind is not EntryKind.MEMBERSHIP or term != raft.current_term:
+                continue
+            if last > raft.commit_index:
+                self.fail(f"leader {process.node_id} changes the membership at {index}, and {last} is not committed")
+            if raft.term_at(raft.commit_index) != term:
+                self.fail(f"leader {process.node_id} changes the membership before it has committed in term {term}")
+            last = index
 
     def log_reset(self, process: "Process", index: LogIndex, term: Term) -> None:
         """A snapshot takes the place of a process's whole log."""
@@ -356,6 +370,15 @@ class Oracle:
             return
         if match_index > max(process.disk.stored_index_max, process.disk.snapshot_index()):
             self.fail(f"node {process.node_id} accepts entries up to {match_index}, and has not stored them")
+
+    def begins_round(self, leader: NodeId, term: int, number: int) -> None:
+        """A leader sends a heartbeat."""
+        self._rounds[leader, term] = max(number, self._rounds.get((leader, term), 0))
+
+    def confirms_round(self, process: "Process", leader: NodeId, term: int, number: int) -> None:
+        """An answer to a heartbeat leaves: of a round that its leader has begun in that term, or of none."""
+        if number > self._rounds.get((leader, term), 0):
+            self.fail(f"node {process.node_id} confirms round {number} of term {term} to node {leader}, not begun")
 
     # Answers.
 

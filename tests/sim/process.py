@@ -98,7 +98,12 @@ class ObservedRequests(Requests):
         if raft.term_at(raft.commit_index) != raft.current_term:
             sometimes("read_waits_for_noop")
         elif process.world.plan.lease_reads:
-            sometimes("lease_read" if raft._reads.has_outcome else "lease_read_refused")
+            confirmed = raft._reads._confirmed
+            if confirmed and confirmed[-1][0] == read_id:
+                process.world.oracle.leases.reads(process)
+                sometimes("lease_read")
+            else:
+                sometimes("lease_read_refused")
 
     def reads_confirmed(self, read_id: ReadId, read_index: LogIndex, term: Term) -> None:
         """See `Requests`."""
@@ -263,6 +268,7 @@ class Process:
             world.sometimes("vote_before_crash_kept")
         self._build(opened)
         self.is_up = True
+        world.oracle.leases.started(self, recovered.hard_state.current_term)
         self.enter(self.life, self.driver.start, self.gateway, lambda *_: None, lambda _: None, self._on_proven)
         world.network.process_started(self.node_id)
 

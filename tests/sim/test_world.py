@@ -18,7 +18,8 @@ from tests.sim import sometimes
 from tests.sim.campaign import run_seed
 from tests.sim.disk import MACHINE_LIMITS
 from tests.sim.faults import FAULTS
-from tests.sim.oracle import Violation, decides
+from tests.sim.leases import decides
+from tests.sim.oracle import Violation
 from tests.sim.plan import SIZES, make_plan
 from tests.sim.world import build
 

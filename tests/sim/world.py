@@ -8,8 +8,9 @@ from tests.linearizability.checker import Operation, is_linearizable
 from tests.sim.clients import Client
 from tests.sim.disk import Disk
 from tests.sim.faults import FAULTS
+from tests.sim.leases import decides
 from tests.sim.network import Network
-from tests.sim.oracle import Oracle, decides
+from tests.sim.oracle import Oracle
 from tests.sim.plan import ELECTION_TIMEOUT_SECONDS, Plan, make_plan
 from tests.sim.process import Process, membership_of
 from tests.sim.sometimes import Sometimes
