@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _VOTERS_MAX = 5
 _STOP_SECONDS = 0.6
 _DEAFENED = 0.3
+_HASTY = 0.2
 
 
 def leader_of(world: "World", draw: random.Random) -> "Process | None":
@@ -51,6 +52,9 @@ class Operator:
         process = leader_of(self._world, self._draw)
         if process is not None:
             process.enter(process.life, self._ask, process)
+            if self._draw.random() < _HASTY:
+                # Another administrator, at the same moment.
+                process.enter(process.life, self._ask, process)
 
     def _ask(self, process: "Process") -> None:
         membership = left(process.raft.membership)

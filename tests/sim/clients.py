@@ -23,6 +23,7 @@ from raftd.wire.client import (
 from raftd.wire.frames import LENGTH_BYTES, FrameReader
 from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX
 from tests.linearizability.checker import Kind, Operation, State
+from tests.sim.timeline import generator
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -79,6 +80,7 @@ class Client:
         self._draw = draw
         self._session: SessionId | None = None
         self._sequence = 0
+        self._only_reads = generator(world.plan.seed, f"reader/{number}").random() < world.plan.readers
         self._window = draw.choice((1, 1, 3))
         self._asks_session = False
         self._requests: dict[int, Request] = {}
@@ -106,7 +108,7 @@ class Client:
         if not self.is_idle and len(self._requests) < self._window:
             self._ask()
         pause = self._draw.expovariate(1 / plan.think_seconds)
-        if plan.has("short_sessions") and self._draw.random() < 0.02:
+        if plan.has("short_sessions") and self._draw.random() < 0.05:
             pause += 8.0
         world.timeline.after(pause, self.think)
 
@@ -124,6 +126,8 @@ class Client:
             return
         draw = self._draw
         key = draw.choice(self._world.plan.keys)
+        if kind is None and self._only_reads:
+            kind = Kind.GET
         kind = kind or draw.choice((Kind.GET, Kind.GET, Kind.PUT, Kind.PUT, Kind.DELETE, Kind.COMPARE_AND_PUT))
         revision, state = self._known.get(key, (Revision(0), None))
         if kind is Kind.COMPARE_AND_PUT and draw.random() < 0.2:

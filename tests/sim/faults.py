@@ -204,6 +204,22 @@ def _arm_isolated_leader(world: "World", draw: random.Random) -> None:
     _repeat(world, draw, 1.5, isolate)
 
 
+def _arm_drift(world: "World", draw: random.Random) -> None:
+    """Clocks go as fast or as slow as is allowed; half of the time it is the leader's alone that is slow."""
+    slowest, fastest = 1 - world.plan.drift, 1 + world.plan.drift
+
+    def change() -> None:
+        leader = actions.leader_of(world, draw)
+        is_aimed = draw.random() < 0.5
+        for node_id in world.node_ids:
+            rate = draw.choice((slowest, fastest, draw.uniform(slowest, fastest)))
+            if is_aimed and leader is not None:
+                rate = slowest if node_id == leader.node_id else fastest
+            world.processes[node_id].set_rate(rate)
+
+    _repeat(world, draw, 1.0, change)
+
+
 # Disks.
 
 
@@ -290,7 +306,7 @@ FAULTS: Final[dict[str, Arm]] = {
     "response_loss": _nothing,
     "client_duplicates": _nothing,
     "short_sessions": _nothing,
-    "drift": _nothing,
+    "drift": _arm_drift,
     "clog": _arm_clog,
     "link_reset": _arm_link_reset,
     **{name: _partition(name) for name in _PARTITIONS},

@@ -44,6 +44,8 @@ class Violation(AssertionError):  # noqa: N818 - of a promise, as in `InvariantV
 _FAR_BEHIND_ENTRIES = 30
 _SOME_VOTERS = 3
 _MANY_VOTERS = 5
+_TURNS_SECONDS = 0.1
+"""A leader's entries may be handed out so much later than they were proposed."""
 _REMEMBERED = frozenset((Outcome.OK, Outcome.NOT_FOUND, Outcome.COMPARE_FAILED))
 _WRITES = frozenset((Opcode.PUT, Opcode.DELETE))
 
@@ -72,6 +74,10 @@ class Oracle:
         """(session, sequence) -> what the state machine answered when it was applied first."""
         self._changed: set[tuple[int, int]] = set()
         self._session_openers: dict[int, bytes] = {}
+        self._born: dict[tuple[int, int], float] = {}
+        """When an entry was first in a log."""
+        self._touched: dict[int, float] = {}
+        """Open sessions -> when the last command that was theirs was born."""
         self.revision = 0
 
     def fail(self, promise: str) -> None:
@@ -247,6 +253,7 @@ class Oracle:
             if previous_term is None:
                 previous_term = registry.get((index, term), (0, kind, data))[0]
             known = registry.setdefault((index, term), (previous_term, kind, data))
+            self._born.setdefault((index, term), self._world.timeline.now)
             if known != (previous_term, kind, data):
                 self.fail(f"log matching: entry {index} of term {term} in {where} is not what it is elsewhere")
             previous_term = term
@@ -315,21 +322,26 @@ class Oracle:
             self.fail(f"node {process.node_id} applies entry {index} of term {term}, which is not committed")
         self._applied.append(record)
         if data is not None and answer is not None:
-            self._first_applied(index, data, answer, machine.revision)
+            self._first_applied(index, data, answer, machine)
 
-    def _first_applied(self, index: int, data: bytes, answer: bytes, revision: int) -> None:
+    def _first_applied(self, index: int, data: bytes, answer: bytes, machine: StateMachine) -> None:
         """Judge a command by its own: each (session, sequence) changes the store at most once."""
-        changed = revision != self.revision
-        self.revision = revision
+        changed = machine.revision != self.revision
+        self.revision = machine.revision
+        born = self._born[index, self.committed_terms[index - 1]]
         try:
             command = decode(data)
         except InvalidCommand:
             self.fail(f"entry {index} is not a valid command")
             return
+        if Outcome(answer[0]) is not Outcome.SESSION_EXPIRED and command.session:
+            self._touched[command.session] = born
         if command.opcode is Opcode.OPEN_SESSION:
             self._session_openers[index] = answer
+            self._touched[index] = born
         elif command.opcode is Opcode.ADVANCE_CLOCK:
             self._world.sometimes("clock_advanced")
+            self._clock_advanced(machine, born)
         elif command.opcode in _WRITES:
             name = (command.session, command.sequence)
             outcome = Outcome(answer[0])
@@ -343,6 +355,16 @@ class Oracle:
                     self.fail(f"one answer per (session, sequence): two for {name}")
                 if first is not answer:
                     self._world.sometimes("same_bytes_applied_once")
+
+    def _clock_advanced(self, machine: StateMachine, now: float) -> None:
+        """Sessions expire by an entry, and not before their time is over by the clock of any leader that may be."""
+        plan = self._world.plan
+        ttl = plan.session_ttl_ms / 1000 * (1 - plan.drift) - _TURNS_SECONDS
+        gone = self._touched.keys() - {session for session, _ in machine._sessions}
+        for session in sorted(gone):
+            idle = now - self._touched.pop(session)
+            if idle < ttl:
+                self.fail(f"session {session} expires {idle:.3f} s after it was last used")
 
     # Promises on the wire.
 

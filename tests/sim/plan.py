@@ -4,7 +4,9 @@ Swarm testing (Groce et al., ISSTA 2012): each seed takes a random half of the f
 hardly ever gets far enough to be wrong in an interesting way.
 """
 
+import random
 from dataclasses import dataclass, field
+from typing import Final
 
 from tests.sim.timeline import generator
 
@@ -16,6 +18,20 @@ HEARTBEAT_TICKS = 2
 ELECTION_TIMEOUT_SECONDS = TICK_SECONDS * ELECTION_TIMEOUT_TICKS
 
 
+FOCUSES: Final[dict[str, tuple[str, ...]]] = {
+    "leases": ("lease_reads", "drift", "isolated_leader", "sleepy_leader"),
+    "divergence": ("snapshots", "isolated_leader", "client_duplicates"),
+    "members": ("membership", "isolated_leader", "lost_disk"),
+}
+"""Faults that are worth little without each other, and seldom meet by chance."""
+
+_FOCUSED = 0.1
+"""The part of all seeds that each of these gets."""
+
+_HALF, _FEW = 0.5, 0.15
+"""How likely each fault is in a seed, and each of the others in one with a focus: those would only be in the way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """One run. Probabilities are per frame; times are virtual seconds."""
@@ -25,6 +41,8 @@ class Plan:
     """How long faults go on."""
     size: int
     faults: tuple[str, ...]
+    focus: str
+    """Of which group of faults it has all (`FOCUSES`); empty: of none."""
     pace: float
     """How much rarer than usual faults occur."""
     heals: bool
@@ -59,6 +77,8 @@ class Plan:
     snapshot_file_chunk_bytes: int = 64 << 10
     lease_reads: bool = False
     follower_reads: bool = False
+    readers: float = 0.25
+    """The part of the clients that only read, and so go on asking a leader that commits nothing any more."""
 
     def has(self, fault: str) -> bool:
         """Whether this seed took the fault."""
@@ -67,7 +87,12 @@ class Plan:
 
 def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
     """Decide by the seed; each fault by a draw of its own, so that a new one changes nothing of the others."""
-    faults = tuple(name for name in fault_names if generator(seed, f"swarm/{name}").random() < 0.5)
+    focus = _choose_focus(generator(seed, "plan/focus").random())
+    forced = FOCUSES.get(focus, ())
+    likely = _FEW if focus else _HALF
+    faults = tuple(
+        name for name in fault_names if name in forced or generator(seed, f"swarm/{name}").random() < likely
+    )
     draw = generator(seed, "plan")
     size = draw.choice(SIZES)
     is_stream = draw.random() < 0.3
@@ -78,7 +103,8 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
         seconds=seconds,
         size=size,
         faults=faults,
-        pace=draw.choice((0.7, 2.0, 5.0)),
+        focus=focus,
+        pace=min(draw.choice((0.7, 2.0, 5.0)), 2.0 if focus else 5.0),
         heals=draw.random() < 0.5,
         is_stream=is_stream,
         turn_delay=draw.choice((0.0, 0.0, 0.001, 0.01)),
@@ -91,7 +117,7 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
         session_ttl_ms=3_000 if "short_sessions" in faults else 600_000,
         clients=draw.randint(1, 5),
         keys=tuple(b"key-%d" % number for number in range(draw.choice((1, 2, 4)))),
-        think_seconds=draw.choice((0.02, 0.1, 0.3)),
+        think_seconds=_think_seconds(draw, focus),
         segment_bytes=draw.choice((2 << 10, 8 << 10, 64 << 10)),
         append_entries_max=draw.choice((2, 8, 4096)),
         committed_entries_max=draw.choice((1, 4, 1024)),
@@ -99,12 +125,28 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
         held_entries_max=generator(seed, "plan/holding").choice((1, 3, 64)),
         spares=generator(seed, "plan/spares").randint(2, 5) if "membership" in faults else 0,
         # A write takes some 60 bytes: about 10, 50 and 1000 entries.
-        snapshot_log_bytes=shaping.choice((600, 3_000, 60_000)) if "snapshots" in faults else 1 << 40,
+        snapshot_log_bytes=_snapshot_log_bytes(shaping, focus) if "snapshots" in faults else 1 << 40,
         tail_entries=shaping.choice((0, 3, 30)),
         slice_bytes=shaping.choice((100, 1_000, 64 << 10)),
         transfer_chunk_bytes=transfer_chunk_bytes,
         transfer_bytes_per_second=transfer_chunk_bytes * shaping.choice((50, 5_000)),
         snapshot_file_chunk_bytes=shaping.choice((128, 1_000, 64 << 10)),
         lease_reads="lease_reads" in faults,
-        follower_reads="follower_reads" in faults,
+        follower_reads="follower_reads" in faults and focus != "leases",
+        readers=0.75 if focus == "leases" else 0.25,
     )
+
+
+def _choose_focus(chance: float) -> str:
+    place = int(chance / _FOCUSED)
+    return list(FOCUSES)[place] if place < len(FOCUSES) else ""
+
+
+def _snapshot_log_bytes(draw: random.Random, focus: str) -> int:
+    size = draw.choice((600, 3_000, 60_000))
+    return 600 if focus == "divergence" else size
+
+
+def _think_seconds(draw: random.Random, focus: str) -> float:
+    seconds = draw.choice((0.02, 0.1, 0.3))
+    return 0.02 if focus == "leases" else seconds

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 _SESSION_CLOCK_SECONDS = 1.0
+_CLOCK_ERROR_SECONDS = 1e-6
 _PASSES_MAX = 1000
 """Of a loop, at one instant: more means that it would never end."""
 _RULES = AccessRules([Grant("*", b"", read=True, write=True)])
@@ -143,7 +144,7 @@ class Process:
         self.is_paused = False
         self.is_frozen = False
         self.restart_at: float | None = None
-        self.rate = 1.0 + draw.uniform(-world.plan.drift, world.plan.drift)
+        self._rate = 1.0 + draw.uniform(-world.plan.drift, world.plan.drift)
         self._clock_base = draw.uniform(0, 1e6)
         self._backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._soon: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
@@ -179,7 +180,12 @@ class Process:
 
     def local_time(self) -> float:
         """Monotonic seconds by this machine's clock."""
-        return self._clock_base + self.rate * self.world.timeline.now
+        return self._clock_base + self._rate * self.world.timeline.now
+
+    def set_rate(self, rate: float) -> None:
+        """Let this machine's clock go faster or slower from now on."""
+        self._clock_base += (self._rate - rate) * self.world.timeline.now
+        self._rate = rate
 
     def call_soon(self, callback: Callable[[], None], /) -> None:
         """See `Scheduler`."""
@@ -188,8 +194,18 @@ class Process:
     def call_at(self, when: float, callback: Callable[[], None], /) -> Timer:
         """See `Scheduler`."""
         timer = Timer(callback)
-        self.world.timeline.at((when - self._clock_base) / self.rate, self.enter, self.life, timer.fire)
+        self._plan_timer(when, timer)
         return timer
+
+    def _plan_timer(self, when: float, timer: Timer) -> None:
+        self.world.timeline.at((when - self._clock_base) / self._rate, self.enter, self.life, self._ring, when, timer)
+
+    def _ring(self, when: float, timer: Timer) -> None:
+        # The clock may go slower by now: no timer is early.
+        if self.local_time() < when - _CLOCK_ERROR_SECONDS:
+            self._plan_timer(when, timer)
+        else:
+            timer.fire()
 
     def later(self, callback: Callable[..., None], *arguments: Any) -> None:
         """Call in the loop's next pass, as `call_soon_threadsafe` does."""

@@ -499,7 +499,7 @@ MUTANTS: Final = (
         "a lease is as long as an election timeout, whatever clocks do",
         "consensus/lease.py",
         "int((limits.election_timeout_ticks - 1) / (1 + limits.clock_drift))",
-        "limits.election_timeout_ticks + 1",
+        "limits.election_timeout_ticks - 1",
     ),
     Mutant(
         "lease_outlives_a_pause",
