@@ -5,7 +5,8 @@ lease reads on, neither a restart nor a newer term shortens that (`Election.guar
 heartbeat round *began* which a quorum has answered, no other leader can be elected for that long. Three things shorten
 what is left of it:
 
-- the first tick of a voter may come at once after it heard the leader, so only election_timeout_ticks - 1 are whole;
+- the first tick of a voter may come at once after it heard the leader, and be a late one, so that the second follows at
+  once too (a late tick does not put off the next): only election_timeout_ticks - 2 are whole;
 - clocks differ: a voter's may run faster than the leader's by a factor of 1 + clock_drift, no more;
 - the leader's process may have been stopped, or be late with its ticks, so it must say how late (`overdue_ticks`), from
   a clock that goes on meanwhile. A tick count alone knows nothing of that: a process that wakes up would read on.
@@ -29,7 +30,7 @@ class Lease:
         self._replication = replication
         self._transfer = transfer
         limits = node.limits
-        self._length_ticks = int((limits.election_timeout_ticks - 1) / (1 + limits.clock_drift))
+        self._length_ticks = int((limits.election_timeout_ticks - 2) / (1 + limits.clock_drift))
 
     def is_held(self, overdue_ticks: int) -> bool:
         """Whether no other leader can have been elected, `overdue_ticks` of the leader's clock after its last tick."""
