@@ -133,8 +133,8 @@ class Disk:
         """Up to here the log may be gone."""
         self.before_wipe: Picture | None = None
         """What was on the disk that was lost; None if none was, or the node is proven again."""
-        self.wiped_term = 0
-        """The term of the disk that was lost."""
+        self.generation = 0
+        """How many disks this node has lost."""
 
     def before_call(self, call: Call) -> None:
         """Let a call of a running process fail, or the process end there."""
@@ -184,7 +184,7 @@ class Disk:
     def wipe(self) -> None:
         """Put a new disk in the place of this one; the process does not run."""
         self.before_wipe = self.durable
-        self.wiped_term = self.durable.current_term
+        self.generation += 1
         self.filesystem = SimulatedFileSystem()
         self.durable, self.unsure = Picture(), None
         self.stored_index_max = 0

@@ -177,6 +177,23 @@ def _arm_pause(world: "World", draw: random.Random) -> None:
     )
 
 
+def _arm_drift(world: "World", draw: random.Random) -> None:
+    """Clocks go as fast or as slow as is allowed, or anything between."""
+    slowest, fastest = 1 - world.plan.drift, 1 + world.plan.drift
+
+    def change() -> None:
+        for node_id in world.node_ids:
+            world.processes[node_id].set_rate(draw.choice((slowest, fastest, draw.uniform(slowest, fastest))))
+
+    _repeat(world, draw, 1.0, change)
+
+
+def _slow_down_alone(world: "World", victim: NodeId) -> None:
+    """One clock goes as slowly as clocks may in this run, and all others as fast."""
+    for node_id in world.node_ids:
+        world.processes[node_id].set_rate(1 + world.plan.drift * (-1 if node_id == victim else 1))
+
+
 def _arm_sleepy_leader(world: "World", draw: random.Random) -> None:
     """Leaders stand still for as long as it takes to elect another one."""
 
@@ -194,6 +211,7 @@ def _arm_isolated_leader(world: "World", draw: random.Random) -> None:
     def isolate() -> None:
         process = actions.leader_of(world, draw)
         if process is not None:
+            _slow_down_alone(world, process.node_id)
             world.network.set_cut(_cut_around(world, {process.node_id}))
             world.timeline.after(draw.uniform(0.6, 1.5), mend)
 
@@ -202,22 +220,6 @@ def _arm_isolated_leader(world: "World", draw: random.Random) -> None:
             world.network.set_cut(set())
 
     _repeat(world, draw, 1.5, isolate)
-
-
-def _arm_drift(world: "World", draw: random.Random) -> None:
-    """Clocks go as fast or as slow as is allowed; half of the time it is the leader's alone that is slow."""
-    slowest, fastest = 1 - world.plan.drift, 1 + world.plan.drift
-
-    def change() -> None:
-        leader = actions.leader_of(world, draw)
-        is_aimed = draw.random() < 0.5
-        for node_id in world.node_ids:
-            rate = draw.choice((slowest, fastest, draw.uniform(slowest, fastest)))
-            if is_aimed and leader is not None:
-                rate = slowest if node_id == leader.node_id else fastest
-            world.processes[node_id].set_rate(rate)
-
-    _repeat(world, draw, 1.0, change)
 
 
 # Disks.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tests.sim.process import Process
     from tests.sim.world import World
 
-_LOYAL_SECONDS = (ELECTION_TIMEOUT_TICKS - 1) * TICK_SECONDS - 1e-6
-"""The tick that counts first may come right after the leader was heard."""
+_LOYAL_SECONDS = (ELECTION_TIMEOUT_TICKS - 2) * TICK_SECONDS - 1e-6
+"""The first tick that counts may come right after the leader was heard, and be late, with the second close behind."""
 
 
 def decides(membership: "Membership", nodes: set[NodeId]) -> bool:

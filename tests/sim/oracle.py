@@ -67,7 +67,8 @@ class Oracle:
         """(term, data, state hash behind it) of each applied entry."""
         self.leaders: dict[int, NodeId] = {}
         self._candidates: dict[int, set[NodeId]] = {}
-        self._votes: dict[tuple[NodeId, int], NodeId] = {}
+        self._votes: dict[tuple[NodeId, int, int], NodeId] = {}
+        """(voter, which of its disks, term) -> whom it voted for: who lost a disk has forgotten its votes."""
         self._rounds: dict[tuple[NodeId, int], int] = {}
         """(leader, term) -> the last heartbeat round that it has begun."""
         self.write_answers: dict[tuple[int, int], bytes] = {}
@@ -142,7 +143,7 @@ class Oracle:
             self.fail(f"election safety: nodes {leader} and {process.node_id} both lead term {term}")
         membership = process.membership_in_force()
         voters = membership.all_voters
-        votes = {voter for voter in voters if self._votes.get((voter, term)) == process.node_id} | {process.node_id}
+        votes = {voter for voter in voters if self._has_voted(voter, process.node_id, term)} | {process.node_id}
         if not decides(membership, votes):
             self.fail(f"node {process.node_id} leads term {term} with the votes of {sorted(votes)} only")
         # What was committed in an earlier term; a leader that was elected and comes late need not know of later ones.
@@ -154,6 +155,10 @@ class Oracle:
                 f"leader completeness: node {process.node_id} leads term {term} without entry {last} "
                 f"of term {self.committed_terms[last - 1]}, committed in term {self._committed_in[last - 1]}"
             )
+
+    def _has_voted(self, voter: NodeId, candidate: NodeId, term: int) -> bool:
+        disks = range(self._world.disks[voter].generation + 1)
+        return any(self._votes.get((voter, disk, term)) == candidate for disk in disks)
 
     def _leader_gave_up(self, process: "Process") -> None:
         raft, world = process.raft, self._world
@@ -375,7 +380,7 @@ class Oracle:
 
     def votes(self, voter: "Process", candidate: NodeId, term: int) -> None:
         """A vote leaves the node that gave it."""
-        first = self._votes.setdefault((voter.node_id, term), candidate)
+        first = self._votes.setdefault((voter.node_id, voter.disk.generation, term), candidate)
         if first != candidate:
             self.fail(f"node {voter.node_id} votes for {first} and for {candidate} in term {term}")
         stored = voter.disk.durable

@@ -90,9 +90,7 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
     focus = _choose_focus(generator(seed, "plan/focus").random())
     forced = FOCUSES.get(focus, ())
     likely = _FEW if focus else _HALF
-    faults = tuple(
-        name for name in fault_names if name in forced or generator(seed, f"swarm/{name}").random() < likely
-    )
+    faults = tuple(name for name in fault_names if name in forced or generator(seed, f"swarm/{name}").random() < likely)
     draw = generator(seed, "plan")
     size = draw.choice(SIZES)
     is_stream = draw.random() < 0.3

@@ -125,6 +125,9 @@ class World:
         """Heal a random quorum, freeze the rest, and demand a commit."""
         timeline = self.timeline
         draw = generator(self.plan.seed, "heal")
+        for node_id in self.members():
+            # What waits for a process that stands still may make it begin a change of the membership.
+            self.processes[node_id].resume()
         healed = self._choose_healed(draw)
         if healed is None:
             return
@@ -170,13 +173,15 @@ class World:
         sound = [node_id for node_id in self.members() if self._can_run(node_id)]
         memberships = self.live_memberships()
         draw.shuffle(sound)
+        # A leader may have heard just now that these have caught up, and will count on their votes.
+        joining = {node_id for membership in memberships for node_id in membership.joining}
         proven = [node_id for node_id in sound if self._is_proven(node_id)]
         for kind in (proven, [node_id for node_id in sound if node_id not in proven]):
             for count in range(1, len(kind) + 1):
                 if all(decides(membership, set(kind[:count])) for membership in memberships):
                     rest = [node_id for node_id in sound if node_id not in kind[:count]]
                     more = draw.randint(0, len(rest)) if draw.random() < 0.3 else 0
-                    return sorted(kind[:count] + rest[:more])
+                    return sorted({*kind[:count], *rest[:more], *joining.intersection(rest)})
         if not self.plan.has("membership") and len(sound) < self.plan.size // 2 + 1:
             self.oracle.fail(f"only {sound} can run, and no fault has damaged a majority")
         self.trace.note(f"no quorum of one kind among {sound}, {proven} proven")

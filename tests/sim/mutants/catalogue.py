@@ -498,8 +498,8 @@ MUTANTS: Final = (
         "lease_not_shortened_by_drift",
         "a lease is as long as an election timeout, whatever clocks do",
         "consensus/lease.py",
-        "int((limits.election_timeout_ticks - 1) / (1 + limits.clock_drift))",
-        "limits.election_timeout_ticks - 1",
+        "int((limits.election_timeout_ticks - 2) / (1 + limits.clock_drift))",
+        "limits.election_timeout_ticks - 2",
     ),
     Mutant(
         "lease_outlives_a_pause",
