@@ -19,7 +19,7 @@ from raftd.consensus.messages import (
     TimeoutNow,
 )
 from raftd.consensus.node import Node
-from raftd.consensus.proof import may_trust
+from raftd.consensus.proof import may_trust, needs_every_vote
 from raftd.consensus.reads import Reads
 from raftd.consensus.replication import Replication
 from raftd.consensus.types import NO_TERM, NodeId, Random, Role, Term
@@ -103,7 +103,11 @@ class Election:
         if not self._has_won():
             log = node.log
             next_term = Term(node.current_term + 1)
-            self._ask(RequestPreVote(next_term, node.node_id, log.last_index, log.last_term, node.unproven))
+            self._ask(
+                RequestPreVote(
+                    next_term, node.node_id, log.last_index, log.last_term, node.unproven, needs_every_vote(node)
+                )
+            )
             return
         self.start(leadership_transfer=False)
 
@@ -116,7 +120,13 @@ class Election:
         log = node.log
         self._ask(
             RequestVote(
-                node.current_term, node.node_id, log.last_index, log.last_term, leadership_transfer, node.unproven
+                node.current_term,
+                node.node_id,
+                log.last_index,
+                log.last_term,
+                leadership_transfer,
+                node.unproven,
+                needs_every_vote(node),
             )
         )
 
@@ -188,9 +198,7 @@ class Election:
 
     def _is_fit_to_lead(self, request: RequestPreVote | RequestVote) -> bool:
         node = self._node
-        return may_trust(node, unproven=request.unproven) and node.log.is_up_to_date(
-            request.last_log_index, request.last_log_term
-        )
+        return may_trust(node, request) and node.log.is_up_to_date(request.last_log_index, request.last_log_term)
 
     def _begin(self, role: Role) -> None:
         self._assume(role, None)

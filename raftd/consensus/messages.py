@@ -21,6 +21,8 @@ class RequestPreVote:
     last_log_term: Term
     unproven: bool = False
     """As in `RequestVote`."""
+    unanimous: bool = False
+    """As in `RequestVote`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,8 @@ class RequestVote:
     """The old leader asked for this election: a live leader is no reason to refuse (thesis §3.10, §4.2.3)."""
     unproven: bool = False
     """The candidate's disk is new and may lack what it had acknowledged before (`raftd.consensus.proof`)."""
+    unanimous: bool = False
+    """The candidate needs the vote of every one of its voters: there are at most two (`raftd.consensus.proof`)."""
 
 
 @dataclass(frozen=True, slots=True)

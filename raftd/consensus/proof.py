@@ -8,28 +8,42 @@ So a node whose disk is new is *unproven*, until it has stored everything that w
 Unproven nodes and others elect each other no leaders: a vote counts only between two of a kind. When a cluster begins
 all nodes are unproven, so they elect one of them as always, and are proven a moment later, with the first commit. When
 a disk was lost, the others have all that was committed and elect one of them, or nobody; the unproven node receives
-the log from it, and is proven when it has caught up. In a cluster of one or two every election is unanimous, and needs
-no such rule.
+the log from it, and is proven when it has caught up.
+
+A candidate that has one or two voters needs all of them, itself included, and so has all that they ever committed: what
+others have forgotten does not matter, and anybody may vote for it. Only the candidate knows how many votes it needs, so
+it says so. The voter's own membership is no answer: on a new disk it is what the cluster began with, or none.
 
 What is *everything that was committed*? The commit index that a leader tells of in an AppendEntries that fits, if the
 entry there is of the leader's own term (§5.4.2: only then does a leader know of all commits before it). Fits, because a
 leader that thinks that this node has entries which it lost learns of that by a refusal, and only from then on no commit
 counts them.
 
+What this leaves open is whatever two unproven nodes can decide between themselves, and must: when a cluster begins with
+two of its three nodes up, they are one new node and another, and when the third is down, which has seen a commit, and
+one of the two had too and lost its disk, they are the same. No rule that starts the one cluster stops the other, but to
+wait for all three. So it is for whoever replaces a disk to see that a majority is proven .
+So are votes: one that was forgotten in the very term of the loss can only be given anew to an unproven candidate.
+
 The price is a narrow one: if a cluster of three crashes in the first milliseconds of its life, when some of its nodes
 are proven already and others not, a majority may have to be of one kind before it can elect.
 """
 
+from raftd.consensus.messages import RequestPreVote, RequestVote
 from raftd.consensus.node import Node
 from raftd.consensus.types import NO_INDEX, LogIndex, Role
 
 _UNANIMOUS_VOTERS_MAX = 2
 
 
-def may_trust(node: Node, *, unproven: bool) -> bool:
-    """Whether this node may vote for a candidate that is `unproven`, or not."""
-    # Who knows of no voters yet was added later, and may have been one of many before its disk was lost.
-    return node.unproven == unproven or 0 < len(node.membership.all_voters) <= _UNANIMOUS_VOTERS_MAX
+def needs_every_vote(node: Node) -> bool:
+    """Whether no election of this node can do without any of the voters that it knows."""
+    return 0 < len(node.membership.all_voters) <= _UNANIMOUS_VOTERS_MAX
+
+
+def may_trust(node: Node, request: RequestPreVote | RequestVote) -> bool:
+    """Whether this node may vote for the candidate, as far as lost disks are concerned."""
+    return node.unproven == request.unproven or request.unanimous
 
 
 def hear_commit(node: Node, leader_commit: LogIndex) -> None:

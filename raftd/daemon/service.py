@@ -45,7 +45,7 @@ from raftd.node.view import StaticFacts, View
 from raftd.settings.model import NodeSettings
 from raftd.storage.writer import QUEUE_BYTES_MAX, LogWriter, SyncRecord
 from raftd.version import version
-from raftd.wire.handshake import ConnectionRole, Listener
+from raftd.wire.handshake import PEER_VERSION_MAX, PEER_VERSION_MIN, ConnectionRole, Listener
 from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX, PEER_FRAME_BYTES_MAX
 
 logger = logging.getLogger(__name__)
@@ -199,6 +199,8 @@ class Service:
                 NodeId(self._settings.node_id),
                 PEER_FRAME_BYTES_MAX,
                 0,
+                PEER_VERSION_MIN,
+                PEER_VERSION_MAX,
             ),
             handler=self._driver,
             # Whoever has a peer's certificate: a node that joins does not know the members yet, nor they it (thesis

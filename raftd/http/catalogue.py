@@ -295,6 +295,13 @@ FAMILIES: Final = (
         _peers(lambda p: p.round_trip_seconds),
     ),
     Family(
+        "raftd_clock_difference_seconds",
+        Kind.GAUGE,
+        "How far this node's wall clock is ahead of the peer's; a follower knows of its leader's only.",
+        ("peer",),
+        _peers(lambda p: p.clock_difference_seconds),
+    ),
+    Family(
         "raftd_messages_dropped_total",
         Kind.COUNTER,
         "Messages to peers that were not connected or whose queue was full.",

@@ -38,6 +38,9 @@ class PeerStatus:
     """Bytes of frames that wait for the peer's socket."""
     round_trip_seconds: float | None = None
     """The latest heartbeat's round trip; None before the first."""
+    clock_difference_seconds: float | None = None
+    """How far this node's wall clock is ahead of the peer's, what a message takes included; None: not heard of, which
+    a follower has of nobody but its leader."""
 
 
 @dataclass(frozen=True, slots=True)

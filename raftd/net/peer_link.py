@@ -21,6 +21,8 @@ from raftd.net.channel import Channel, ChannelLimits
 from raftd.net.tls import CONNECT_ERRORS, ConnectError, explain, remote_identity
 from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import (
+    PEER_VERSION_MAX,
+    PEER_VERSION_MIN,
     ConnectionRole,
     HandshakeRefusal,
     Hello,
@@ -82,7 +84,9 @@ class PeerLink:
         limits: LinkLimits,
     ) -> None:
         self._cluster = cluster
-        self._hello = Hello(ConnectionRole.PEER, cluster_id, node_id, peer.node_id)
+        self._hello = Hello(ConnectionRole.PEER, cluster_id, node_id, peer.node_id, PEER_VERSION_MIN, PEER_VERSION_MAX)
+        self.version = PEER_VERSION_MAX
+        """What is spoken on this link, as agreed when it last came up."""
         self._peer = peer
         self._context = context
         self._jitter = jitter
@@ -154,6 +158,7 @@ class PeerLink:
         if isinstance(reply, HandshakeRefusal):
             raise RemoteProtocolError(f"it has refused the connection: {reply.message}")
         check_welcome(self._hello, reply)
+        self.version = reply.version
         _refuse_payloads(payloads[1:])
         channel.establish(_refuse_payloads)
         if self._welcomed is not None and not self._welcomed.done():

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from raftd.consensus.types import NodeId
 from raftd.net.peer_link import Jitter, LinkLimits, PeerAddress, PeerLink
 from raftd.net.tls import TlsFiles, client_context
+from raftd.wire.handshake import PEER_VERSION_MAX
 
 
 class PeerLinks:
@@ -69,6 +70,11 @@ class PeerLinks:
         """Send one frame, and say whether it is on its way."""
         link = self._links.get(peer)
         return link is not None and link.send(frame)
+
+    def version(self, peer: NodeId) -> int:
+        """Which version of the protocol the link to a peer speaks."""
+        link = self._links.get(peer)
+        return PEER_VERSION_MAX if link is None else link.version
 
     @property
     def dropped_total(self) -> int:

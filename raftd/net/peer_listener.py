@@ -27,8 +27,12 @@ logger = logging.getLogger(__name__)
 class PeerHandler(Protocol):
     """Who consumes what peers say."""
 
-    def peer_payloads(self, sender: NodeId, payloads: list[bytes]) -> None:
-        """Messages in order, from a peer whose certificate was checked. Raises RemoteProtocolError to end the link."""
+    def peer_payloads(self, sender: NodeId, payloads: list[bytes], version: int) -> None:
+        """Messages in order and of `version`, from a peer whose certificate was checked.
+
+        Raises:
+            RemoteProtocolError: to end the link.
+        """
 
 
 class PeerListener:
@@ -102,7 +106,8 @@ class PeerListener:
         if older is not None:
             older.abort(f"node {sender} has connected anew")
         self._by_peer[sender] = channel
-        channel.establish(lambda payloads: self._handler.peer_payloads(sender, payloads))
+        version = reply.version
+        channel.establish(lambda payloads: self._handler.peer_payloads(sender, payloads, version))
         channel.send(encode_frame(encode_reply(reply)))
         if self._on_connected is not None:
             self._on_connected(sender)

@@ -29,10 +29,11 @@ from typing import Final, Protocol, TypeAlias
 
 from raftd.consensus import Raft, Ready
 from raftd.consensus.membership import Membership
-from raftd.consensus.messages import AppendEntries, InstallSnapshot, Message
+from raftd.consensus.messages import AppendEntries, Heartbeat, HeartbeatReply, InstallSnapshot, Message
 from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ProposalRefused, RefusalReason, Role, Term
 from raftd.kv.commands import Stamp, advance_clock
 from raftd.kv.machine import StateMachine
+from raftd.node.clocks import PeerClocks
 from raftd.node.gateway import Gateway
 from raftd.node.requests import Requests
 from raftd.node.session_clock import SessionClock
@@ -93,6 +94,9 @@ class Network(Protocol):
     def send(self, peer: NodeId, frame: bytes) -> bool:
         """Send a frame, or say that it was dropped."""
 
+    def version(self, peer: NodeId) -> int:
+        """Which version of the protocol frames to the peer must be of; any, where they would be dropped."""
+
 
 class Driver:
     """Runs one node's consensus: input -> Ready -> store and send -> apply -> answer."""
@@ -109,6 +113,7 @@ class Driver:
         tick_seconds: float,
         session_clock: SessionClock | None = None,
         observe_apply: Callable[[float], None] | None = None,
+        clocks: PeerClocks | None = None,
     ) -> None:
         """`observe_apply` hears how many seconds each batch of committed entries took to apply."""
         self.raft = raft
@@ -121,6 +126,7 @@ class Driver:
         self._gateway: Gateway | None = None
         self._clock = session_clock or SessionClock()
         self._observe_apply = observe_apply
+        self.clocks = clocks or PeerClocks()
         self._server_stamp = Stamp("")
         self._batches: dict[BatchKey, bytes] = {}
         self._storing: deque[Ready] = deque()
@@ -220,8 +226,8 @@ class Driver:
 
     # Input.
 
-    def peer_payloads(self, sender: NodeId, payloads: list[bytes]) -> None:
-        """Take messages from a peer.
+    def peer_payloads(self, sender: NodeId, payloads: list[bytes], version: int) -> None:
+        """Take messages from a peer, whose link speaks `version`.
 
         Raises:
             RemoteProtocolError: one of them is not what a peer may send; the link must end.
@@ -229,9 +235,11 @@ class Driver:
         # First, since a message that ends the link must not hold up what came in front of it.
         self.wake()
         for payload in payloads:
-            message, batch = peer_codec.decode_message(payload, sender)
+            message, batch = peer_codec.decode_message(payload, sender, version)
             if batch is not None and isinstance(message, AppendEntries) and message.entries:
                 self._keep_batch(message.entries, batch)
+            elif isinstance(message, Heartbeat | HeartbeatReply):
+                self.clocks.heard(sender, peer_codec.wall_clock_ms(payload, version))
             self.raft.step(sender, message)
 
     def send_message(self, peer: NodeId, message: Message) -> None:
@@ -390,10 +398,11 @@ class Driver:
 
     def _send(self, messages: tuple[tuple[NodeId, Message], ...]) -> None:
         for peer, message in messages:
+            version = self._network.version(peer)
             if isinstance(message, AppendEntries) and message.entries:
-                parts = peer_codec.encode_message(message, self._encode_batch(message.entries))
+                parts = peer_codec.encode_message(message, self._encode_batch(message.entries), version=version)
             else:
-                parts = peer_codec.encode_message(message)
+                parts = peer_codec.encode_message(message, version=version, wall_clock_ms=self.clocks.now_ms())
             if not self._network.send(peer, b"".join(parts)) and isinstance(message, AppendEntries | InstallSnapshot):
                 self.raft.unreachable(peer)
 
@@ -425,6 +434,7 @@ class Driver:
                 self._sender.stop()
         if leader_id is not None and leader_id != last_leader:
             self.leader_changes_total += 1
+            self.clocks.forget()
         if role is Role.CANDIDATE:
             self.elections_total += 1
         if self._on_leadership is not None:

@@ -196,10 +196,11 @@ class View:
         link = self._links.link(peer)
         connected = link is not None and link.is_up
         queued_bytes = 0 if link is None else link.queued_bytes
+        clock_difference = self._driver.clocks.difference_seconds(peer)
         raft = self._driver.raft
         progress = raft.progress.get(peer)
         if progress is None:
-            return PeerStatus(peer, connected, queued_bytes=queued_bytes)
+            return PeerStatus(peer, connected, queued_bytes=queued_bytes, clock_difference_seconds=clock_difference)
         return PeerStatus(
             peer,
             connected,
@@ -208,6 +209,7 @@ class View:
             raft.last_index - progress.match_index,
             progress.in_flight_bytes,
             queued_bytes,
+            clock_difference_seconds=clock_difference,
         )
 
 

@@ -48,8 +48,11 @@ from raftd.wire.limits import HANDSHAKE_MESSAGE_BYTES_MAX
 
 MAGIC: Final = b"RAFTD\0\r\n"
 VERSION_MIN: Final = 1
-"""The oldest version that this code speaks: the one before the newest, as soon as there are two."""
+"""The oldest version between clients and nodes that this code speaks: the one before the newest, if there are two."""
 VERSION_MAX: Final = 1
+PEER_VERSION_MIN: Final = 1
+"""The same between nodes, where versions are counted apart."""
+PEER_VERSION_MAX: Final = 2
 ANY_CLUSTER: Final = bytes(16)
 """In a client's Hello: whichever cluster this is."""
 

@@ -3,21 +3,24 @@
 Little-endian; each begins with `type u8 | term u64`, and all but two are of a fixed length:
 
     type                   fields behind the term
-     1 RequestPreVote        candidate_id u64 | last_log_index u64 | last_log_term u64 | unproven u8
+     1 RequestPreVote        candidate_id u64 | last_log_index u64 | last_log_term u64 | unproven u8 | unanimous u8 *
      2 RequestPreVoteReply   vote_granted u8
      3 RequestVote           candidate_id u64 | last_log_index u64 | last_log_term u64 | leadership_transfer u8 |
-                             unproven u8
+                             unproven u8 | unanimous u8 *
      4 RequestVoteReply      vote_granted u8
      5 AppendEntries         leader_id u64 | prev_log_index u64 | prev_log_term u64 | leader_commit u64 | entries
      6 AppendEntriesReply    success u8 | match_index u64 | conflict_index u64 | conflict_term u64
-     7 Heartbeat             leader_id u64 | leader_commit u64 | round u64
-     8 HeartbeatReply        round u64
+     7 Heartbeat             leader_id u64 | leader_commit u64 | round u64 | wall_clock_ms u64 *
+     8 HeartbeatReply        round u64 | wall_clock_ms u64 *
      9 ReadIndex             read_id u64
     10 ReadIndexReply        read_id u64 | confirmed u8 | read_index u64 (0 if not confirmed)
     11 TimeoutNow            leader_id u64
     12 InstallSnapshot       leader_id u64 | last_included_index u64 | last_included_term u64 | offset u64 | done u8
                              | data
     13 InstallSnapshotReply  last_included_index u64 | next_offset u64 | installed u8
+
+Fields with a star are there from version 2 on. In version 1 `unanimous` is taken to be 0. `wall_clock_ms` is the
+sender's, since 1970, for people (`raftd.node.clocks`); consensus does not get to see it.
 
 `entries` is a batch as `raftd.wire.entries` describes it and fills the rest of the frame, so that bytes encoded once
 serve the log and every peer, and those received are stored as they came. `data` fills the rest of the frame too, and
@@ -49,6 +52,7 @@ from raftd.consensus.messages import (
 from raftd.consensus.types import LogIndex, NodeId
 from raftd.errors import DecodeError, InvariantViolation, RemoteProtocolError
 from raftd.wire.entries import decode_entries, encode_entries
+from raftd.wire.handshake import PEER_VERSION_MAX
 from raftd.wire.limits import PEER_FRAME_BYTES_MAX
 
 
@@ -71,12 +75,15 @@ class MessageType(enum.IntEnum):
 
 
 _LENGTH = struct.Struct("<I")
-_CANDIDATE = struct.Struct("<BQQQQB")
-_VOTE = struct.Struct("<BQQQQBB")
+_CANDIDATE: Final = {1: struct.Struct("<BQQQQB"), 2: struct.Struct("<BQQQQBB")}
+_VOTE: Final = {1: struct.Struct("<BQQQQBB"), 2: struct.Struct("<BQQQQBBB")}
 _FLAG = struct.Struct("<BQB")
 _APPEND = struct.Struct("<BQQQQQ")
 _APPEND_REPLY = struct.Struct("<BQBQQQ")
-_HEARTBEAT = struct.Struct("<BQQQQ")
+_HEARTBEAT: Final = {1: struct.Struct("<BQQQQ"), 2: struct.Struct("<BQQQQQ")}
+_HEARTBEAT_REPLY: Final = {1: struct.Struct("<BQQ"), 2: struct.Struct("<BQQQ")}
+"""By version, as those of candidates."""
+_WALL_CLOCK = struct.Struct("<Q")
 _NUMBER = struct.Struct("<BQQ")
 _READ_INDEX_REPLY = struct.Struct("<BQQBQ")
 _SNAPSHOT = struct.Struct("<BQQQQQB")
@@ -89,7 +96,7 @@ _INDEX_MAX: Final = (1 << 64) - 1
 
 
 def encode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for each type
-    message: Message, entries: bytes | None = None
+    message: Message, entries: bytes | None = None, *, version: int = PEER_VERSION_MAX, wall_clock_ms: int = 0
 ) -> tuple[bytes, ...]:
     """Make a message's frame, length included, in parts that are to be sent one after another.
 
@@ -97,6 +104,8 @@ def encode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for e
         message: What to send.
         entries: Of an AppendEntries, its entries already encoded; they become a part as they are, without a copy.
             None: they are encoded here.
+        version: The one that the link speaks.
+        wall_clock_ms: What time it is here; heartbeats and their answers tell.
 
     Raises:
         InvariantViolation: A message longer than any node accepts: the sender's batches are not bounded as
@@ -105,14 +114,20 @@ def encode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for e
     match message:
         case AppendEntries():
             return _encode_append_entries(message, encode_entries(message.entries) if entries is None else entries)
-        case RequestPreVote(term, candidate_id, last_log_index, last_log_term, unproven):
-            payload = _CANDIDATE.pack(
-                MessageType.REQUEST_PRE_VOTE, term, candidate_id, last_log_index, last_log_term, unproven
+        case RequestPreVote(term, candidate_id, last_log_index, last_log_term, unproven, unanimous):
+            payload = _CANDIDATE[version].pack(
+                MessageType.REQUEST_PRE_VOTE,
+                term,
+                candidate_id,
+                last_log_index,
+                last_log_term,
+                unproven,
+                *_since_2(version, unanimous),
             )
         case RequestPreVoteReply(term, vote_granted):
             payload = _FLAG.pack(MessageType.REQUEST_PRE_VOTE_REPLY, term, vote_granted)
-        case RequestVote(term, candidate_id, last_log_index, last_log_term, leadership_transfer, unproven):
-            payload = _VOTE.pack(
+        case RequestVote(term, candidate_id, last_log_index, last_log_term, leadership_transfer, unproven, unanimous):
+            payload = _VOTE[version].pack(
                 MessageType.REQUEST_VOTE,
                 term,
                 candidate_id,
@@ -120,6 +135,7 @@ def encode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for e
                 last_log_term,
                 leadership_transfer,
                 unproven,
+                *_since_2(version, unanimous),
             )
         case RequestVoteReply(term, vote_granted):
             payload = _FLAG.pack(MessageType.REQUEST_VOTE_REPLY, term, vote_granted)
@@ -128,9 +144,13 @@ def encode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for e
                 MessageType.APPEND_ENTRIES_REPLY, term, success, match_index, conflict_index, conflict_term
             )
         case Heartbeat(term, leader_id, leader_commit, round_number):
-            payload = _HEARTBEAT.pack(MessageType.HEARTBEAT, term, leader_id, leader_commit, round_number)
+            payload = _HEARTBEAT[version].pack(
+                MessageType.HEARTBEAT, term, leader_id, leader_commit, round_number, *_since_2(version, wall_clock_ms)
+            )
         case HeartbeatReply(term, round_number):
-            payload = _NUMBER.pack(MessageType.HEARTBEAT_REPLY, term, round_number)
+            payload = _HEARTBEAT_REPLY[version].pack(
+                MessageType.HEARTBEAT_REPLY, term, round_number, *_since_2(version, wall_clock_ms)
+            )
         case ReadIndex(term, read_id):
             payload = _NUMBER.pack(MessageType.READ_INDEX, term, read_id)
         case ReadIndexReply(term, read_id, read_index):
@@ -150,9 +170,9 @@ def encode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for e
 
 
 def decode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for each type
-    payload: bytes, sender: NodeId
+    payload: bytes, sender: NodeId, version: int = PEER_VERSION_MAX
 ) -> tuple[Message, bytes | None]:
-    """Read a message that came by the link of `sender`.
+    """Read a message that came by the link of `sender`, which speaks `version`.
 
     Returns:
         The message, and of an AppendEntries also the bytes of its entries, to be stored as they came; else None.
@@ -168,18 +188,16 @@ def decode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for e
     message: Message
     match message_type:
         case MessageType.REQUEST_PRE_VOTE:
-            term, candidate_id, last_log_index, last_log_term, unproven = _unpack(_CANDIDATE, payload)
+            term, candidate_id, last_log_index, last_log_term, *flags = _unpack(_CANDIDATE[version], payload)
             _check_sender(candidate_id, sender)
-            message = RequestPreVote(term, candidate_id, last_log_index, last_log_term, _boolean(unproven))
+            message = RequestPreVote(term, candidate_id, last_log_index, last_log_term, *map(_boolean, flags))
         case MessageType.REQUEST_PRE_VOTE_REPLY:
             term, vote_granted = _unpack(_FLAG, payload)
             message = RequestPreVoteReply(term, _boolean(vote_granted))
         case MessageType.REQUEST_VOTE:
-            term, candidate_id, last_log_index, last_log_term, leadership_transfer, unproven = _unpack(_VOTE, payload)
+            term, candidate_id, last_log_index, last_log_term, *flags = _unpack(_VOTE[version], payload)
             _check_sender(candidate_id, sender)
-            message = RequestVote(
-                term, candidate_id, last_log_index, last_log_term, _boolean(leadership_transfer), _boolean(unproven)
-            )
+            message = RequestVote(term, candidate_id, last_log_index, last_log_term, *map(_boolean, flags))
         case MessageType.REQUEST_VOTE_REPLY:
             term, vote_granted = _unpack(_FLAG, payload)
             message = RequestVoteReply(term, _boolean(vote_granted))
@@ -189,11 +207,11 @@ def decode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for e
             term, success, match_index, conflict_index, conflict_term = _unpack(_APPEND_REPLY, payload)
             message = AppendEntriesReply(term, _boolean(success), match_index, conflict_index, conflict_term)
         case MessageType.HEARTBEAT:
-            term, leader_id, leader_commit, round_number = _unpack(_HEARTBEAT, payload)
+            term, leader_id, leader_commit, round_number, *_ = _unpack(_HEARTBEAT[version], payload)
             _check_sender(leader_id, sender)
             message = Heartbeat(term, leader_id, leader_commit, round_number)
         case MessageType.HEARTBEAT_REPLY:
-            term, round_number = _unpack(_NUMBER, payload)
+            term, round_number, *_ = _unpack(_HEARTBEAT_REPLY[version], payload)
             message = HeartbeatReply(term, round_number)
         case MessageType.READ_INDEX:
             term, read_id = _unpack(_NUMBER, payload)
@@ -212,6 +230,14 @@ def decode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for e
         case _:
             assert_never(message_type)
     return message, None
+
+
+def wall_clock_ms(payload: bytes, version: int) -> int | None:
+    """When its sender says that it sent a heartbeat, or an answer to one, which was decoded; None: it does not say."""
+    if version < 2:
+        return None
+    sent_ms: int = _WALL_CLOCK.unpack_from(payload, len(payload) - _WALL_CLOCK.size)[0]
+    return sent_ms
 
 
 def _encode_append_entries(message: AppendEntries, entries: bytes) -> tuple[bytes, ...]:
@@ -285,6 +311,10 @@ def _decode_read_index_reply(payload: bytes) -> ReadIndexReply:
     if not _boolean(confirmed) and read_index:
         raise RemoteProtocolError(f"a read index of {read_index} came, and was not confirmed")
     return ReadIndexReply(term, read_id, read_index if confirmed else None)
+
+
+def _since_2(version: int, field: int) -> tuple[int, ...]:
+    return (field,) if version >= 2 else ()
 
 
 def _unpack(layout: struct.Struct, payload: bytes) -> tuple[Any, ...]:

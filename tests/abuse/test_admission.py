@@ -32,6 +32,7 @@ from raftd.wire.client import (
     parse_response,
 )
 from raftd.wire.frames import LENGTH_BYTES, FrameReader
+from raftd.wire.handshake import PEER_VERSION_MAX
 
 ME, OTHER = NodeId(1), NodeId(2)
 PENDING_BYTES_MAX = 1 << 20
@@ -104,6 +105,9 @@ class Nowhere:
 
     def send(self, _peer: NodeId, _frame: bytes) -> bool:
         return True
+
+    def version(self, _peer: NodeId) -> int:
+        return PEER_VERSION_MAX
 
     def status_document(self) -> object:
         return json.loads("{}")

@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from raftd.consensus import (
     AppendEntries,
@@ -14,10 +16,13 @@ from raftd.consensus import (
     RequestPreVote,
     RequestVote,
     Term,
+    quorum,
 )
 from raftd.consensus.messages import Message, RequestPreVoteReply, RequestVoteReply
+from raftd.consensus.proof import needs_every_vote
 from raftd.consensus.types import LogIndex
 
+node_ids = st.integers(1, 5).map(NodeId)
 ONE, TWO, THREE = NodeId(1), NodeId(2), NodeId(3)
 
 
@@ -86,29 +91,57 @@ def test_a_new_disk_refuses_a_pre_vote_without_a_word() -> None:
     assert complete(raft) == []
 
 
-@pytest.mark.parametrize("size", [1, 2])
-def test_where_every_election_is_unanimous_all_may_vote(size: int) -> None:
-    """All that was committed is on every node that votes, so nothing can be missing."""
+@pytest.mark.parametrize("size", [0, 1, 2, 3])
+@pytest.mark.parametrize("unproven", [False, True])
+def test_whoever_needs_every_vote_may_have_it(*, size: int, unproven: bool) -> None:
+    """All that such a candidate's voters committed is on it, so nothing can be missing, whatever the voter believes."""
     raft = node(size)
-    if size == 1:
-        raft.campaign()
-        complete(raft)
-        assert raft.is_proven
-    else:
-        raft.step(TWO, RequestVote(Term(1), TWO, LogIndex(0), Term(0), True, False))
-        (vote,) = complete(raft)
-        assert vote == RequestVoteReply(Term(1), vote_granted=True)
+    raft.step(TWO, RequestVote(Term(1), TWO, LogIndex(0), Term(0), True, unproven, unanimous=True))
+    (vote,) = complete(raft)
+    assert vote == RequestVoteReply(Term(1), vote_granted=True)
 
 
-def test_a_candidate_says_what_it_is() -> None:
+@pytest.mark.parametrize("size", [1, 2])
+def test_that_a_voter_began_as_one_of_two_does_not_matter(size: int) -> None:
+    """The cluster may have grown since, and need its vote no more than another's: that is for the candidate to know."""
+    assert votes_for(node(size), unproven=False) == (False, False)
+
+
+def test_alone_a_node_is_proven_by_its_own_commit() -> None:
+    """It asks nobody."""
+    raft = node(1)
+    raft.campaign()
+    complete(raft)
+    assert raft.is_proven
+
+
+@given(st.frozensets(node_ids, min_size=1), st.frozensets(node_ids), st.frozensets(node_ids), st.frozensets(node_ids))
+def test_one_or_two_voters_decide_together_or_not_at_all(
+    voters: frozenset[NodeId], outgoing: frozenset[NodeId], learners: frozenset[NodeId], nodes: frozenset[NodeId]
+) -> None:
+    """Where a candidate says that it needs every vote, no quorum does without any voter, of either side."""
+    membership = Membership(voters, outgoing, learners - voters - outgoing)
+    raft = Raft(
+        node_id=ONE, membership=membership, hard_state=HardState(Term(0), None), entries=(), random=random.Random(1)
+    )
+    is_said = needs_every_vote(raft._node)
+    assert is_said == (0 < len(membership.all_voters) <= 2)
+    if is_said and quorum.is_quorum(membership, nodes):
+        assert nodes >= membership.all_voters
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_a_candidate_says_what_it_is(size: int) -> None:
     """Both of its questions carry it."""
-    raft = node()
+    raft = node(size)
     raft.campaign()
     asked = complete(raft)
     raft.step(TWO, RequestPreVoteReply(Term(1), vote_granted=True))
     asked += complete(raft)
     assert {type(message) for message in asked} == {RequestPreVote, RequestVote}
-    assert all(message.unproven for message in asked if isinstance(message, RequestPreVote | RequestVote))
+    for message in asked:
+        assert isinstance(message, RequestPreVote | RequestVote)
+        assert (message.unproven, message.unanimous) == (True, size == 2)
 
 
 def test_it_is_proven_by_storing_what_the_leader_has_committed() -> None:

@@ -42,7 +42,8 @@ class Log:
     received: list[bytes] = field(default_factory=list)
     jitter: Spread = field(default_factory=Spread)
 
-    def peer_payloads(self, _: NodeId, payloads: list[bytes]) -> None:
+    def peer_payloads(self, _: NodeId, payloads: list[bytes], version: int) -> None:
+        assert version == 1
         self.received += payloads
 
 

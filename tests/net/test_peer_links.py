@@ -22,7 +22,8 @@ class Peer:
     node_id: NodeId
     received: list[bytes] = field(default_factory=list)
 
-    def peer_payloads(self, _: NodeId, payloads: list[bytes]) -> None:
+    def peer_payloads(self, _: NodeId, payloads: list[bytes], version: int) -> None:
+        assert version == 1
         self.received += payloads
 
     @contextlib.asynccontextmanager

@@ -32,7 +32,8 @@ from tests.net.loopback import (
 class Node:
     received: list[tuple[NodeId, bytes]] = field(default_factory=list)
 
-    def peer_payloads(self, sender: NodeId, payloads: list[bytes]) -> None:
+    def peer_payloads(self, sender: NodeId, payloads: list[bytes], version: int) -> None:
+        assert version == PEER_LISTENER.version_max
         for payload in payloads:
             if payload == b"nonsense":
                 raise RemoteProtocolError("nonsense")

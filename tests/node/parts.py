@@ -34,6 +34,7 @@ from raftd.wire.client import (
 )
 from raftd.wire.entries import decode_entries
 from raftd.wire.frames import LENGTH_BYTES, FrameReader
+from raftd.wire.handshake import PEER_VERSION_MAX
 from raftd.wire.peer import decode_message, encode_message
 
 TICK_SECONDS = 0.1
@@ -281,6 +282,10 @@ class Server:
         self.sent.append((peer, decode_message(frame[LENGTH_BYTES:], self.node_id)[0]))
         return self._deliver is None or self._deliver(self.node_id, peer, frame)
 
+    def version(self, _: NodeId) -> int:
+        """As a network."""
+        return PEER_VERSION_MAX
+
     def take_sent(self) -> list[tuple[NodeId, Message]]:
         taken, self.sent = self.sent, []
         self.frames.clear()
@@ -289,7 +294,7 @@ class Server:
     def hear(self, sender: int, *messages: Message) -> None:
         """Messages of a peer arrive, in one piece; no turn yet."""
         payloads = [b"".join(encode_message(message))[LENGTH_BYTES:] for message in messages]
-        self.driver.peer_payloads(NodeId(sender), payloads)
+        self.driver.peer_payloads(NodeId(sender), payloads, PEER_VERSION_MAX)
 
     def store(self) -> None:
         """The disk stores all that was submitted, one at a time."""
@@ -377,7 +382,7 @@ class Cluster:
 
     def _arrive(self, server: Server, sender: NodeId, frame: bytes) -> None:
         if self.servers.get(server.node_id) is server:
-            server.driver.peer_payloads(sender, [frame[LENGTH_BYTES:]])
+            server.driver.peer_payloads(sender, [frame[LENGTH_BYTES:]], PEER_VERSION_MAX)
 
     def _store_soon(self, server: Server) -> None:
         if self.servers.get(server.node_id) is not server:

@@ -24,14 +24,14 @@ from raftd.storage.log import Log, open_log
 from raftd.storage.recovery import Recovered
 from raftd.storage.simulated import Call, SimulatedCrash, SimulatedFileSystem
 from raftd.storage.snapshots import SnapshotStore
-from raftd.storage.writer import LogWriter, Submission
+from raftd.storage.writer import RESERVE_RETRY_SECONDS, LogWriter, Submission
 from tests.sim.plan import ELECTION_TIMEOUT_SECONDS
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
     from tests.sim.world import World
 
-_CLUSTER_ID = b"simulated raftd."
+CLUSTER_ID = b"simulated raftd."
 _RESERVE_BYTES = 4096
 DATA_PATH = Path("/data")
 MACHINE_LIMITS = MachineLimits(ttl_ms_min=100, advance_ms_max=2000, in_flight_max=8)
@@ -199,7 +199,7 @@ class Disk:
             StorageError: the disk failed.
         """
         self.filesystem.before_call = self.before_call
-        directory = DataDirectory(self.filesystem, DATA_PATH, Identity(_CLUSTER_ID, self.node_id))
+        directory = DataDirectory(self.filesystem, DATA_PATH, Identity(CLUSTER_ID, self.node_id))
         try:
             snapshots = SnapshotStore(directory, chunk_bytes=self._world.plan.snapshot_file_chunk_bytes)
             snapshot, machine = self._load(snapshots)
@@ -296,6 +296,8 @@ class SimulatedWriter(LogWriter[Ready]):
         self._thread.join()
         self._process = process
         self._group: list[Submission[Ready]] | None = None
+        self._is_retrying = False
+        self._retry_soon()
 
     def _run(self) -> None:
         """Leave the work to virtual time."""
@@ -371,3 +373,17 @@ class SimulatedWriter(LogWriter[Ready]):
         self._begin()
         if self._group is None:
             self._prepare()
+            self._retry_soon()
+
+    def _retry_soon(self) -> None:
+        """Look again whether a full disk has space, as the thread does when it has nothing else to do."""
+        process = self._process
+        if self._disk_low and not self._is_retrying:
+            self._is_retrying = True
+            process.world.timeline.after(RESERVE_RETRY_SECONDS, process.enter, process.life, self._retry)
+
+    def _retry(self) -> None:
+        self._is_retrying = False
+        if self._group is None:
+            self._prepare()
+        self._retry_soon()

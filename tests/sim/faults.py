@@ -335,5 +335,6 @@ FAULTS: Final[dict[str, Arm]] = {
     "follower_reads": _nothing,
     "lease_reads": _nothing,
     "bit_flip": _arm_bit_flip,
+    "mixed_versions": _nothing,
 }
 """Name -> how it begins. The names are part of what a seed means: renaming one changes the runs that it was in."""

@@ -11,13 +11,30 @@ from typing import TYPE_CHECKING
 from raftd.consensus import InstallSnapshot, InstallSnapshotReply, NodeId
 from raftd.errors import RemoteProtocolError
 from raftd.wire.frames import FrameReader
+from raftd.wire.handshake import (
+    PEER_VERSION_MAX,
+    PEER_VERSION_MIN,
+    ConnectionRole,
+    HandshakeRefusal,
+    Hello,
+    Listener,
+    check_welcome,
+    decode_hello,
+    decode_reply,
+    encode_hello,
+    encode_reply,
+    negotiate,
+)
 from raftd.wire.limits import PEER_FRAME_BYTES_MAX
 from raftd.wire.peer import MessageType, decode_message
+from tests.sim.disk import CLUSTER_ID
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
     from tests.sim.world import World
 
+_WITH_CLOCKS = frozenset((MessageType.HEARTBEAT, MessageType.HEARTBEAT_REPLY))
+_MILLISECONDS = 0.002
 _TYPE_OFFSET = 4
 _TERM = 5
 _ROUND = 29
@@ -32,7 +49,7 @@ class Link:
 
     __slots__ = (
         "clogged_until", "destination", "generation", "is_up", "last_arrival", "reader", "seen", "sender", "sent",
-        "transfer",
+        "transfer", "version",
     )  # fmt: skip
 
     def __init__(self, sender: NodeId, destination: NodeId) -> None:
@@ -49,6 +66,8 @@ class Link:
         self.reader = FrameReader(PEER_FRAME_BYTES_MAX)
         self.transfer = (0, 0, 0)
         """(term, last included index, generation) of the last snapshot's chunk that was sent."""
+        self.version = PEER_VERSION_MAX
+        """As agreed when the link came up."""
 
 
 class Outlet:
@@ -64,6 +83,10 @@ class Outlet:
         """See `Network` in `raftd.node.driver`."""
         self._process.reach("send")
         return self._network.send(self._process, peer, frame)
+
+    def version(self, peer: NodeId) -> int:
+        """See `Network` in `raftd.node.driver`."""
+        return self._network.links[self._process.node_id, peer].version
 
 
 class Network:
@@ -119,9 +142,9 @@ class Network:
         arrival = max(timeline.now, link.clogged_until) + delay
         if in_order:
             arrival = link.last_arrival = max(arrival, link.last_arrival)
-        timeline.at(arrival, self._arrive, link, link.generation, link.sent, frame)
+        timeline.at(arrival, self._arrive, link, link.generation, link.version, link.sent, frame)
 
-    def _arrive(self, link: Link, generation: int, number: int, frame: bytes) -> None:
+    def _arrive(self, link: Link, generation: int, version: int, number: int, frame: bytes) -> None:
         if generation != link.generation or (link.sender, link.destination) in self.cut:
             return
         process = self._world.processes[link.destination]
@@ -130,10 +153,10 @@ class Network:
         if number < link.seen:
             self._world.sometimes("message_overtaken")
         link.seen = max(number, link.seen)
-        process.enter(process.life, self._take, process, link, frame)
+        process.enter(process.life, self._take, process, link, version, frame)
 
-    def _take(self, process: "Process", link: Link, frame: bytes) -> None:
-        """The frame is read by the process that it was for."""
+    def _take(self, process: "Process", link: Link, version: int, frame: bytes) -> None:
+        """The frame is read by the process that it was for, which may have stood still since it arrived."""
         world = self._world
         world.trace.note(f"{link.sender}>{link.destination} {frame[_TYPE_OFFSET]} {len(frame)}")
         if _number(frame, _TERM) < process.raft.current_term:
@@ -143,9 +166,20 @@ class Network:
         if frame[_TYPE_OFFSET] == MessageType.TIMEOUT_NOW:
             process.told_term = _number(frame, _TERM)
         try:
-            process.driver.peer_payloads(link.sender, link.reader.feed(frame))
+            process.driver.peer_payloads(link.sender, link.reader.feed(frame), version)
         except RemoteProtocolError as error:
             world.oracle.fail(f"node {link.destination} takes node {link.sender} for broken: {error}")
+        if frame[_TYPE_OFFSET] in _WITH_CLOCKS:
+            self._check_clock(process, world.processes[link.sender], version)
+
+    def _check_clock(self, process: "Process", sender: "Process", version: int) -> None:
+        """What a node makes of another's clock: not less than is so, and nothing of one that does not tell."""
+        difference = process.driver.clocks.difference_seconds(sender.node_id)
+        if version == PEER_VERSION_MIN or difference is None:
+            return
+        self._world.sometimes("clock_difference_told")
+        if difference < process.wall_clock_ahead - sender.wall_clock_ahead - _MILLISECONDS:
+            self._world.oracle.fail(f"node {process.node_id} is {difference} s ahead of node {sender.node_id}, it says")
 
     def _judge(self, process: "Process", peer: NodeId, frame: bytes) -> None:
         """Hold a message to what its sender must have stored first."""
@@ -171,12 +205,12 @@ class Network:
         elif kind == MessageType.INSTALL_SNAPSHOT:
             self._follow_transfer(process, peer, frame)
         elif kind == MessageType.INSTALL_SNAPSHOT_REPLY:
-            message = decode_message(frame[_TYPE_OFFSET:], process.node_id)[0]
+            message = decode_message(frame[_TYPE_OFFSET:], process.node_id, PEER_VERSION_MAX)[0]
             if isinstance(message, InstallSnapshotReply) and message.installed:
                 oracle.accepts(process, message.last_included_index, message.term)
 
     def _follow_transfer(self, process: "Process", peer: NodeId, frame: bytes) -> None:
-        message = decode_message(frame[_TYPE_OFFSET:], process.node_id)[0]
+        message = decode_message(frame[_TYPE_OFFSET:], process.node_id, PEER_VERSION_MAX)[0]
         if not isinstance(message, InstallSnapshot):
             return
         link = self.links[process.node_id, peer]
@@ -223,6 +257,9 @@ class Network:
         if (link.sender, link.destination) in self.cut or sender.is_paused:
             self._world.timeline.after(self._draw.uniform(0.1, 0.5), self._connect, link, generation)
             return
+        link.version = _shake_hands(sender, destination)
+        if link.version < max(sender.version_max, destination.version_max):
+            self._world.sometimes("older_version_spoken")
         link.is_up = True
         link.last_arrival = self._world.timeline.now
         link.reader = FrameReader(PEER_FRAME_BYTES_MAX)
@@ -241,6 +278,27 @@ class Network:
         self.is_perfect = True
         for link in self.links.values():
             link.clogged_until = 0.0
+
+
+def _shake_hands(sender: "Process", destination: "Process") -> int:
+    """Agree on a version, by the bytes that production's two sides exchange."""
+    hello = Hello(
+        ConnectionRole.PEER, CLUSTER_ID, sender.node_id, destination.node_id, PEER_VERSION_MIN, sender.version_max
+    )
+    listener = Listener(
+        ConnectionRole.PEER,
+        CLUSTER_ID,
+        destination.node_id,
+        PEER_FRAME_BYTES_MAX,
+        0,
+        PEER_VERSION_MIN,
+        destination.version_max,
+    )
+    reply = decode_reply(encode_reply(negotiate(decode_hello(encode_hello(hello)), listener)))
+    if isinstance(reply, HandshakeRefusal):
+        raise RemoteProtocolError(reply.message)
+    check_welcome(hello, reply)
+    return reply.version
 
 
 def _number(frame: bytes, offset: int) -> int:

@@ -27,6 +27,7 @@ from raftd.kv.access import AccessRules, Grant
 from raftd.kv.machine import StateMachine
 from raftd.kv.snapshot_loader import SnapshotLoader
 from raftd.net.channel import Channel
+from raftd.node.clocks import PeerClocks
 from raftd.node.connection import ClientConnection
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
@@ -36,6 +37,7 @@ from raftd.node.snapshots import SnapshotLimits, SnapshotMaker
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender, TransferLimits
 from raftd.storage.simulated import SimulatedCrash
 from raftd.wire.client import Refusal
+from raftd.wire.handshake import PEER_VERSION_MAX, PEER_VERSION_MIN
 from tests.sim.background import SimulatedBackground
 from tests.sim.disk import MACHINE_LIMITS, Disk, Opened, SimulatedWriter
 from tests.sim.plan import ELECTION_TIMEOUT_SECONDS, ELECTION_TIMEOUT_TICKS, HEARTBEAT_TICKS, TICK_SECONDS
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 _SESSION_CLOCK_SECONDS = 1.0
 _CLOCK_ERROR_SECONDS = 1e-6
+_EPOCH_SECONDS = 1.7e9
 _PASSES_MAX = 1000
 """Of a loop, at one instant: more means that it would never end."""
 _RULES = AccessRules([Grant("*", b"", read=True, write=True)])
@@ -146,6 +149,10 @@ class Process:
         self.restart_at: float | None = None
         self._rate = 1.0 + draw.uniform(-world.plan.drift, world.plan.drift)
         self._clock_base = draw.uniform(0, 1e6)
+        self.wall_clock_ahead = draw.choice((0.0, draw.uniform(-10, 10)))
+        """How far the time of day is wrong here; nobody may mind."""
+        self.version_max = PEER_VERSION_MAX
+        """The newest version that this process speaks to its peers: an upgrade or a downgrade is a restart."""
         self._backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._soon: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._is_turn_planned = False
@@ -279,7 +286,11 @@ class Process:
             self._refused(error)
             return
         recovered = opened.recovered
-        world.trace.note(f"node {self.node_id} starts: {len(recovered.entries)} entries, {recovered.hard_state}")
+        self._choose_version()
+        world.trace.note(
+            f"node {self.node_id} starts: {len(recovered.entries)} entries, {recovered.hard_state}, "
+            f"speaks {self.version_max}"
+        )
         if recovered.hard_state.voted_for is not None:
             world.sometimes("vote_before_crash_kept")
         self._build(opened)
@@ -287,6 +298,19 @@ class Process:
         world.oracle.leases.started(self, recovered.hard_state.current_term)
         self.enter(self.life, self.driver.start, self.gateway, lambda *_: None, lambda _: None, self._on_proven)
         world.network.process_started(self.node_id)
+
+    def _choose_version(self) -> None:
+        """Which release is installed by now."""
+        if not self.world.plan.has("mixed_versions"):
+            return
+        version = self.draw.choice((PEER_VERSION_MIN, PEER_VERSION_MAX))
+        if self.life > 1 and version != self.version_max:
+            self.world.sometimes("node_upgraded" if version > self.version_max else "node_downgraded")
+        self.version_max = version
+
+    def wall_clock_ms(self) -> int:
+        """The time of day, as this machine has it."""
+        return int((_EPOCH_SECONDS + self.world.timeline.now + self.wall_clock_ahead) * 1000)
 
     def _on_proven(self) -> None:
         def done(_: None) -> None:
@@ -375,6 +399,7 @@ class Process:
             scheduler=self,
             tick_seconds=TICK_SECONDS,
             session_clock=SessionClock(_SESSION_CLOCK_SECONDS),
+            clocks=PeerClocks(self.wall_clock_ms),
         )
         self.gateway = Gateway(
             leadership=self.raft,
@@ -386,7 +411,7 @@ class Process:
             client_addresses={node_id: f"node-{node_id}:1" for node_id in world.node_ids},
             wake=self.driver.wake,
             limits=GatewayLimits(),
-            wall_clock_ns=lambda: int(world.timeline.now * 1e9),
+            wall_clock_ns=lambda: self.wall_clock_ms() * 1_000_000,
         )
         self._attach_snapshots(opened)
 

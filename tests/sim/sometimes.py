@@ -76,6 +76,10 @@ EVENTS: Final[dict[str, str]] = {
     "disk_wiped": "a node lost its whole disk",
     "graceful_stop": "a leader handed over before it stopped",
     "snapshot_transfer_resumed": "a snapshot went on after a reset link",
+    "clock_difference_told": "a heartbeat told how far two clocks are apart",
+    "older_version_spoken": "a node and one of an older release agreed on what both speak",
+    "node_upgraded": "a node came back that speaks a newer version",
+    "node_downgraded": "a node came back that speaks only an older version",
     "grown_to_five": "a cluster that began smaller had five voters",
     "shrunk_to_one": "a cluster that once had three voters or more had one left",
 }

@@ -83,11 +83,16 @@ class World:
         }
 
     def can_spare(self, node_id: NodeId) -> bool:
-        """Whether all others that are whole are a quorum of whatever membership may be in force."""
-        # Besides whole, proven: of nodes that are not, one that has never been and one with a new disk may elect each
-        # other over what a third has committed.
+        """Whether all others that are whole are a quorum of whatever membership may be in force.
+
+        And whether those that are not proven are none of what the cluster began with, since that is what they believe
+        in: one that has never been proven and one with a new disk may elect each other over what a third has committed.
+        """
         left = {one for one in self.whole() if self.disks[one].is_proven()} - {node_id}
-        return all(decides(membership, left) for membership in [self.membership, *self.live_memberships()])
+        doubtful = {one for one in self.node_ids if not self.disks[one].is_proven()} | {node_id}
+        return not decides(self.membership, doubtful) and all(
+            decides(membership, left) for membership in self.live_memberships()
+        )
 
     def live_memberships(self) -> list[Membership]:
         """The committed membership, and those in some log that may yet be."""

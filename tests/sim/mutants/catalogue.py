@@ -491,7 +491,7 @@ MUTANTS: Final = (
         "unproven_nodes_vote",
         "nodes with a new disk vote as all others do",
         "consensus/proof.py",
-        "return node.unproven == unproven or 0 < len(node.membership.all_voters) <= _UNANIMOUS_VOTERS_MAX",
+        "return node.unproven == request.unproven or request.unanimous",
         "return True",
     ),
     Mutant(
