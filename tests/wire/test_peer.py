@@ -1,5 +1,6 @@
 """What nodes say to each other, as bytes."""
 
+import dataclasses
 import tracemalloc
 from typing import get_args
 
@@ -27,8 +28,9 @@ from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ReadId, Te
 from raftd.errors import InvariantViolation, RemoteProtocolError
 from raftd.wire.entries import encode_entries
 from raftd.wire.frames import FrameReader
+from raftd.wire.handshake import PEER_VERSION_MAX, PEER_VERSION_MIN
 from raftd.wire.limits import PEER_FRAME_BYTES_MAX
-from raftd.wire.peer import SNAPSHOT_CHUNK_BYTES_MAX, MessageType, decode_message, encode_message
+from raftd.wire.peer import SNAPSHOT_CHUNK_BYTES_MAX, MessageType, decode_message, encode_message, wall_clock_ms
 
 U64_MAX = (1 << 64) - 1
 SENDER = NodeId(2)
@@ -60,9 +62,9 @@ def append_entries(draw: st.DrawFn) -> AppendEntries:
 
 
 messages: st.SearchStrategy[Message] = st.one_of(
-    st.builds(RequestPreVote, terms, sender, indexes, terms),
+    st.builds(RequestPreVote, terms, sender, indexes, terms, st.booleans(), st.booleans()),
     st.builds(RequestPreVoteReply, terms, st.booleans()),
-    st.builds(RequestVote, terms, sender, indexes, terms, st.booleans()),
+    st.builds(RequestVote, terms, sender, indexes, terms, st.booleans(), st.booleans(), st.booleans()),
     st.builds(RequestVoteReply, terms, st.booleans()),
     append_entries(),
     st.builds(AppendEntriesReply, terms, st.booleans(), indexes, indexes, terms),
@@ -78,17 +80,26 @@ messages: st.SearchStrategy[Message] = st.one_of(
 )
 
 
-def payload_of(message: Message) -> bytes:
-    return b"".join(encode_message(message))[4:]
+versions = st.integers(PEER_VERSION_MIN, PEER_VERSION_MAX)
+
+
+def payload_of(message: Message, version: int = PEER_VERSION_MAX, wall_clock_ms: int = 0) -> bytes:
+    return b"".join(encode_message(message, version=version, wall_clock_ms=wall_clock_ms))[4:]
 
 
 @settings(deadline=None)
-@given(messages)
-def test_round_trip(message: Message) -> None:
-    """A message's parts are one frame, and decode to the message and the bytes of its entries."""
-    (payload,) = FrameReader(PEER_FRAME_BYTES_MAX).feed(b"".join(encode_message(message)))
-    decoded, entries = decode_message(payload, SENDER)
-    assert decoded == message
+@given(messages, versions, u64)
+def test_round_trip(message: Message, version: int, now_ms: int) -> None:
+    """A message's parts are one frame, and decode to the message and the bytes of its entries, in every version."""
+    frame = b"".join(encode_message(message, version=version, wall_clock_ms=now_ms))
+    (payload,) = FrameReader(PEER_FRAME_BYTES_MAX).feed(frame)
+    decoded, entries = decode_message(payload, SENDER, version)
+    if version == 1 and isinstance(message, RequestPreVote | RequestVote):
+        assert decoded == dataclasses.replace(message, unanimous=False)
+    else:
+        assert decoded == message
+    if isinstance(message, Heartbeat | HeartbeatReply):
+        assert wall_clock_ms(payload, version) == (None if version == 1 else now_ms)
     assert entries == (encode_entries(message.entries) if isinstance(message, AppendEntries) else None)
 
 
@@ -123,11 +134,12 @@ def test_a_number_for_each_message() -> None:
 @given(messages, st.data())
 def test_every_cut_and_every_excess(message: Message, data: st.DataObject) -> None:
     """A payload that is a byte short or long is refused, but where entries or a snapshot's data go to its end."""
-    payload = payload_of(message)
+    version = data.draw(versions)
+    payload = payload_of(message, version)
     cut = payload[: data.draw(st.integers(0, len(payload) - 1))]
     for wrong in (cut, payload + b"\0"):
         try:
-            decoded, _ = decode_message(wrong, SENDER)
+            decoded, _ = decode_message(wrong, SENDER, version)
         except RemoteProtocolError:
             continue
         if isinstance(message, InstallSnapshot):
@@ -142,20 +154,33 @@ def test_every_cut_and_every_excess(message: Message, data: st.DataObject) -> No
 
 @settings(deadline=None, max_examples=300)
 @given(
-    messages.map(payload_of) | st.binary(max_size=60),
+    st.tuples(messages, versions).map(lambda pair: payload_of(*pair)) | st.binary(max_size=60),
     st.lists(st.tuples(st.integers(0, 80), st.integers(0, 255)), max_size=4),
+    versions,
 )
-def test_any_bytes(payload: bytes, changes: list[tuple[int, int]]) -> None:
+def test_any_bytes(payload: bytes, changes: list[tuple[int, int]], version: int) -> None:
     """Any bytes are refused as the peer's fault, or are a message that encodes back to them: there is one spelling."""
     mutated = bytearray(payload)
     for offset, value in changes:
         if offset < len(mutated):
             mutated[offset] = value
     try:
-        message, _ = decode_message(bytes(mutated), SENDER)
+        message, _ = decode_message(bytes(mutated), SENDER, version)
     except RemoteProtocolError:
         return
-    assert payload_of(message) == mutated
+    now_ms = wall_clock_ms(bytes(mutated), version) if isinstance(message, Heartbeat | HeartbeatReply) else None
+    assert payload_of(message, version, now_ms or 0) == mutated
+
+
+def test_what_is_new_in_a_version_is_not_in_the_one_before() -> None:
+    """Version 1 has neither the clocks nor the flag, and is as long as it always was."""
+    now_ms = 1_700_000_000_123
+    heartbeat = Heartbeat(Term(8), SENDER, LogIndex(303), 77)
+    old, new = (payload_of(heartbeat, version, now_ms) for version in (1, 2))
+    assert new == old + now_ms.to_bytes(8, "little")
+    ask = RequestVote(Term(8), SENDER, LogIndex(300), Term(7), leadership_transfer=False, unanimous=True)
+    old, new = (payload_of(ask, version) for version in (1, 2))
+    assert new == old + b"\x01"
 
 
 @pytest.mark.parametrize(

@@ -117,8 +117,10 @@ EXAMPLES = {
 
 
 def vector(name: str) -> bytes:
-    file, _, wanted = name.partition("/")
-    text = (ROOT / "tests" / "wire" / "vectors" / "v1" / f"{file}.hex").read_text(encoding="utf-8")
+    """As `FILE/NAME`, in version 1; or as `v2/FILE/NAME`."""
+    *version, file, wanted = name.split("/")
+    folder = ROOT / "tests" / "wire" / "vectors" / (version[0] if version else "v1")
+    text = (folder / f"{file}.hex").read_text(encoding="utf-8")
     for paragraph in text.split("\n\n"):
         title, _, lines = paragraph.partition("\n")
         if title == wanted:
@@ -177,7 +179,7 @@ def test_what_the_clients_codec_reads() -> None:
     }
     for name, (decode, expected) in read.items():
         assert decode(EXAMPLES[name]) == expected, name
-    between_nodes = {name for name in EXAMPLES if name.startswith("peer/")} | {"handshake/hello-peer"}
+    between_nodes = {name for name in EXAMPLES if name.startswith(("peer/", "v2/"))}
     in_another_test = {name for name in EXAMPLES if name.startswith("keys/")}
     assert set(EXAMPLES) == {*WRITTEN, *read, *between_nodes, *in_another_test}
 

@@ -1,4 +1,6 @@
-"""Version 1 of the protocol, byte for byte: `vectors/v1/*.hex`, which are written by hand and never rewritten.
+"""Each version of the protocol, byte for byte: `vectors/v*/*.hex`, which are written by hand and never rewritten.
+
+Version 1 is whole; version 2, which nodes speak to each other, has what differs from version 1.
 
 A failure here is no reason to touch a vector. It says that nodes and clients in use would not understand this code; a
 change of the bytes is a new version of the protocol, with vectors of its own beside these.
@@ -37,7 +39,7 @@ from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import ConnectionRole, HandshakeRefusal, HandshakeRefusalCode, Hello, Welcome
 from raftd.wire.peer import MessageType, decode_message, encode_message
 
-VECTORS = Path(__file__).parent / "vectors" / "v1"
+VECTORS = Path(__file__).parent / "vectors"
 U32_MAX = (1 << 32) - 1
 U64_MAX = (1 << 64) - 1
 NODE_MAX = (1 << 63) - 1
@@ -46,10 +48,10 @@ SENDER = NodeId(2)
 ADDRESS_4 = "client=n4:7400,peer=n4:7401,http=n4:7402"
 
 
-def read_vectors(file: str) -> dict[str, bytes]:
+def read_vectors(file: str, version: int = 1) -> dict[str, bytes]:
     """The named bytes of a file; `#` begins a comment."""
     vectors = {}
-    text = (VECTORS / f"{file}.hex").read_text(encoding="utf-8")
+    text = (VECTORS / f"v{version}" / f"{file}.hex").read_text(encoding="utf-8")
     for paragraph in text.split("\n\n")[1:]:
         name, *fields = paragraph.splitlines()
         vectors[name] = bytes.fromhex("".join(field.partition("#")[0] for field in fields))
@@ -128,6 +130,41 @@ MESSAGES: dict[str, Message] = {
     "install-snapshot-reply-where-to-go-on": InstallSnapshotReply(Term(8), LogIndex(300), 1 << 20, installed=False),
     "install-snapshot-reply-installed": InstallSnapshotReply(Term(8), LogIndex(300), 0, installed=True),
 }
+NEWER_HELLOS = {
+    "hello-peer": Hello(
+        ConnectionRole.PEER,
+        CLUSTER,
+        NodeId(1),
+        NodeId(3),
+        version_min=handshake.PEER_VERSION_MIN,
+        version_max=handshake.PEER_VERSION_MAX,
+    )
+}
+NEWER_WELCOMES = {"welcome-peer": Welcome(2, CLUSTER, NodeId(3), 4_194_304, 0)}
+NEWER_MESSAGES: dict[str, tuple[Message, int]] = {
+    "request-pre-vote": (MESSAGES["request-pre-vote"], 0),
+    "request-pre-vote-empty-log": (
+        RequestPreVote(Term(1), SENDER, LogIndex(0), Term(0), unproven=True, unanimous=True),
+        0,
+    ),
+    "request-vote": (MESSAGES["request-vote"], 0),
+    "request-vote-transfer-largest": (
+        RequestVote(
+            Term(U64_MAX),
+            SENDER,
+            LogIndex(U64_MAX),
+            Term(U64_MAX),
+            leadership_transfer=True,
+            unproven=True,
+            unanimous=True,
+        ),
+        0,
+    ),
+    "heartbeat": (MESSAGES["heartbeat"], 1_700_000_000_123),
+    "heartbeat-largest": (MESSAGES["heartbeat-largest"], U64_MAX),
+    "heartbeat-reply": (MESSAGES["heartbeat-reply"], 1_700_000_000_456),
+}
+"""Those of version 2 that differ from version 1, with the time of day at their sending."""
 BATCHES: dict[str, list[Entry]] = {
     "noop": [(LogIndex(1), Term(1), EntryKind.NOOP, b"")],
     "command": [(LogIndex(1), Term(7), EntryKind.COMMAND, b"command")],
@@ -230,6 +267,8 @@ HANDSHAKE_VECTORS = read_vectors("handshake")
 PEER_VECTORS = read_vectors("peer")
 ENTRIES_VECTORS = read_vectors("entries")
 CLIENT_VECTORS = read_vectors("client")
+NEWER_PEER_VECTORS = read_vectors("peer", 2)
+NEWER_HANDSHAKE_VECTORS = read_vectors("handshake", 2)
 
 
 @pytest.mark.parametrize("name", HELLOS)
@@ -252,8 +291,26 @@ def test_handshake_replies(name: str) -> None:
 def test_messages(name: str) -> None:
     """A message between nodes is these bytes, and these bytes are that message."""
     vector = PEER_VECTORS[name]
-    assert b"".join(encode_message(MESSAGES[name])) == vector
-    assert decode_message(vector[4:], SENDER)[0] == MESSAGES[name]
+    assert b"".join(encode_message(MESSAGES[name], version=1)) == vector
+    assert decode_message(vector[4:], SENDER, 1)[0] == MESSAGES[name]
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_messages_of_version_2(name: str) -> None:
+    """The same, with vectors of its own for what version 2 has changed."""
+    message, now_ms = NEWER_MESSAGES.get(name, (MESSAGES[name], 0))
+    vector = NEWER_PEER_VECTORS.get(name) or PEER_VECTORS[name]
+    assert b"".join(encode_message(message, version=2, wall_clock_ms=now_ms)) == vector
+    assert decode_message(vector[4:], SENDER, 2)[0] == message
+
+
+def test_handshakes_of_version_2() -> None:
+    """Nodes offer what they speak by now, and agree on the newest."""
+    hello, welcome = NEWER_HANDSHAKE_VECTORS["hello-peer"], NEWER_HANDSHAKE_VECTORS["welcome-peer"]
+    assert encode_frame(handshake.encode_hello(NEWER_HELLOS["hello-peer"])) == hello
+    assert handshake.decode_hello(hello[4:]) == NEWER_HELLOS["hello-peer"]
+    assert encode_frame(handshake.encode_reply(NEWER_WELCOMES["welcome-peer"])) == welcome
+    assert handshake.decode_reply(welcome[4:]) == NEWER_WELCOMES["welcome-peer"]
 
 
 @pytest.mark.parametrize("name", BATCHES)
@@ -315,6 +372,8 @@ def test_pong() -> None:
     [
         pytest.param(HANDSHAKE_VECTORS, [*HELLOS, *HANDSHAKE_REPLIES], id="handshake"),
         pytest.param(PEER_VECTORS, MESSAGES, id="peer"),
+        pytest.param(NEWER_PEER_VECTORS, NEWER_MESSAGES, id="peer 2"),
+        pytest.param(NEWER_HANDSHAKE_VECTORS, [*NEWER_HELLOS, *NEWER_WELCOMES], id="handshake 2"),
         pytest.param(ENTRIES_VECTORS, BATCHES, id="entries"),
         pytest.param(
             CLIENT_VECTORS,
