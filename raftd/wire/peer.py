@@ -114,29 +114,10 @@ def encode_message(  # noqa: C901, PLR0912 - flat and exhaustive, one case for e
     match message:
         case AppendEntries():
             return _encode_append_entries(message, encode_entries(message.entries) if entries is None else entries)
-        case RequestPreVote(term, candidate_id, last_log_index, last_log_term, unproven, unanimous):
-            payload = _CANDIDATE[version].pack(
-                MessageType.REQUEST_PRE_VOTE,
-                term,
-                candidate_id,
-                last_log_index,
-                last_log_term,
-                unproven,
-                *_since_2(version, unanimous),
-            )
+        case RequestPreVote() | RequestVote():
+            payload = _encode_request(message, version)
         case RequestPreVoteReply(term, vote_granted):
             payload = _FLAG.pack(MessageType.REQUEST_PRE_VOTE_REPLY, term, vote_granted)
-        case RequestVote(term, candidate_id, last_log_index, last_log_term, leadership_transfer, unproven, unanimous):
-            payload = _VOTE[version].pack(
-                MessageType.REQUEST_VOTE,
-                term,
-                candidate_id,
-                last_log_index,
-                last_log_term,
-                leadership_transfer,
-                unproven,
-                *_since_2(version, unanimous),
-            )
         case RequestVoteReply(term, vote_granted):
             payload = _FLAG.pack(MessageType.REQUEST_VOTE_REPLY, term, vote_granted)
         case AppendEntriesReply(term, success, match_index, conflict_index, conflict_term):
@@ -238,6 +219,15 @@ def wall_clock_ms(payload: bytes, version: int) -> int | None:
         return None
     sent_ms: int = _WALL_CLOCK.unpack_from(payload, len(payload) - _WALL_CLOCK.size)[0]
     return sent_ms
+
+
+def _encode_request(message: RequestPreVote | RequestVote, version: int) -> bytes:
+    candidate = message.term, message.candidate_id, message.last_log_index, message.last_log_term
+    newer = _since_2(version, message.unanimous)
+    if isinstance(message, RequestPreVote):
+        return _CANDIDATE[version].pack(MessageType.REQUEST_PRE_VOTE, *candidate, message.unproven, *newer)
+    flags = message.leadership_transfer, message.unproven
+    return _VOTE[version].pack(MessageType.REQUEST_VOTE, *candidate, *flags, *newer)
 
 
 def _encode_append_entries(message: AppendEntries, entries: bytes) -> tuple[bytes, ...]:

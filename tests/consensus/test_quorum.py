@@ -1,5 +1,8 @@
 """Majorities against a model that counts on its fingers."""
 
+import random
+from collections.abc import Iterable, Mapping
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +37,38 @@ def decides(membership: Membership, nodes: frozenset[NodeId]) -> bool:
     return all(has_majority(group, nodes) for group in groups)
 
 
+def who_reached(nodes: Iterable[NodeId], reached: Mapping[NodeId, int], value: int) -> frozenset[NodeId]:
+    return frozenset(node for node in nodes if reached.get(node, 0) >= value)
+
+
+def test_a_great_many_of_both_questions() -> None:
+    """Fifty thousand memberships of up to seven voters a side, half of them joint: both answers are the model's."""
+    draw = random.Random(50_000)
+    everyone = [NodeId(number) for number in range(1, 10)]
+    for case in range(50_000):
+        voters = frozenset(draw.sample(everyone, draw.randint(1, 7)))
+        outgoing = frozenset(draw.sample(everyone, draw.randint(1, 7))) if draw.random() < 0.5 else frozenset()
+        membership = Membership(voters, outgoing)
+        nodes = frozenset(draw.sample(everyone, draw.randint(0, 9)))
+        assert is_quorum(membership, nodes) == decides(membership, nodes), case
+        reached = {node: draw.randint(0, 6) for node in nodes}
+        best = max(value for value in range(8) if decides(membership, who_reached(everyone, reached, value)))
+        assert agreed(membership, reached) == best, case
+
+
+def test_every_question_about_five_nodes() -> None:
+    """Each membership of nodes 1 to 5, simple and joint, with each set of nodes: 31,744 answers."""
+    groups = [
+        frozenset(node for place, node in enumerate(map(NodeId, range(1, 6))) if number >> place & 1)
+        for number in range(32)
+    ]
+    for voters in groups[1:]:
+        for outgoing in groups:
+            membership = Membership(voters, outgoing)
+            for nodes in groups:
+                assert is_quorum(membership, nodes) == decides(membership, nodes)
+
+
 @settings(deadline=None, max_examples=500)
 @given(memberships(), node_sets)
 def test_is_quorum_is_a_majority_of_each_group(membership: Membership, nodes: frozenset[NodeId]) -> None:
@@ -53,11 +88,7 @@ def test_two_quorums_share_a_voter(membership: Membership, one: frozenset[NodeId
 @given(memberships(), st.dictionaries(st.integers(1, 9).map(NodeId), st.integers(0, 6)))
 def test_agreed_is_the_highest_that_a_quorum_reached(membership: Membership, reached: dict[NodeId, int]) -> None:
     """The agreed number is the highest for which those who reached it are a quorum."""
-
-    def who_reached(value: int) -> frozenset[NodeId]:
-        return frozenset(node for node in membership.members if reached.get(node, 0) >= value)
-
-    best = max(value for value in range(8) if decides(membership, who_reached(value)))
+    best = max(value for value in range(8) if decides(membership, who_reached(membership.members, reached, value)))
     assert agreed(membership, reached) == best
 
 

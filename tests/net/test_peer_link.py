@@ -14,7 +14,7 @@ from raftd.net.peer_link import LinkLimits, PeerAddress, PeerLink
 from raftd.net.peer_listener import PeerListener
 from raftd.net.tls import client_context, server_context
 from raftd.wire.frames import encode_frame
-from raftd.wire.handshake import Welcome, encode_reply
+from raftd.wire.handshake import PEER_VERSION_MAX, PEER_VERSION_MIN, Listener, Welcome, encode_reply
 from tests.net.loopback import CLUSTER_ID, PEER_LISTENER, Certificates, Remote, Run, until
 
 LIMITS = LinkLimits(pause_seconds_min=0.001, pause_seconds_max=0.008)
@@ -42,9 +42,11 @@ class Log:
     received: list[bytes] = field(default_factory=list)
     jitter: Spread = field(default_factory=Spread)
 
+    versions: set[int] = field(default_factory=set)
+
     def peer_payloads(self, _: NodeId, payloads: list[bytes], version: int) -> None:
-        assert version == 1
         self.received += payloads
+        self.versions.add(version)
 
 
 @contextlib.asynccontextmanager
@@ -74,11 +76,13 @@ async def linked(
 
 
 @contextlib.asynccontextmanager
-async def peer_of(certificates: Certificates, log: Log, port: int = 0) -> AsyncIterator[PeerListener]:
+async def peer_of(
+    certificates: Certificates, log: Log, port: int = 0, listening: Listener = LISTENER
+) -> AsyncIterator[PeerListener]:
     listener = PeerListener(
         files=certificates.node(2),
         cluster="demo",
-        listener=LISTENER,
+        listener=listening,
         handler=log,
         is_peer=lambda _: True,
         limits=AcceptorLimits(),
@@ -140,6 +144,26 @@ def test_frames_arrive_in_order(run: Run, certificates: Certificates) -> None:
             await link.stop()
             assert told.told == ["up 2", "down 2"]
             await until(lambda: not listener._channels)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("version", [PEER_VERSION_MIN, PEER_VERSION_MAX])
+def test_both_sides_know_the_version_that_was_agreed(run: Run, certificates: Certificates, version: int) -> None:
+    """A node of the release before is spoken to in its own words."""
+
+    async def scenario() -> None:
+        log = Log()
+        listening = replace(LISTENER, version_max=version)
+        async with (
+            peer_of(certificates, log, listening=listening) as listener,
+            linked(certificates, listener.port) as (link, _),
+        ):
+            await until(lambda: link.is_up)
+            assert link.version == version
+            link.send(encode_frame(b"something"))
+            await until(lambda: log.received)
+            assert log.versions == {version}
 
     run(scenario())
 

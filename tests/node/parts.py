@@ -15,6 +15,7 @@ from raftd.kv import answers, commands
 from raftd.kv.access import AccessRules, Grant
 from raftd.kv.commands import SessionId
 from raftd.kv.machine import StateMachine
+from raftd.node.clocks import PeerClocks
 from raftd.node.connection import ClientConnection
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
@@ -223,6 +224,8 @@ class Server:
         machine: StateMachine | None = None,
         snapshot: SnapshotMetadata | None = None,
         membership: Membership | None = None,
+        clocks: PeerClocks | None = None,
+        version: int = PEER_VERSION_MAX,
     ) -> None:
         """`machine` is what was loaded from `snapshot`."""
         self.scheduler = scheduler or Scheduler()
@@ -231,6 +234,7 @@ class Server:
         self.frames: list[tuple[NodeId, bytes]] = []
         self.unreachable: set[int] = set()
         self._deliver = deliver
+        self._version = version
         self.node_id = NodeId(node_id)
         self.machine = machine or StateMachine()
         self.requests = Requests(self.machine)
@@ -251,6 +255,7 @@ class Server:
             network=self,
             scheduler=self.scheduler,
             tick_seconds=TICK_SECONDS,
+            clocks=clocks,
         )
         self.gateway = Gateway(
             leadership=self.raft,
@@ -279,12 +284,12 @@ class Server:
         if peer in self.unreachable:
             return False
         self.frames.append((peer, frame))
-        self.sent.append((peer, decode_message(frame[LENGTH_BYTES:], self.node_id)[0]))
+        self.sent.append((peer, decode_message(frame[LENGTH_BYTES:], self.node_id, self._version)[0]))
         return self._deliver is None or self._deliver(self.node_id, peer, frame)
 
     def version(self, _: NodeId) -> int:
         """As a network."""
-        return PEER_VERSION_MAX
+        return self._version
 
     def take_sent(self) -> list[tuple[NodeId, Message]]:
         taken, self.sent = self.sent, []
@@ -293,8 +298,8 @@ class Server:
 
     def hear(self, sender: int, *messages: Message) -> None:
         """Messages of a peer arrive, in one piece; no turn yet."""
-        payloads = [b"".join(encode_message(message))[LENGTH_BYTES:] for message in messages]
-        self.driver.peer_payloads(NodeId(sender), payloads, PEER_VERSION_MAX)
+        payloads = [b"".join(encode_message(message, version=self._version))[LENGTH_BYTES:] for message in messages]
+        self.driver.peer_payloads(NodeId(sender), payloads, self._version)
 
     def store(self) -> None:
         """The disk stores all that was submitted, one at a time."""
