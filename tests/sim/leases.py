@@ -36,6 +36,8 @@ class Leases:
         self._world = world
         self._heard_at: dict[NodeId, float] = {}
         """When a node heard a leader last, by its own clock; its start counts, since it may have forgotten."""
+        self._heard_in: dict[NodeId, int] = {}
+        """In which term that was, in this life of the node."""
         self._told: set[tuple[NodeId, int]] = set()
         """(node, term): who was told to campaign by the leader of that term."""
         self._has_told: set[tuple[NodeId, int]] = set()
@@ -44,11 +46,21 @@ class Leases:
     def started(self, process: "Process", term: Term) -> None:
         """A process begins, in `term`; on a new disk, which is of term 0, it owes nobody anything."""
         self._heard_at[process.node_id] = process.local_time() if term else float("-inf")
+        self._heard_in.pop(process.node_id, None)
 
     def heard(self, process: "Process", term: int) -> None:
         """A leader's message comes in, whose term is not behind."""
         if term >= process.raft.current_term:
             self._heard_at[process.node_id] = process.local_time()
+            self._heard_in[process.node_id] = term
+
+    def hears_leader(self, process: "Process") -> bool:
+        """Whether the leader of a node's term lives, as far as the node can tell."""
+        return self._heard_in.get(process.node_id) == process.raft.current_term and self._is_loyal(process)
+
+    def was_told(self, node_id: NodeId, term: int) -> bool:
+        """Whether a leader of `term` has told a node to campaign."""
+        return (node_id, term) in self._told
 
     def tells(self, process: "Process", target: NodeId, term: int) -> None:
         """A leader tells another node to campaign at once: that one has to have the whole log (thesis §3.10)."""
@@ -67,7 +79,7 @@ class Leases:
         """A node has just given its vote."""
         if not self._world.plan.lease_reads or voter.raft.membership.all_voters == {voter.node_id}:
             return
-        if (candidate, term - 1) not in self._told and self._is_loyal(voter):
+        if not self.was_told(candidate, term - 1) and self._is_loyal(voter):
             self._world.oracle.fail(
                 f"node {voter.node_id} votes for node {candidate} in term {term}, and a leader may rely on it"
             )

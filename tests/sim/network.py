@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from tests.sim.process import Process
     from tests.sim.world import World
 
+_ANSWERS = frozenset(
+    (MessageType.APPEND_ENTRIES_REPLY, MessageType.HEARTBEAT_REPLY, MessageType.INSTALL_SNAPSHOT_REPLY)
+)
 _WITH_CLOCKS = frozenset((MessageType.HEARTBEAT, MessageType.HEARTBEAT_REPLY))
 _MILLISECONDS = 0.002
 _TYPE_OFFSET = 4
@@ -163,6 +166,8 @@ class Network:
             world.sometimes("stale_term_message")
         if frame[_TYPE_OFFSET] in _FROM_LEADERS:
             world.oracle.leases.heard(process, _number(frame, _TERM))
+        if frame[_TYPE_OFFSET] in _ANSWERS:
+            world.oracle.contact.answers(process, link.sender, _number(frame, _TERM))
         if frame[_TYPE_OFFSET] == MessageType.TIMEOUT_NOW:
             process.told_term = _number(frame, _TERM)
         try:
@@ -186,6 +191,9 @@ class Network:
         oracle, kind = self._world.oracle, frame[_TYPE_OFFSET]
         if kind == MessageType.REQUEST_VOTE:
             oracle.votes(process, process.node_id, _number(frame, _TERM))
+        elif kind == MessageType.REQUEST_PRE_VOTE_REPLY:
+            if frame[13]:
+                oracle.would_vote(process, peer, _number(frame, _TERM))
         elif kind == MessageType.REQUEST_VOTE_REPLY:
             if frame[13]:
                 oracle.votes(process, peer, _number(frame, _TERM))
@@ -197,7 +205,7 @@ class Network:
             else:
                 self._world.sometimes("refused_append")
         elif kind == MessageType.HEARTBEAT:
-            oracle.begins_round(process.node_id, _number(frame, _TERM), _number(frame, _ROUND))
+            oracle.begins_round(process, _number(frame, _TERM), _number(frame, _ROUND))
         elif kind == MessageType.HEARTBEAT_REPLY:
             oracle.confirms_round(process, peer, _number(frame, _TERM), _number(frame, 13))
         elif kind == MessageType.TIMEOUT_NOW:

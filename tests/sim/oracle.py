@@ -29,6 +29,7 @@ from raftd.kv import answers
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import InvalidCommand, Opcode, decode
 from raftd.kv.machine import StateMachine
+from tests.sim.contact import Contact
 from tests.sim.leases import Leases, decides
 from tests.sim.plan import ELECTION_TIMEOUT_SECONDS
 
@@ -56,6 +57,7 @@ class Oracle:
     def __init__(self, world: "World") -> None:
         self._world = world
         self.leases = Leases(world)
+        self.contact = Contact(world)
         self.memberships: list[tuple[int, Membership]] = [(0, world.membership)]
         """Those that were committed, with their indexes; the first is what the cluster began with."""
         self._registry: dict[tuple[int, int], tuple[int, EntryKind, bytes]] = {}
@@ -69,6 +71,8 @@ class Oracle:
         self._candidates: dict[int, set[NodeId]] = {}
         self._votes: dict[tuple[NodeId, int, int], NodeId] = {}
         """(voter, which of its disks, term) -> whom it voted for: who lost a disk has forgotten its votes."""
+        self._pre_votes: dict[tuple[NodeId, int], set[NodeId]] = {}
+        """(candidate, term that it asked for) -> who would vote for it."""
         self._rounds: dict[tuple[NodeId, int], int] = {}
         """(leader, term) -> the last heartbeat round that it has begun."""
         self.write_answers: dict[tuple[int, int], bytes] = {}
@@ -134,7 +138,7 @@ class Oracle:
             self._leader_gave_up(process)
         if role is not Role.LEADER:
             if role is Role.CANDIDATE:
-                self._campaigns(process.node_id, term)
+                self._campaigns(process, term)
             return
         if process.told_term is not None and term == process.told_term + 1:
             world.sometimes("leadership_transferred")
@@ -169,7 +173,11 @@ class Oracle:
         if busy_since is not None and process.local_time() - busy_since > ELECTION_TIMEOUT_SECONDS:
             world.sometimes("stalled_disk_hands_over")
 
-    def _campaigns(self, node_id: NodeId, term: int) -> None:
+    def _campaigns(self, process: "Process", term: int) -> None:
+        node_id = process.node_id
+        backing = {node_id} | self._pre_votes.get((node_id, term), set())
+        if not self.leases.was_told(node_id, term - 1) and not decides(process.membership_in_force(), backing):
+            self.fail(f"node {node_id} begins term {term}, and only {sorted(backing)} would vote for it (thesis §9.6)")
         candidates = self._candidates.setdefault(term, set())
         candidates.add(node_id)
         if len(candidates) == 2:
@@ -387,6 +395,13 @@ class Oracle:
         if stored.current_term < term or (stored.current_term == term and stored.voted_for != candidate):
             self.fail(f"node {voter.node_id} votes for {candidate} in term {term}, and has not stored it")
 
+    def would_vote(self, voter: "Process", candidate: NodeId, term: int) -> None:
+        """The grant of a pre-vote leaves."""
+        self._pre_votes.setdefault((candidate, term), set()).add(voter.node_id)
+        # Where turns begin at once, what is sent is what was decided just now.
+        if self._world.plan.turn_delay == 0.0 and self.leases.hears_leader(voter) and term > voter.raft.current_term:
+            self.fail(f"node {voter.node_id} would vote for node {candidate} in term {term}, and hears a leader")
+
     def accepts(self, process: "Process", match_index: int, term: int) -> None:
         """A follower says in `term` that it has stored entries.
 
@@ -398,9 +413,12 @@ class Oracle:
         if match_index > max(process.disk.stored_index_max, process.disk.snapshot_index()):
             self.fail(f"node {process.node_id} accepts entries up to {match_index}, and has not stored them")
 
-    def begins_round(self, leader: NodeId, term: int, number: int) -> None:
+    def begins_round(self, process: "Process", term: int, number: int) -> None:
         """A leader sends a heartbeat."""
-        self._rounds[leader, term] = max(number, self._rounds.get((leader, term), 0))
+        name = process.node_id, term
+        self._rounds[name] = max(number, self._rounds.get(name, 0))
+        if process.raft.role is Role.LEADER and process.raft.current_term == term:
+            self.contact.leads(process)
 
     def confirms_round(self, process: "Process", leader: NodeId, term: int, number: int) -> None:
         """An answer to a heartbeat leaves: of a round that its leader has begun in that term, or of none."""

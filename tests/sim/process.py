@@ -493,6 +493,7 @@ class Process:
             return
         self.is_paused = False
         self.world.trace.note(f"node {self.node_id} goes on")
+        self.world.oracle.contact.goes_on(self)
         term = self.paused_as_leader_of
         self.paused_as_leader_of = None
         if term is not None and max(self.world.oracle.leaders, default=0) > term:
