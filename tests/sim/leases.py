@@ -75,14 +75,18 @@ class Leases:
                 f"leader {process.node_id} hands over to node {target}, whose disk lacks entry {raft.last_index}"
             )
 
-    def votes(self, voter: "Process", candidate: NodeId, term: int) -> None:
+    def votes(self, voter: "Process", candidate: NodeId, term_before: int) -> None:
         """A node has just given its vote."""
-        if not self._world.plan.lease_reads or voter.raft.membership.all_voters == {voter.node_id}:
+        term = voter.raft.current_term
+        if self.was_told(candidate, term - 1) or voter.raft.membership.all_voters == {voter.node_id}:
             return
-        if not self.was_told(candidate, term - 1) and self._is_loyal(voter):
-            self._world.oracle.fail(
-                f"node {voter.node_id} votes for node {candidate} in term {term}, and a leader may rely on it"
-            )
+        if not self._is_loyal(voter):
+            return
+        who = f"node {voter.node_id} votes for node {candidate} in term {term}"
+        if self._world.plan.lease_reads:
+            self._world.oracle.fail(f"{who}, and a leader may rely on it")
+        if self._heard_in.get(voter.node_id) == term_before < term:
+            self._world.oracle.fail(f"{who}, and hears the leader of term {term_before}")
 
     def reads(self, process: "Process") -> None:
         """A leader answers reads without asking anybody."""

@@ -43,6 +43,7 @@ class Violation(AssertionError):  # noqa: N818 - of a promise, as in `InvariantV
 
 
 _FAR_BEHIND_ENTRIES = 30
+_FEW_VOTERS = 2
 _SOME_VOTERS = 3
 _MANY_VOTERS = 5
 _TURNS_SECONDS = 0.1
@@ -115,7 +116,8 @@ class Oracle:
         if base and raft.term_at(base) != self.committed_terms[base - 1]:
             self.fail(f"node {process.node_id} has term {raft.term_at(base)} at {base}, where its log begins")
         if now.voted_for is not None and (now.current_term, now.voted_for) != (before.current_term, before.voted_for):
-            self.leases.votes(process, now.voted_for, now.current_term)
+            self.leases.votes(process, now.voted_for, before.current_term)
+            self._check_trust(process, now.voted_for)
         if now.commit_index != before.commit_index:
             if before.role is now.role is Role.LEADER and now.commit_term != now.current_term:
                 self.fail(
@@ -125,6 +127,16 @@ class Oracle:
                 self._committed(index, raft.term_at(LogIndex(index)), process)
         if now.role is not before.role or now.current_term != before.current_term:
             self._role_changed(process, before.role, before.current_term)
+
+    def _check_trust(self, voter: "Process", candidate_id: NodeId) -> None:
+        """A node that may have forgotten what it stored elects none who relies on that (`raftd.consensus.proof`)."""
+        raft, candidate = voter.raft, self._world.processes[candidate_id]
+        if not candidate.is_up or candidate.raft.role is not Role.CANDIDATE:
+            return
+        if candidate.raft.current_term != raft.current_term or len(candidate.raft.membership.all_voters) <= _FEW_VOTERS:
+            return
+        if raft.is_proven != candidate.raft.is_proven:
+            self.fail(f"of node {voter.node_id} and node {candidate_id}, whom it votes for, one has a new disk")
 
     def _role_changed(self, process: "Process", role_before: Role, term_before: int) -> None:
         raft, world = process.raft, self._world

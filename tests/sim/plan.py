@@ -99,7 +99,7 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
     return Plan(
         seed=seed,
         seconds=seconds,
-        size=size,
+        size=generator(seed, "plan/growing").choice((2, 2, 3, 5)) if focus == "members" else size,
         faults=faults,
         focus=focus,
         pace=min(draw.choice((0.7, 2.0, 5.0)), 2.0 if focus else 5.0),

@@ -22,6 +22,9 @@ HEALED_ELECTION_TIMEOUTS = 10
 ANSWERED_SECONDS = 60.0
 """By then a healed quorum must have answered every request, for nothing new is asked."""
 
+CAUGHT_UP_SECONDS = 30.0
+"""So much later each of them must have all that is committed, whatever its disk has been through."""
+
 
 class World:
     """One run."""
@@ -168,6 +171,17 @@ class World:
         timeline.run_until(timeline.now + ANSWERED_SECONDS, lambda: not any(client.pending for client in self.clients))
         if any(client.pending for client in self.clients):
             self.oracle.fail(f"liveness: a request had no answer {ANSWERED_SECONDS:.0f} s after {healed} were healed")
+        timeline.run_until(timeline.now + CAUGHT_UP_SECONDS, lambda: not self._behind(healed))
+        if self._behind(healed):
+            self.oracle.fail(f"liveness: {self._behind(healed)} of {healed} do not catch up")
+
+    def _behind(self, healed: list[NodeId]) -> list[NodeId]:
+        """Who of them is a member and does not know of the last commit."""
+        members = self.oracle.memberships[-1][1].members
+        last = len(self.oracle.committed_terms)
+        return [
+            node_id for node_id in healed if node_id in members and self.processes[node_id].raft.commit_index < last
+        ]
 
     def _choose_healed(self, draw: random.Random) -> list[NodeId] | None:
         """Choose nodes that must be able to go on.

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.sim.mutants.catalogue import MUTANTS, Mutant
+from tests.sim.mutants.catalogue import MUTANTS
+from tests.sim.mutants.mutant import Mutant
 
 PACKAGE = Path(__file__).parents[3] / "raftd"
 
