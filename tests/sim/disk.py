@@ -175,11 +175,11 @@ class Disk:
 
     def holds(self, index: int, term: int) -> bool:
         """Whether an entry that is being committed is stored here, or was before the disk was lost."""
-        if self.durable.term_at(index) == term:
-            return True
-        if self.before_wipe is not None and self.before_wipe.term_at(index) == term:
-            return True
-        return index <= self.snapshot_index()
+        return self.has(index, term) or (self.before_wipe is not None and self.before_wipe.term_at(index) == term)
+
+    def has(self, index: int, term: int) -> bool:
+        """Whether an entry that is committed is on this very disk, in the log or in a snapshot."""
+        return self.durable.term_at(index) == term or index <= self.snapshot_index()
 
     def wipe(self) -> None:
         """Put a new disk in the place of this one; the process does not run."""

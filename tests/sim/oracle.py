@@ -407,6 +407,17 @@ class Oracle:
         if stored.current_term < term or (stored.current_term == term and stored.voted_for != candidate):
             self.fail(f"node {voter.node_id} votes for {candidate} in term {term}, and has not stored it")
 
+    def is_proven(self, process: "Process") -> None:
+        """A node vouches for its new disk: whatever the lost one held and is committed has to be there."""
+        disk, lost = process.disk, process.disk.before_wipe
+        if lost is None:
+            return
+        index = min(len(self.committed_terms), lost.last_index)
+        while index and lost.term_at(index) != self.committed_terms[index - 1]:
+            index -= 1
+        if index and not disk.has(index, self.committed_terms[index - 1]):
+            self.fail(f"node {process.node_id} vouches for a disk without entry {index}, which its lost one had")
+
     def would_vote(self, voter: "Process", candidate: NodeId, term: int) -> None:
         """The grant of a pre-vote leaves."""
         self._pre_votes.setdefault((candidate, term), set()).add(voter.node_id)

@@ -231,6 +231,8 @@ class Process:
         return int((_EPOCH_SECONDS + self.world.timeline.now + self.wall_clock_ahead) * 1000)
 
     def _on_proven(self) -> None:
+        self.world.oracle.is_proven(self)
+
         def done(_: None) -> None:
             if self.disk.before_wipe is not None:
                 self.disk.before_wipe = None

@@ -171,9 +171,10 @@ class World:
         timeline.run_until(timeline.now + ANSWERED_SECONDS, lambda: not any(client.pending for client in self.clients))
         if any(client.pending for client in self.clients):
             self.oracle.fail(f"liveness: a request had no answer {ANSWERED_SECONDS:.0f} s after {healed} were healed")
-        timeline.run_until(timeline.now + CAUGHT_UP_SECONDS, lambda: not self._behind(healed))
+        patience = CAUGHT_UP_SECONDS + 2 * self._patience(healed)
+        timeline.run_until(timeline.now + patience, lambda: not self._behind(healed))
         if self._behind(healed):
-            self.oracle.fail(f"liveness: {self._behind(healed)} of {healed} do not catch up")
+            self.oracle.fail(f"liveness: {self._behind(healed)} of {healed} do not catch up in {patience:.1f} s")
 
     def _behind(self, healed: list[NodeId]) -> list[NodeId]:
         """Who of them is a member and does not know of the last commit."""
@@ -199,7 +200,7 @@ class World:
             for count in range(1, len(kind) + 1):
                 if all(decides(membership, set(kind[:count])) for membership in memberships):
                     rest = [node_id for node_id in sound if node_id not in kind[:count]]
-                    more = draw.randint(0, len(rest)) if draw.random() < 0.3 else 0
+                    more = draw.randint(0, len(rest)) if draw.random() < 0.6 else 0
                     return sorted({*kind[:count], *rest[:more], *joining.intersection(rest)})
         if not self.plan.has("membership") and len(sound) < self.plan.size // 2 + 1:
             self.oracle.fail(f"only {sound} can run, and no fault has damaged a majority")
