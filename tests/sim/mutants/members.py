@@ -147,13 +147,6 @@ MUTANTS: Final = (
         "        node.proof_target = node.current_term, leader_commit\n",
         "        node.proof_target = node.current_term, min(leader_commit, node.log.last_index)\n",
     ),
-    Mutant(
-        "lost_log_not_noticed",
-        "a leader goes on behind what a peer had before its disk was lost",
-        "consensus/replication.py",
-        "if reply.conflict_index == 1 and progress.match_index:",
-        "if False:",
-    ),
     # Two releases in one cluster.
     Mutant(
         "newest_version_to_everybody",
