@@ -268,8 +268,8 @@ class Replication:
     def _may_send(self, progress: Progress) -> bool:
         """Whether an AppendEntries can go out now, and is worth it."""
         log, limits = self._node.log, self._node.limits
-        if not progress.may_send(log.last_index, limits):
-            return False
+        if progress.next_index <= log.base_index or not progress.may_send(log.last_index, limits):
+            return False  # Where the log begins only behind what the peer lacks, it is due a snapshot.
         if not progress.in_flight:
             return True
         end = LogIndex(log.last_index + 1)

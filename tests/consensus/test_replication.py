@@ -123,6 +123,24 @@ def test_nothing_is_held_back_for_longer_than_a_tick() -> None:
     assert [indexes(message) for message in sent if message.entries] == [[2, 3], [4, 5], [6, 7], [8, 9]]
 
 
+def test_what_is_held_back_may_be_compacted_away() -> None:
+    """A peer that has not answered for so long is sent the snapshot, which is all that has what it lacks."""
+    raft = ready_leader()
+    raft.propose([b"a"])
+    assert [indexes(message) for message in appends_to(complete(raft), 2)] == [[2]]
+    for command in (b"b", b"c", b"d", b"e"):
+        raft.propose([command])
+        say(raft, 3, accepted(1, raft.last_index))
+        complete(raft)
+    assert raft.commit_index == 6
+    raft.snapshot_available(raft.snapshot_metadata(LogIndex(6)))
+    raft.compact(LogIndex(6))
+    (chunk,) = raft.ready().snapshot_chunks
+    assert (chunk.peer, chunk.last_included_index) == (2, 6)
+    raft.propose([b"f"])
+    assert not appends_to(complete(raft), 2)
+
+
 def test_a_lost_append_shows_in_the_next_one() -> None:
     """The follower refuses what does not fit, and gets everything from the gap on."""
     raft = ready_leader(Limits(held_entries_max=1))
