@@ -141,6 +141,8 @@ def _transfer(process: "Process", target: NodeId | None) -> None:
 
 def _deafen(process: "Process") -> None:
     network, timeline = process.world.network, process.world.timeline
+    if not process.world.is_chaotic:
+        return
     network.cut = {pair for pair in network.links if pair[1] == process.node_id}
     timeline.after(process.draw.uniform(0.3, 1.0), _undeafen, process)
 
@@ -193,5 +195,6 @@ def replace_disk(world: "World", draw: random.Random) -> None:
         process.end("loses its disk", lose_power=True)
     world.trace.note(f"node {process.node_id} begins anew on an empty disk")
     world.sometimes("disk_wiped")
+    world.oracle.loses_disk(process.node_id)
     process.disk.wipe()
     process.restart_in(draw.choice((0.01, 0.5, 2.0)))

@@ -74,6 +74,8 @@ class Oracle:
         """(voter, which of its disks, term) -> whom it voted for: who lost a disk has forgotten its votes."""
         self._pre_votes: dict[tuple[NodeId, int], set[NodeId]] = {}
         """(candidate, term that it asked for) -> who would vote for it."""
+        self._relied: dict[NodeId, int] = {}
+        """The last committed entry of which the copy on a node's lost disk was one that counted."""
         self._rounds: dict[tuple[NodeId, int], int] = {}
         """(leader, term) -> the last heartbeat round that it has begun."""
         self.write_answers: dict[tuple[int, int], bytes] = {}
@@ -301,6 +303,9 @@ class Oracle:
         holders = {node_id for node_id, disk in world.disks.items() if disk.holds(index, term)}
         if not decides(membership, holders):
             self.fail(f"entry {index} of term {term} is committed, and only {sorted(holders)} have stored it")
+        for node_id in sorted(holders):
+            if not world.disks[node_id].has(index, term) and not decides(membership, holders - {node_id}):
+                self._relied[node_id] = index
         terms.append(term)
         self._note_membership(index, term)
         if membership.is_joint:
@@ -407,14 +412,17 @@ class Oracle:
         if stored.current_term < term or (stored.current_term == term and stored.voted_for != candidate):
             self.fail(f"node {voter.node_id} votes for {candidate} in term {term}, and has not stored it")
 
-    def is_proven(self, process: "Process") -> None:
-        """A node vouches for its new disk: whatever the lost one held and is committed has to be there."""
-        disk, lost = process.disk, process.disk.before_wipe
-        if lost is None:
-            return
+    def loses_disk(self, node_id: NodeId) -> None:
+        """A disk is gone with what it held."""
+        lost = self._world.disks[node_id].durable
         index = min(len(self.committed_terms), lost.last_index)
-        while index and lost.term_at(index) != self.committed_terms[index - 1]:
+        while index > lost.base and lost.term_at(index) != self.committed_terms[index - 1]:
             index -= 1
+        self._relied[node_id] = index
+
+    def is_proven(self, process: "Process") -> None:
+        """A node vouches for its new disk: whatever was committed on the strength of the lost one has to be there."""
+        index, disk = self._relied.pop(process.node_id, 0), process.disk
         if index and not disk.has(index, self.committed_terms[index - 1]):
             self.fail(f"node {process.node_id} vouches for a disk without entry {index}, which its lost one had")
 
