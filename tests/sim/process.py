@@ -29,9 +29,12 @@ from raftd.node.clocks import PeerClocks
 from raftd.node.connection import ClientConnection
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
+from raftd.node.lease_keeper import LeaseKeeper
+from raftd.node.requests import Requests
 from raftd.node.session_clock import SessionClock
 from raftd.node.snapshots import SnapshotLimits, SnapshotMaker
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender, TransferLimits
+from raftd.node.watches import Watches
 from raftd.storage.simulated import SimulatedCrash
 from raftd.wire.handshake import PEER_VERSION_MAX, PEER_VERSION_MIN
 from tests.sim.background import SimulatedBackground
@@ -310,10 +313,14 @@ class Process:
         requests = ObservedRequests(self.machine, self)
         self.writer = SimulatedWriter(self, opened.log, self._stored)
         self._background = SimulatedBackground(self)
+        watches = Watches(self.machine, requests, self.time)
+        keeper = LeaseKeeper(self.raft, self.machine, self.time)
         self.driver = Driver(
             raft=self.raft,
             machine=self.machine,
             requests=requests,
+            watches=watches,
+            keeper=keeper,
             writer=self.writer,
             network=world.network.of(self),
             scheduler=self,
@@ -321,10 +328,17 @@ class Process:
             session_clock=SessionClock(_SESSION_CLOCK_SECONDS),
             clocks=PeerClocks(self.wall_clock_ms),
         )
-        self.gateway = Gateway(
+        self.gateway = self._make_gateway(requests, watches, keeper)
+        self._attach_snapshots(opened)
+
+    def _make_gateway(self, requests: Requests, watches: Watches, keeper: LeaseKeeper) -> Gateway:
+        world = self.world
+        return Gateway(
             leadership=self.raft,
             machine=self.machine,
             requests=requests,
+            watches=watches,
+            keeper=keeper,
             disk=self.writer,
             documents=NoDocuments(),
             rules=_RULES,
@@ -333,7 +347,6 @@ class Process:
             limits=GatewayLimits(),
             wall_clock_ns=lambda: self.wall_clock_ms() * 1_000_000,
         )
-        self._attach_snapshots(opened)
 
     def _attach_snapshots(self, opened: Opened) -> None:
         plan, raft, driver = self.world.plan, self.raft, self.driver
