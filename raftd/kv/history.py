@@ -10,10 +10,10 @@ is in memory for the history alone is the keys and the previous values: that is 
 `Limits.history_bytes_max` bounds.
 
 Each change has a position, which grows by one from change to change. Of each key the position of its newest held change
-is kept, and of each change the position of its key's change before it, so that the changes of a key are a chain from the
-newest to the oldest. The record that a key had at a held revision is `previous` of its first change after that: it is
-found along the chain. Keys that are absent now but have held changes stand in byte order in `absent_keys`; with the
-store's own, these are all that may have been there.
+is kept, and of each change the position of its key's change before it: the changes of a key are a chain, newest first.
+The record that a key had at a held revision is `previous` of its first change after that, and is found along the chain.
+Keys that are absent now but have held changes stand in byte order in `absent_keys`; with the store's own, these are all
+that may have been there.
 
 Changes are let go from the oldest on, in whole revisions: because of their bytes, their number, or their age by the
 cluster's clock. The newest revision is let go for its age only, so that whoever follows sees each. One command lets go

@@ -163,7 +163,8 @@ class StateMachine:
         if opcode is not _PUT:
             return False
         record = self._store.get(key)
-        return record is None or len(data) - value_start > len(record[-1])
+        modify_revision, value_bytes = (NO_REVISION, -1) if record is None else (record[1], len(record[-1]))
+        return argument in {None, modify_revision} and len(data) - value_start > value_bytes
 
     @property
     def revision(self) -> Revision:

@@ -106,7 +106,7 @@ class Store:
             self.bytes_total += len(record[-1]) - len(previous[-1])
 
     def create(self, key: bytes, record: Record) -> None:
-        """Add a key that is absent; also what a walk has shown, of a store whose revision was given when this was made."""
+        """Add a key that is absent: a new one, or one that a walk has shown of a store of the same revision."""
         self._shards[hash(key) & _SHARD_MASK][key] = record
         self.sorted_keys.add(key)
         self.bytes_total += len(key) + len(record[-1])
