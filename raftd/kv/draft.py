@@ -26,13 +26,15 @@ class Draft:
         user: who writes.
     """
 
-    __slots__ = ("_appeared", "_gone", "_lease_keys", "_leases", "_records", "_store", "_user", "revision")
+    __slots__ = ("_after", "_appeared", "_before", "_gone", "_lease_keys", "_leases", "_store", "_user", "revision")
 
     def __init__(self, store: Store, leases: LeaseTable, user: bytes) -> None:
         self._store = store
         self._leases = leases
         self._user = user
-        self._records: dict[bytes, Record | None] = {}
+        # Of the keys that were touched, in that order: what the store has of them, and what it will have.
+        self._before: dict[bytes, Record | None] = {}
+        self._after: dict[bytes, Record | None] = {}
         # Keys that are in here and not in the store, and the other way round.
         self._appeared = SortedKeys()
         self._gone = SortedKeys()
@@ -42,33 +44,35 @@ class Draft:
 
     def get(self, key: bytes) -> Record | None:
         """What will be kept of `key`."""
-        if key in self._records:
-            return self._records[key]
+        if key in self._after:
+            return self._after[key]
         return self._store.get(key)
 
     def put(self, key: bytes, value: bytes, lease_id: LeaseId) -> Record:
         """Write a value; the lease is there, unless it is none, and `has_room` for the key."""
         previous = self.get(key)
+        before = self._before.setdefault(key, previous)
         if previous is None:
             record = (self.revision, self.revision, 1, lease_id, self._user, value)
-            if self._store.get(key) is None:
+            if before is None:
                 self._appeared.add(key)
             else:
                 self._gone.remove(key)
+            self._move(NO_LEASE, lease_id)
         else:
             record = (previous[0], self.revision, previous[2] + 1, lease_id, self._user, value)
-        self._move(NO_LEASE if previous is None else previous[3], lease_id)
-        self._records[key] = record
+            self._move(previous[3], lease_id)
+        self._after[key] = record
         return record
 
     def delete(self, key: bytes, record: Record) -> None:
         """Delete a key, whose record this is."""
-        if self._store.get(key) is None:
+        if self._before.setdefault(key, record) is None:
             self._appeared.remove(key)
         else:
             self._gone.add(key)
         self._move(record[3], NO_LEASE)
-        self._records[key] = None
+        self._after[key] = None
 
     def has_room(self, lease_id: LeaseId, key: bytes) -> bool:
         """Whether `key` may be put on a lease, which is there."""
@@ -82,8 +86,8 @@ class Draft:
         """The keys in [low, high), ascending; nothing may change meanwhile."""
         keys = self._store.sorted_keys.between(low, high)
         if self._gone:
-            records = self._records
-            keys = (key for key in keys if key not in records or records[key] is not None)
+            after = self._after
+            keys = (key for key in keys if key not in after or after[key] is not None)
         return heapq.merge(keys, self._appeared.between(low, high)) if self._appeared else keys
 
     def count(self, low: bytes, high: bytes) -> int:
@@ -93,9 +97,12 @@ class Draft:
 
     def changes(self) -> list[NetChange]:
         """What is to be done to the store, in the order of each key's first touch."""
-        get = self._store.get
-        before_and_after = ((key, get(key), record) for key, record in self._records.items())
-        return [change for change in before_and_after if change[1] is not None or change[2] is not None]
+        after = self._after
+        return [
+            (key, before, after[key])
+            for key, before in self._before.items()
+            if before is not None or after[key] is not None
+        ]
 
     def growth(self) -> tuple[int, int]:
         """By how many keys and bytes the store will be larger."""

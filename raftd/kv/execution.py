@@ -6,6 +6,7 @@ as a whole or not at all, whichever of its operations fails.
 
 import operator
 import re
+from itertools import islice
 from typing import Final, TypeAlias, assert_never
 
 from raftd.kv.answers import Outcome, put_body
@@ -156,13 +157,9 @@ class Execution:
 
     def _delete_range(self, wanted: DeleteRange) -> Result:
         draft = self._draft
-        keys: list[bytes] = []
-        more = False
-        for key in draft.keys(wanted.low, wanted.high):
-            if len(keys) == wanted.limit:
-                more = True
-                break
-            keys.append(key)
+        keys = list(islice(draft.keys(wanted.low, wanted.high), wanted.limit + 1))
+        more = len(keys) > wanted.limit
+        del keys[wanted.limit :]
         self._deletes_left -= len(keys)
         if self._deletes_left < 0:
             raise Refused(Outcome.RESULT_TOO_LARGE)

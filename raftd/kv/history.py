@@ -9,10 +9,11 @@ that the store has or had. Every old record is `previous` of one change, and eve
 is in memory for the history alone is the keys and the previous values: that is what `bytes_total` counts and
 `Limits.history_bytes_max` bounds.
 
-Each change has a position, which grows by one from change to change. For each key the positions of its changes are
-kept: one number, or an ascending list of several, which may begin with some that are no longer held. So the record that
-a key had at a held revision, `previous` of its first change after it, is found by bisection. Keys that are absent now
-but have held changes stand in byte order in `absent_keys`; with the store's own, they are all that may have been there.
+Each change has a position, which grows by one from change to change. Of each key the position of its newest held change
+is kept, and of each change the position of its key's change before it: the changes of a key are a chain, newest first.
+The record that a key had at a held revision is `previous` of its first change after that, and is found along the chain.
+Keys that are absent now but have held changes stand in byte order in `absent_keys`; with the store's own, these are all
+that may have been there.
 
 Changes are let go from the oldest on, in whole revisions: because of their bytes, their number, or their age by the
 cluster's clock. The newest revision is let go for its age only, so that whoever follows sees each. One command lets go
@@ -39,7 +40,7 @@ _SPARE_PART: Final = 1024
 
 _GONE: Final[Held] = (NO_REVISION, b"", None, None, False, 0, b"", b"", 0)
 _GONE_MIN: Final = 1024
-_UNTIDY_MAX: Final = 1024
+_NO_POSITION: Final = -(1 << 62)
 
 _revision_of: Final = itemgetter(0)
 
@@ -54,9 +55,11 @@ class History:
         "_first",
         "_full_at",
         "_held_ms_max",
+        "_newest_of",
+        "_next",
         "_offset",
-        "_positions_of",
-        "_untidy_before",
+        "_older",
+        "_oldest_of",
         "absent_keys",
         "bytes_total",
         "compacted_revision",
@@ -66,14 +69,15 @@ class History:
         self._bytes_max = limits.history_bytes_max
         self._changes_max = limits.history_changes_max
         self._held_ms_max = limits.history_ms_max
-        # The first `_first` of these are `_GONE`, and `_offset` is the position of the very first.
+        # The first `_first` of these are `_GONE`, and `_offset` is the position of the very first, `_next` of the next.
         self._changes: list[Held] = []
+        self._older: list[int] = []
         self._first = 0
         self._offset = 0
-        # The positions at which there is one change too many, and below which they are taken out of a key's list.
-        self._full_at = self._changes_max
-        self._untidy_before = -_UNTIDY_MAX
-        self._positions_of: dict[bytes, int | list[int]] = {}
+        self._next = 0
+        self._full_at = self._changes_max  # the position at which there is one change too many
+        self._newest_of: dict[bytes, int] = {}
+        self._oldest_of: dict[bytes, int] = {}  # while changes are prepended
         self.absent_keys = SortedKeys()
         """Keys that are absent and have held changes; to be read only."""
         self.bytes_total = 0
@@ -91,21 +95,16 @@ class History:
             Whether there is too much now: `trim` is to be called when all changes of the revision are here.
         """
         key, previous = held[1], held[2]
-        changes = self._changes
-        position = self._offset + len(changes)
-        changes.append(held)
-        positions = self._positions_of.get(key)
-        if positions is None:
-            self._positions_of[key] = position
-        elif isinstance(positions, list):
-            positions.append(position)
-            if positions[0] < self._untidy_before:
-                del positions[: bisect_left(positions, self._offset + self._first)]
-        else:
-            self._positions_of[key] = [positions, position]
+        newest_of = self._newest_of
+        position = self._next
+        older = newest_of.get(key, _NO_POSITION)
+        newest_of[key] = position
+        self._changes.append(held)
+        self._older.append(older)
+        self._next = position + 1
         if previous is None:
             bytes_total = self.bytes_total = self.bytes_total + len(key)
-            if positions is not None:
+            if older != _NO_POSITION:
                 self.absent_keys.remove(key)
         else:
             bytes_total = self.bytes_total = self.bytes_total + len(key) + len(previous[-1])
@@ -139,13 +138,14 @@ class History:
 
     def changes_of(self, key: bytes, before_revision: int) -> Iterator[Change]:
         """The held changes of `key` below `before_revision`, newest first; nothing may change meanwhile."""
-        changes, offset = self._changes, self._offset
-        positions = self._positions_of.get(key, [])
-        if isinstance(positions, int):
-            positions = [positions]
-        first = bisect_left(positions, offset + self._first)
-        end = bisect_left(positions, before_revision, first, key=lambda position: changes[position - offset][0])
-        return (Change._make(changes[positions[at] - offset][:-1]) for at in range(end - 1, first - 1, -1))
+        changes, older, offset = self._changes, self._older, self._offset
+        first = offset + self._first
+        at = self._newest_of.get(key, _NO_POSITION)
+        while at >= first:
+            held = changes[at - offset]
+            if held[0] < before_revision:
+                yield Change._make(held[:-1])
+            at = older[at - offset]
 
     def position_after(self, revision: int) -> int:
         """The position of the first change after `revision`, which is `compacted_revision` or newer."""
@@ -161,15 +161,11 @@ class History:
         None if it was absent then. If there is no such change, None too: so ask for keys that have changed since, or
         are absent now.
         """
-        positions = self._positions_of.get(key)
-        if positions is None:
-            return None
-        if not isinstance(positions, int):
-            at = bisect_left(positions, position)
-            if at == len(positions):
-                return None
-            positions = positions[at]
-        return self._changes[positions - self._offset][2] if positions >= position else None
+        older, offset = self._older, self._offset
+        at, found = self._newest_of.get(key, _NO_POSITION), _NO_POSITION
+        while at >= position:
+            found, at = at, older[at - offset]
+        return None if found == _NO_POSITION else self._changes[found - offset][2]
 
     def keys_since(self, position: int) -> set[bytes]:
         """The keys that changed at or after `position`."""
@@ -186,34 +182,31 @@ class History:
         """
         key, previous = held[1], held[2]
         self._changes.append(held)
+        self._older.append(_NO_POSITION)
         position = -len(self._changes)
-        positions = self._positions_of.get(key)
-        if positions is None:
-            self._positions_of[key] = position
+        newer = self._oldest_of.get(key)
+        if newer is None:
+            self._newest_of[key] = position
             if held[3] is None:
                 self.absent_keys.add(key)
-        elif isinstance(positions, int):
-            self._positions_of[key] = [positions, position]
         else:
-            positions.append(position)
+            self._older[-1 - newer] = position
+        self._oldest_of[key] = position
         self.bytes_total += len(key) + (0 if previous is None else len(previous[-1]))
 
     def oldest_previous(self, key: bytes, present: Record | None) -> Record | None:
         """The record that `key` had before the last change that was prepended; `present` if there is none of it yet."""
-        positions = self._positions_of.get(key)
-        if positions is None:
-            return present
-        position = positions if isinstance(positions, int) else positions[-1]
-        return self._changes[-1 - position][2]
+        position = self._oldest_of.get(key)
+        return present if position is None else self._changes[-1 - position][2]
 
     def end_prepending(self) -> None:
         """Put in order what was prepended."""
         self._changes.reverse()
+        self._older.reverse()
+        self._oldest_of = {}
         self._offset = -len(self._changes)
+        self._next = 0
         self._begin_at(0)
-        for positions in self._positions_of.values():
-            if not isinstance(positions, int):
-                positions.reverse()
 
     def _index_after(self, revision: int) -> int:
         return bisect_right(self._changes, revision, self._first, key=_revision_of)
@@ -227,7 +220,7 @@ class History:
             bytes_goal: at most so many bytes are.
             clock_goal: none is held from before this.
         """
-        changes, positions_of, offset = self._changes, self._positions_of, self._offset
+        changes, newest_of, offset = self._changes, self._newest_of, self._offset
         first = at = self._first
         surely = len(changes) - changes_goal
         last = first + _TRIMMED_MAX
@@ -240,9 +233,8 @@ class History:
                     break
                 revision = change_revision
             changes[at] = _GONE
-            positions = positions_of[key]
-            if (positions[-1] if isinstance(positions, list) else positions) == at + offset:
-                del positions_of[key]
+            if newest_of[key] == at + offset:
+                del newest_of[key]
                 if record is None:
                     self.absent_keys.remove(key)
             bytes_total -= len(key) if previous is None else len(key) + len(previous[-1])
@@ -255,8 +247,8 @@ class History:
         changes = self._changes
         if first >= _GONE_MIN and 2 * first >= len(changes):
             del changes[:first]
+            del self._older[:first]
             self._offset += first
             first = 0
         self._first = first
         self._full_at = self._offset + first + self._changes_max
-        self._untidy_before = self._offset + first - _UNTIDY_MAX

@@ -60,13 +60,11 @@ def encode_item(record: Record) -> bytes:
 def encode_keyed(key: bytes, record: Record, *, keys_only: bool = False) -> bytes:
     """Encode a key and its item."""
     create_revision, modify_revision, version, lease, user, value = record
-    head = (
-        _KEY_LENGTH.pack(len(key)),
-        key,
-        _ITEM.pack(create_revision, modify_revision, version, lease, len(user)),
-        user,
-    )
-    return b"".join(head if keys_only else (*head, _VALUE_LENGTH.pack(len(value)), value))
+    key_length = _KEY_LENGTH.pack(len(key))
+    fields = _ITEM.pack(create_revision, modify_revision, version, lease, len(user))
+    if keys_only:
+        return b"".join((key_length, key, fields, user))
+    return b"".join((key_length, key, fields, user, _VALUE_LENGTH.pack(len(value)), value))
 
 
 def encode_previous(record: Record | None) -> bytes:

@@ -16,7 +16,7 @@ from typing import Final, TypeAlias, assert_never
 from raftd.consensus.types import NO_INDEX, LogIndex, Term
 from raftd.errors import InvariantViolation
 from raftd.kv import answers
-from raftd.kv.answers import Outcome
+from raftd.kv.answers import Outcome, encode_put
 from raftd.kv.commands import InvalidCommand, Opcode, Parsed, Write, parse, parse_stamped
 from raftd.kv.digest import digest_of
 from raftd.kv.draft import Draft, NetChange
@@ -163,7 +163,8 @@ class StateMachine:
         if opcode is not _PUT:
             return False
         record = self._store.get(key)
-        return record is None or len(data) - value_start > len(record[-1])
+        modify_revision, value_bytes = (NO_REVISION, -1) if record is None else (record[1], len(record[-1]))
+        return argument in {None, modify_revision} and len(data) - value_start > value_bytes
 
     @property
     def revision(self) -> Revision:
@@ -238,31 +239,27 @@ class StateMachine:
         """Apply a PUT or DELETE of one key, which nearly all commands are, without a draft."""
         opcode, _, _, _, expected_revision, key, value_start = parsed
         store = self._store
-        previous = store.get(key)
         if expected_revision is not None:
-            modify_revision = NO_REVISION if previous is None else previous[1]
+            found = store.get(key)
+            modify_revision = NO_REVISION if found is None else found[1]
             if modify_revision != expected_revision:
                 return answers.encode_compare_failed(term, store.revision, modify_revision)
-        record: Record | None = None
-        revision = Revision(store.revision + 1)
+        record: Record | None
         if opcode is _PUT:
-            if previous is None:
-                record = (revision, revision, 1, NO_LEASE, session.user, data[value_start:])
-            else:
-                record = (previous[0], revision, previous[2] + 1, NO_LEASE, session.user, data[value_start:])
-            answer = answers.encode_put(term, revision, record[2], record[0])
-        elif previous is None:
-            return answers.encode(Outcome.NOT_FOUND, term, store.revision)
+            previous, record = store.put(key, data[value_start:], session.user)
+            answer = encode_put(term, store.revision, record[2], record[0])
         else:
-            answer = answers.encode(Outcome.OK, term, revision)
-        store.revision = revision
-        store.change(key, previous, record)
+            previous, record = store.get(key), None
+            if previous is None:
+                return answers.encode(Outcome.NOT_FOUND, term, store.revision)
+            store.revision = Revision(store.revision + 1)
+            store.change(key, previous, None)
+            answer = answers.encode(Outcome.OK, term, store.revision)
         if previous is not None and previous[3]:
             self.leases.detach(previous[3], key)
-        history = self.history
-        if history.append(
+        if self.history.append(
             (
-                revision,
+                store.revision,
                 key,
                 previous,
                 record,
@@ -273,7 +270,7 @@ class StateMachine:
                 self._sessions.clock_ms,
             )
         ):
-            history.trim()
+            self.history.trim()
         return answer
 
     def _execute(self, term: Term, session: Session, wall_clock_ms: int, write: Write) -> bytes:

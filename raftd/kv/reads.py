@@ -23,7 +23,7 @@ from raftd.kv.ranges import is_in_range
 from raftd.kv.store import Store
 from raftd.kv.types import Record, Revision
 
-COUNTED_CHANGES_MAX: Final = 4096
+COUNTED_CHANGES_MAX: Final = 1000
 """A range in the past is counted by going over all changes since; if there are more, it is not counted."""
 
 

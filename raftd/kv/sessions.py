@@ -219,8 +219,10 @@ class SessionTable:
             self.answer_bytes -= _bytes_of(answers)
             answers.clear()
         else:
+            forgotten_bytes = 0
             for sequence in range(session.first_unanswered, first_unanswered):
-                self.answer_bytes -= len(answers.pop(sequence, b""))
+                forgotten_bytes += len(answers.pop(sequence, b""))
+            self.answer_bytes -= forgotten_bytes
         session.first_unanswered = first_unanswered
 
     def _add(self, session_id: SessionId, session: Session) -> None:

@@ -268,7 +268,7 @@ class SnapshotLoader:
     def _take_keys(self, data: bytes, offset: int) -> int:
         """Take records; a million of them come this way while a node starts, so this is one plain loop."""
         store, share = self._store, self._shared.setdefault
-        append = store.append
+        create = store.create
         revision = store.revision
         unpack_from = RECORD.unpack_from
         data_bytes = len(data)
@@ -298,7 +298,7 @@ class SnapshotLoader:
             if create_revision == modify_revision:
                 create_revision = modify_revision  # one object is enough
             user = data[start:key_start]
-            append(key, (create_revision, modify_revision, version, lease, share(user, user), data[value_start:end]))
+            create(key, (create_revision, modify_revision, version, lease, share(user, user), data[value_start:end]))
             if lease:
                 self._attach(lease, key)
             last_key = key

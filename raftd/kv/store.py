@@ -27,7 +27,7 @@ from typing import Final
 
 from raftd.errors import LocalProtocolError
 from raftd.kv.sorted_keys import SortedKeys
-from raftd.kv.types import Record, Revision
+from raftd.kv.types import NO_LEASE, Record, Revision
 
 NO_REVISION: Final = Revision(0)
 """The modify revision of an absent key; the store's before the first change."""
@@ -64,29 +64,49 @@ class Store:
         """What is kept of `key`, or None if it is absent."""
         return self._shards[hash(key) & _SHARD_MASK].get(key)
 
+    def put(self, key: bytes, value: bytes, user: bytes) -> tuple[Record | None, Record]:
+        """Step the revision by writing one key; as `change`, in half the time, for the writes that nearly all are.
+
+        Returns:
+            The records before and after.
+        """
+        revision = self.revision = Revision(self.revision + 1)
+        shard = self._shards[hash(key) & _SHARD_MASK]
+        previous = shard.get(key)
+        if previous is None:
+            record = (revision, revision, 1, NO_LEASE, user, value)
+            self.sorted_keys.add(key)
+            self.bytes_total += len(key) + len(value)
+        else:
+            if self._walk is not None:
+                self._walk.keep(key, previous)
+            create_revision, _, version, _, _, previous_value = previous
+            record = (create_revision, revision, version + 1, NO_LEASE, user, value)
+            self.bytes_total += len(value) - len(previous_value)
+        shard[key] = record
+        return previous, record
+
     def change(self, key: bytes, previous: Record | None, record: Record | None) -> None:
         """Replace the record of `key`, which is `previous`, by `record`; None is for an absent key.
 
         One of the two is not None. Bounds are the caller's to check.
         """
-        shard = self._shards[hash(key) & _SHARD_MASK]
         if previous is None:
-            self.sorted_keys.add(key)
-            self.bytes_total += len(key)
-        else:
-            if self._walk is not None:
-                self._walk.keep(key, previous)
-            self.bytes_total -= len(previous[-1])
+            if record is not None:
+                self.create(key, record)
+            return
+        if self._walk is not None:
+            self._walk.keep(key, previous)
         if record is None:
-            del shard[key]
+            del self._shards[hash(key) & _SHARD_MASK][key]
             self.sorted_keys.remove(key)
-            self.bytes_total -= len(key)
+            self.bytes_total -= len(key) + len(previous[-1])
         else:
-            shard[key] = record
-            self.bytes_total += len(record[-1])
+            self._shards[hash(key) & _SHARD_MASK][key] = record
+            self.bytes_total += len(record[-1]) - len(previous[-1])
 
-    def append(self, key: bytes, record: Record) -> None:
-        """Put back what a walk has shown; keys come in byte order, and the revision was given when this was made."""
+    def create(self, key: bytes, record: Record) -> None:
+        """Add a key that is absent: a new one, or one that a walk has shown of a store of the same revision."""
         self._shards[hash(key) & _SHARD_MASK][key] = record
         self.sorted_keys.add(key)
         self.bytes_total += len(key) + len(record[-1])

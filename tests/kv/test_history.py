@@ -98,7 +98,6 @@ def test_against_a_list_that_forgets_nothing(made: list[dict[bytes, bytes | None
     """Whatever was let go, what is held is whole: each key's record at each held revision, and the keys there were."""
     with pytest.MonkeyPatch.context() as patch:
         if tidy_at_once:
-            patch.setattr(history_module, "_UNTIDY_MAX", 0)
             patch.setattr(history_module, "_GONE_MIN", 1)
         world = World()
         for each in made:
@@ -175,15 +174,14 @@ def test_one_command_lets_go_of_a_bounded_number(monkeypatch: pytest.MonkeyPatch
     world.check()
 
 
-def test_a_busy_key_s_positions_do_not_pile_up() -> None:
-    """A key that is written for ever keeps about as many positions as it has held changes."""
+def test_what_is_let_go_leaves_nothing_behind() -> None:
+    """However long keys are written, as much is kept as is held, and a bit more."""
     world = World(Limits(history_changes_max=100))
     for number in range(5000):
-        world.step({b"busy": b"%d" % number, b"other": b""} if number % 10 == 0 else {b"busy": b""})
-    positions = world.history._positions_of[b"busy"]
-    assert isinstance(positions, list)
-    assert len(positions) <= 100 + history_module._UNTIDY_MAX + 2
-    assert len(world.history._changes) <= 2 * max(100, history_module._GONE_MIN) + 2
+        world.step({b"busy": b"", b"%d" % number: b""} if number % 3 else {b"%d" % (number - 1): None})
+    history = world.history
+    assert len(history._changes) == len(history._older) <= 2 * max(100, history_module._GONE_MIN) + 2
+    assert set(history._newest_of) == {change.key for change in world.held()}
 
 
 @given(st.lists(st.dictionaries(st.sampled_from(KEYS), st.none() | st.binary(max_size=9), min_size=1), max_size=30))

@@ -103,7 +103,7 @@ def test_what_a_walk_has_shown_can_be_put_back() -> None:
         put(store, key, b"value")
     twin = Store(store.revision)
     for key, record in store:
-        twin.append(key, record)
+        twin.create(key, record)
     assert list(twin) == list(store)
     assert (len(twin), twin.revision, twin.bytes_total) == (len(store), store.revision, store.bytes_total)
     assert put(twin, b"a", b"") == put(store, b"a", b"")
