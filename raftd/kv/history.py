@@ -21,7 +21,7 @@ of `_TRIMMED_MAX` changes and the rest of a revision at most, and leaves what is
 thousandth more than it must, so that the next ones need not begin again.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterator
 from operator import itemgetter
 from typing import Final, TypeAlias
