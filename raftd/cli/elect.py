@@ -63,8 +63,8 @@ def elect_command(
     ):
         if command:
             return run_fenced(command, election.fence, election.wait_lost, kill_after, "the leadership")
-        Stream(_COLUMNS, output_format).show([_row(Leader(value, election.token))])
         try:
+            Stream(_COLUMNS, output_format).show([_row(Leader(value, election.token))])
             election.wait_lost()
         except KeyboardInterrupt:  # which is how this is meant to end
             return ExitCode.OK

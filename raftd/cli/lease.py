@@ -85,8 +85,8 @@ def keep_alive_command(target: Target, lease: int, output_format: OutputFormat, 
     """
     with target.client() as client:
         remaining = client.keep_lease_alive(lease)
-        show_record({"lease": lease, **_seconds("remaining", remaining, output_format)}, output_format)
         try:
+            show_record({"lease": lease, **_seconds("remaining", remaining, output_format)}, output_format)
             while not once:
                 time.sleep(remaining / _RENEWALS_PER_TTL)
                 _keep_alive(client, lease)

@@ -104,7 +104,7 @@ def table(
     header = [column.replace("_", " ").upper() for column in columns]
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
     widths = list(map(max, column_widths(rows, columns), widths_min or [0] * len(columns)))
-    right = [bool(rows) and all(_is_number(row.get(column)) for row in rows) for column in columns]
+    right = [_is_numeric([row.get(column) for row in rows]) for column in columns]
 
     def line(texts: Sequence[str], styles: Sequence[Style | None]) -> str:
         padded = [_pad(*each) for each in zip(texts, widths, right, strict=True)]
@@ -289,9 +289,11 @@ def _style(value: object) -> Style | None:
     return value.style if isinstance(value, Styled) else None
 
 
-def _is_number(value: object) -> bool:
-    inner = value.value if isinstance(value, Styled) else value
-    return inner is None or (isinstance(inner, int | float) and not isinstance(inner, bool))
+def _is_numeric(values: Sequence[object]) -> bool:
+    """Whether these are numbers, as far as they are anything."""
+    inner = [value.value if isinstance(value, Styled) else value for value in values]
+    there = [value for value in inner if value is not None]
+    return bool(there) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in there)
 
 
 def _width(text: str) -> int:
