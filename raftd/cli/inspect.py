@@ -85,7 +85,7 @@ def _listed(overview: Overview, output_format: OutputFormat) -> str:
 def log_command(target: Target, node: int | None, last: int, output_format: OutputFormat) -> int:
     """List a node's log entries, newest first: `*` before those that are committed and applied, `+` committed only.
 
-    Keys are shown, long ones cut; values are not.
+    Keys are shown, long ones cut; values are not. Where a command has not just one key, it is shown what it is about.
 
     \b
     Example:
@@ -101,5 +101,9 @@ def log_command(target: Target, node: int | None, last: int, output_format: Outp
 
 
 def _log_row(entry: Mapping[str, Any]) -> dict[str, object]:
-    key = {"key": bytes.fromhex(entry["key_hex"])} if "key_hex" in entry else {}
-    return {"state": "*" if entry["applied"] else "+" if entry["committed"] else "", **entry, **key}
+    row = {"state": "*" if entry["applied"] else "+" if entry["committed"] else "", **entry}
+    if "key_hex" in entry:
+        row["key"] = bytes.fromhex(entry["key_hex"])
+    elif "key" not in entry:
+        row["key"] = entry.get("keys", entry.get("leases"))
+    return row

@@ -88,12 +88,23 @@ def show_record(record: Mapping[str, object], output_format: OutputFormat) -> No
     write("".join(f"{name:<{width}}  {_cell(value)}".rstrip() + "\n" for name, value in record.items()))
 
 
-def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, coloured: bool = False) -> str:
-    """Lay out `rows` under upper-case `columns`; numbers stand right, an absent or None value is `-`."""
+def table(
+    rows: Sequence[Mapping[str, object]],
+    columns: Sequence[str],
+    *,
+    coloured: bool = False,
+    with_header: bool = True,
+    widths_min: Sequence[int] = (),
+) -> str:
+    """Lay out `rows` under upper-case `columns`; numbers stand right, an absent or None value is `-`.
+
+    A table that grows is made of several: the first has the header, the others the widths of those before
+    (`column_widths`).
+    """
     header = [column.replace("_", " ").upper() for column in columns]
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(header, *cells, strict=True)]
-    right = [bool(rows) and all(_is_number(row.get(column)) for row in rows) for column in columns]
+    widths = list(map(max, column_widths(rows, columns), widths_min or [0] * len(columns)))
+    right = [_is_numeric([row.get(column) for row in rows]) for column in columns]
 
     def line(texts: Sequence[str], styles: Sequence[Style | None]) -> str:
         padded = [_pad(*each) for each in zip(texts, widths, right, strict=True)]
@@ -105,7 +116,17 @@ def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, colou
     body = [
         line(texts, [_style(row.get(column)) for column in columns]) for texts, row in zip(cells, rows, strict=True)
     ]
-    return "".join([line(header, [Style.BOLD] * len(columns)), *body])
+    return "".join([line(header, [Style.BOLD] * len(columns)), *body] if with_header else body)
+
+
+def column_widths(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> list[int]:
+    """How many columns of a terminal each column of a table of these rows takes, its name included."""
+    return [max(len(column), *(_width(_cell(row.get(column))) for row in rows), 0) for column in columns]
+
+
+def json_line(value: object) -> str:
+    """Serialize `value` as JSON in one line, with bytes as the module's text says."""
+    return json.dumps(_plain(value), ensure_ascii=False) + "\n"
 
 
 def document(value: object, output_format: OutputFormat) -> str:
@@ -268,9 +289,11 @@ def _style(value: object) -> Style | None:
     return value.style if isinstance(value, Styled) else None
 
 
-def _is_number(value: object) -> bool:
-    inner = value.value if isinstance(value, Styled) else value
-    return inner is None or (isinstance(inner, int | float) and not isinstance(inner, bool))
+def _is_numeric(values: Sequence[object]) -> bool:
+    """Whether these are numbers, as far as they are anything."""
+    inner = [value.value if isinstance(value, Styled) else value for value in values]
+    there = [value for value in inner if value is not None]
+    return bool(there) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in there)
 
 
 def _width(text: str) -> int:

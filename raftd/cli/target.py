@@ -1,17 +1,21 @@
 """Which cluster `raftctl` speaks to, and as whom: flag over environment over file."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from raftd.client import Client, ClientConfig, ConfigurationError
+from raftd.client import Client, ClientConfig, ClientError, ConfigurationError
 from raftd.client.config import PartialConfig, parse_endpoints, parse_timeout
+from raftd.client.namespace import Namespace
 
 CONFIG_PLACES: Final = (Path("~/.config/raftd/raftctl.yaml"), Path("/etc/raftd/raftctl.yaml"))
 """Where the file is looked for when none is named; the first that is there counts."""
+
+
+_GIVEN: Final = tuple(field.name for field in fields(PartialConfig))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,12 @@ class Target:
         return Client.from_config(self.resolve())
 
 
+def target_of(parameters: Mapping[str, Any]) -> Target:
+    """What the options of `target_options` say, by their names."""
+    config, given = parameters["config"], {name: parameters[name] for name in _GIVEN}
+    return Target(config, PartialConfig(**given))
+
+
 pass_target = click.make_pass_decorator(Target)
 
 
@@ -68,7 +78,7 @@ def _checked(parse: Callable[[str], object]) -> Callable[..., object]:
     def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> object:
         try:
             return None if value is None else parse(value)
-        except ConfigurationError as error:
+        except ClientError as error:
             raise click.BadParameter(str(error)) from None
 
     return check
@@ -76,6 +86,14 @@ def _checked(parse: Callable[[str], object]) -> Callable[..., object]:
 
 def _endpoints(text: str) -> tuple[str, ...]:
     return parse_endpoints([endpoint.strip() for endpoint in text.split(",") if endpoint.strip()])
+
+
+def _namespace(text: str) -> str:
+    try:
+        Namespace(text)
+    except UnicodeEncodeError:
+        raise ConfigurationError("a namespace is UTF-8, and this one is not") from None
+    return text
 
 
 _PATH: Final = click.Path(path_type=Path)
@@ -97,5 +115,12 @@ _OPTIONS: Final = (
         callback=_checked(parse_timeout),
         show_envvar=True,
         help="How long a request may take, such as 500ms or 5s.",
+    ),
+    click.option(
+        "--namespace",
+        metavar="PREFIX",
+        callback=_checked(_namespace),
+        show_envvar=True,
+        help="Put this before every key, and never show it.",
     ),
 )

@@ -1,9 +1,10 @@
 """What `Client` gives out: each blocks where its counterpart of `AsyncClient` is awaited, and is else the same."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Generator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from raftd.client import leases, watching
 from raftd.client.errors import ClientError, LockLost
@@ -13,6 +14,7 @@ from raftd.client.recipes.election import Leader
 from raftd.client.results import Change, Fence, Progress
 
 T = TypeVar("T")
+_LOOK_SECONDS: Final = 0.001
 
 
 class Watch:
@@ -279,4 +281,7 @@ async def _next_of(source: AsyncGenerator[T, None]) -> T:
 
 
 async def _close(source: AsyncGenerator[T, None]) -> None:
+    # Ctrl-C gave up waiting for the next one, and that is about to end.
+    while getattr(source, "ag_running", False):  # noqa: ASYNC110 - no event says it
+        await asyncio.sleep(_LOOK_SECONDS)
     await source.aclose()

@@ -13,6 +13,8 @@ from raftd.client.asynchronous import AsyncClient
 from raftd.client.errors import ClientError
 
 T = TypeVar("T")
+_GIVE_UP_SECONDS: Final = 2.0
+"""How long requests that were given up may take to end, before the client is closed."""
 _STOP_SECONDS: Final = 5.0
 """How long `stop` waits for the thread; the client inside bounds its own good-byes well below that."""
 
@@ -91,6 +93,10 @@ async def _serve(make_client: Callable[[], AsyncClient], started: "concurrent.fu
     started.set_result(_Running(client, asyncio.get_running_loop(), stopping))
     async with client:
         await stopping.wait()
+        # A request that was given up, by Ctrl-C, may hold something: a place in a lock's queue. It needs the client
+        # to give that back.
+        if given_up := [task for task in asyncio.all_tasks() if task.cancelling()]:
+            await asyncio.wait(given_up, timeout=_GIVE_UP_SECONDS)
     # asyncio.run cancels what is left, so that no thread waits for ever.
 
 

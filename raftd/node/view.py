@@ -1,15 +1,18 @@
 """What a node tells of itself: to scrapes and health checks, and to administrators."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from raftd.consensus import Raft
 from raftd.consensus.types import EntryKind, LogIndex, NodeId, Role
 from raftd.http.server import status_document
 from raftd.http.view import NodeCounters, NodeStatus, PeerStatus, ReplicationState
-from raftd.kv.commands import InvalidCommand, decode
+from raftd.kv.commands import Command, InvalidCommand, Opcode, Write, decode
 from raftd.kv.machine import StateMachine
+from raftd.kv.operations import DeleteRange, Range, Transaction
+from raftd.kv.ranges import prefix_end
 from raftd.net.client_listener import ClientListener
 from raftd.net.peer_links import PeerLinks
 from raftd.node.addresses import client_address, settings_differ
@@ -51,7 +54,7 @@ class LogDocument:
                     "kind": kind.name.lower(),
                     "committed": index <= raft.commit_index,
                     "applied": index <= raft.last_applied,
-                    **_command_fields(kind, data),
+                    **_command_fields(index, kind, data),
                 }
                 for index, term, kind, data in reversed(raft.entries(low, high))
             ],
@@ -235,7 +238,7 @@ class View:
         )
 
 
-def _command_fields(kind: EntryKind, data: bytes) -> dict[str, object]:
+def _command_fields(index: LogIndex, kind: EntryKind, data: bytes) -> dict[str, object]:
     if kind is not EntryKind.COMMAND:
         return {}
     try:
@@ -246,7 +249,7 @@ def _command_fields(kind: EntryKind, data: bytes) -> dict[str, object]:
         "command": command.opcode.name.lower(),
         "session": command.session,
         "sequence": command.sequence,
-        **_shown_key(command.key),
+        **(_shown_key(command.key) if command.key else _subject(index, command)),
         "key_bytes": len(command.key),
         "value_bytes": len(command.value),
         "user": command.user,
@@ -255,10 +258,52 @@ def _command_fields(kind: EntryKind, data: bytes) -> dict[str, object]:
     }
 
 
+def _subject(index: LogIndex, command: Command) -> dict[str, object]:
+    """What a command is about that is not about a single key: which keys, or which leases, in a few words."""
+    match command.opcode, command.argument:
+        case Opcode.DELETE_RANGE, Write(operation=DeleteRange(low=low, high=high)):
+            return {"keys": _cut(_shown_range(low, high))}
+        case Opcode.TRANSACTION, Write(operation=Transaction() as transaction):
+            return {"keys": _cut(", ".join(_shown_operations(transaction)))}
+        case Opcode.LEASE_GRANT, _:
+            return {"leases": f"lease {index}"}
+        case Opcode.LEASE_REVOKE, int(lease):
+            return {"leases": f"lease {lease}"}
+        case Opcode.EXPIRE_LEASES, tuple(leases):
+            return {"leases": _cut(f"lease {', '.join(map(str, leases[:KEY_CHARACTERS_SHOWN]))}")}
+        case _:
+            return {}
+
+
+def _shown_operations(transaction: Transaction) -> Iterator[str]:
+    """The keys that a transaction reads or writes, whatever its conditions say; each once."""
+    seen: set[str] = set()
+    for operation in islice((*transaction.then, *transaction.otherwise), KEY_CHARACTERS_SHOWN):
+        match operation:
+            case Transaction():
+                texts = list(_shown_operations(operation))
+            case Range(low=low, high=high) | DeleteRange(low=low, high=high):
+                texts = [_shown_range(low, high)]
+            case _:
+                texts = [operation.key.decode(errors="backslashreplace")]
+        yield from (text for text in dict.fromkeys(texts) if text not in seen)
+        seen.update(texts)
+
+
+def _shown_range(low: bytes, high: bytes) -> str:
+    if high == prefix_end(low):
+        return f"{low.decode(errors='backslashreplace')}*"
+    return f"{low.decode(errors='backslashreplace')}..{high.decode(errors='backslashreplace')}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= KEY_CHARACTERS_SHOWN else text[: KEY_CHARACTERS_SHOWN - 1] + "…"
+
+
 def _shown_key(key: bytes) -> dict[str, object]:
     """A key as text where it is UTF-8, else in hexadecimal; cut, with an ellipsis, where it is long."""
     try:
         text = key.decode()
     except UnicodeDecodeError:
         return {"key_hex": key[:KEY_CHARACTERS_SHOWN].hex()}
-    return {"key": text if len(text) <= KEY_CHARACTERS_SHOWN else text[: KEY_CHARACTERS_SHOWN - 1] + "…"}
+    return {"key": _cut(text)}
