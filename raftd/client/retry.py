@@ -235,7 +235,7 @@ class Attempts:
                 raise self._final(InvalidRequest(reason))
             case RefusalCode.TOO_LARGE:
                 raise self._final(TooLarge(reason))
-            case RefusalCode.NOT_POSSIBLE:
+            case RefusalCode.NOT_POSSIBLE | RefusalCode.FULL:
                 raise self._final(NotPossible(reason))
             case _:
                 assert_never(code)

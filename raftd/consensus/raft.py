@@ -195,16 +195,17 @@ class Raft(RaftView):
         """
         self._transfer.begin(target)
 
-    def request_read(self, overdue_ticks: int = 0) -> ReadId:
+    def request_read(self, overdue_ticks: int = 0, *, by_quorum: bool = False) -> ReadId:
         """Ask from which index on a linearizable read may be answered; the outcome comes in a `Ready`.
 
         Args:
             overdue_ticks: How many ticks, rounded up, the clock is ahead of the last one: only lease reads need it.
+            by_quorum: Have a quorum confirm it, lease reads or not: it must not rest on what clocks show.
 
         Raises:
             ProposalRefused: no leader is known, or too many reads wait.
         """
-        return self._reads.request(overdue_ticks)
+        return self._reads.request(overdue_ticks, by_quorum=by_quorum)
 
     @property
     def has_ready(self) -> bool:

@@ -73,8 +73,8 @@ class Reads:
         """Whether reads wait for a heartbeat round that may begin now."""
         return bool(self._waiting) and self._node.has_committed_in_term
 
-    def request(self, overdue_ticks: int) -> ReadId:
-        """Begin one batch of reads of this node, `overdue_ticks` after the last tick.
+    def request(self, overdue_ticks: int, *, by_quorum: bool = False) -> ReadId:
+        """Begin one batch of reads of this node, `overdue_ticks` after the last tick; `by_quorum`: not by the lease.
 
         Raises:
             ProposalRefused: no leader is known, or too many reads wait.
@@ -86,7 +86,7 @@ class Reads:
             raise ProposalRefused(RefusalReason.TOO_MANY_READS, node.leader_id)
         read_id = ReadId(self._next_id)
         self._next_id += 1
-        if node.role is Role.LEADER and self._lease.is_held(overdue_ticks):
+        if node.role is Role.LEADER and not by_quorum and self._lease.is_held(overdue_ticks):
             self._confirmed.append((read_id, node.commit_index))
         elif node.role is Role.LEADER:
             self._waiting.append(_Read(None, read_id))

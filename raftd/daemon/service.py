@@ -38,10 +38,12 @@ from raftd.node.background import BackgroundThread
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
 from raftd.node.latency import latencies_of
+from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
 from raftd.node.snapshots import SnapshotLimits, SnapshotMaker
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender, TransferLimits
 from raftd.node.view import StaticFacts, View
+from raftd.node.watches import Watches
 from raftd.settings.model import NodeSettings
 from raftd.storage.writer import QUEUE_BYTES_MAX, LogWriter, SyncRecord
 from raftd.version import version
@@ -86,10 +88,15 @@ class Service:
         self._background = BackgroundThread(self._loop.call_soon_threadsafe)
         self._machine = opened.machine
         self._requests = Requests(self._machine, clock=self._loop.time, latencies=latencies_of(self._metrics))
+        raft = self._make_raft()
+        self._watches = Watches(self._machine, self._requests, self._loop.time)
+        self._keeper = LeaseKeeper(raft, self._machine, self._loop.time)
         self._driver = Driver(
-            raft=self._make_raft(),
+            raft=raft,
             machine=self._machine,
             requests=self._requests,
+            watches=self._watches,
+            keeper=self._keeper,
             writer=self._writer,
             network=self._links,
             scheduler=self._loop,
@@ -101,23 +108,15 @@ class Service:
             driver=self._driver,
             machine=self._machine,
             requests=self._requests,
+            watches=self._watches,
+            keeper=self._keeper,
             links=self._links,
             storing_seconds=self._storing_seconds,
             disk_low=lambda: self._writer.disk_low,
             now=self._loop.time,
             log_lines_dropped=log_lines_dropped,
         )
-        self._gateway = Gateway(
-            leadership=self._driver.raft,
-            machine=self._machine,
-            requests=self._requests,
-            disk=self._writer,
-            documents=self._view,
-            rules=settings.access_rules,
-            client_addresses=self._client_addresses,
-            wake=self._driver.wake,
-            limits=GatewayLimits(settings.limits.requests_in_flight_max, settings.limits.pending_bytes_max),
-        )
+        self._gateway = self._make_gateway()
         self._maker = self._make_snapshots()
         self._clients = self._make_client_listener(tls_client)
         self._peers = self._make_peer_listener(tls_peer)
@@ -228,6 +227,27 @@ class Service:
             unproven=not opened.directory.is_proven,
         )
 
+    def _make_gateway(self) -> Gateway:
+        limits = self._settings.limits
+        return Gateway(
+            leadership=self._driver.raft,
+            machine=self._machine,
+            requests=self._requests,
+            watches=self._watches,
+            keeper=self._keeper,
+            disk=self._writer,
+            documents=self._view,
+            rules=self._settings.access_rules,
+            client_addresses=self._client_addresses,
+            wake=self._driver.wake,
+            limits=GatewayLimits(
+                limits.requests_in_flight_max,
+                limits.pending_bytes_max,
+                limits.keys_max,
+                limits.bytes_max,
+            ),
+        )
+
     def _make_snapshots(self) -> SnapshotMaker:
         """Build what makes, sends and installs snapshots, and give it to the driver."""
         raft, driver = self._driver.raft, self._driver
@@ -321,7 +341,7 @@ class Service:
             return
         events.NODE_DRAINING.log(logger, signal=signal.Signals(number).name)
         self._notifier.stopping("stopping: handing over what is under way")
-        self._gateway.is_draining = True
+        self._gateway.drain()
         self._draining = self._loop.create_task(self._drain())
 
     def _on_hangup(self) -> None:

@@ -70,7 +70,24 @@ class NodeStatus:
     keys: int
     data_bytes: int
     """Keys and values together."""
+    keys_max: int
+    """With as many, writes that add to them are refused; likewise the next."""
+    data_bytes_max: int
     sessions: int
+    leases: int
+    lease_keys: int
+    """Keys that end with a lease."""
+    history_changes: int
+    """Changes that are held, for watches and histories."""
+    history_bytes: int
+    compacted_revision: int
+    """Changes up to this one are no longer held."""
+    watches: int
+    """On this node."""
+    watches_behind: int
+    """Of these, those that read the history: they began in the past, or their clients read too slowly."""
+    watches_stalled: int
+    """Of these, those that are told nothing until their clients have read what waits for them."""
     connections: int
     """Client connections past their handshake."""
     pending_proposals: int
@@ -105,6 +122,14 @@ class NodeCounters:
     """Refused, or lost with a change of leader."""
     reads_confirmed: int = 0
     reads_refused: int = 0
+    watch_changes: int = 0
+    """Changes told to watches, each as often as it was told."""
+    watches_compacted: int = 0
+    """Watches that were ended since what they lacked was no longer held."""
+    watches_refused: int = 0
+    """Watches that were refused, there being as many as there may be."""
+    leases_expired: int = 0
+    """Leases that this node, as leader, has proposed to end."""
     log_batches: int = 0
     """Writes to the log, one fdatasync each."""
     log_entries: int = 0

@@ -129,21 +129,13 @@ class History:
             self._let_go(newest, self._changes_max, self._bytes_max, 0)
             self._let_go(Revision(newest + 1), len(self), self.bytes_total, clock_ms - self._held_ms_max + 1)
 
-    def changes_after(self, revision: int, limit: int) -> list[Change]:
-        """The changes after `revision`, which is `compacted_revision` or newer, ascending, in whole revisions.
+    def changes_after(self, revision: int, limit: int, skipped: int = 0) -> list[Change]:
+        """The first `limit` changes behind `skipped` ones after `revision`, which is `compacted_revision` or newer.
 
-        They are `limit` at most, or those of one revision if that has more.
+        They ascend, and may begin and end within a revision: one may have more changes than anyone wants at once.
         """
-        changes = self._changes
-        start = self._index_after(revision)
-        end = start + limit
-        if end < len(changes):
-            # The last one may have to be left out with its whole revision, but for the very first revision.
-            cut = changes[end][0]
-            end = bisect_left(changes, cut, start, end, key=_revision_of)
-            if end == start:
-                end = bisect_right(changes, cut, start, key=_revision_of)
-        return [Change._make(held[:-1]) for held in changes[start:end]]
+        start = self._index_after(revision) + skipped
+        return [Change._make(held[:-1]) for held in self._changes[start : start + limit]]
 
     def changes_of(self, key: bytes, before_revision: int) -> Iterator[Change]:
         """The held changes of `key` below `before_revision`, newest first; nothing may change meanwhile."""

@@ -16,13 +16,17 @@ UNREAD_BYTES_MAX: Final = 8 << 20
 class ClientConnection:
     """A connection and its unsent answers. Answers of one turn of the loop leave in one write."""
 
-    __slots__ = ("_gateway", "answers", "channel", "in_flight", "permissions", "stamp", "unread_bytes")
+    __slots__ = ("_gateway", "answers", "channel", "in_flight", "permissions", "stamp", "unread_bytes", "user")
 
-    def __init__(self, gateway: "Gateway", channel: Channel, permissions: Permissions, stamp: Stamp) -> None:
+    def __init__(
+        self, gateway: "Gateway", channel: Channel, permissions: Permissions, stamp: Stamp, user: bytes
+    ) -> None:
         self._gateway = gateway
         self.channel = channel
         self.permissions = permissions
         self.stamp = stamp
+        self.user = user
+        """As the certificate has it, and the stamp says it."""
         self.answers: list[bytes] = []
         """Whole frames, to be sent at the end of this turn."""
         self.in_flight = 0
@@ -31,8 +35,14 @@ class ClientConnection:
         """As of this turn's latest answer: what the client is owed or was sent, and its kernel has not taken."""
 
     @property
+    def waiting_bytes(self) -> int:
+        """What waits for the client to read, as of this turn's latest answer if there was one."""
+        return self.unread_bytes if self.answers else self.channel.unsent_bytes
+
+    @property
     def is_behind(self) -> bool:
         """Whether so much waits for the client to read that nothing large should be added to it."""
+        # As `waiting_bytes`, without the call: each read asks this.
         unread_bytes = self.unread_bytes if self.answers else self.channel.unsent_bytes
         return unread_bytes > UNREAD_BYTES_MAX
 
@@ -43,6 +53,15 @@ class ClientConnection:
             self.unread_bytes = self.channel.unsent_bytes
         self.answers.append(frame)
         self.unread_bytes += len(frame)
+        return is_first
+
+    def owe_parts(self, head: bytes, body: bytes) -> bool:
+        """The same with a frame in two parts: a body may go to many connections."""
+        is_first = not self.answers
+        if is_first:
+            self.unread_bytes = self.channel.unsent_bytes
+        self.answers += (head, body)
+        self.unread_bytes += len(head) + len(body)
         return is_first
 
     def receive(self, payloads: list[bytes]) -> None:

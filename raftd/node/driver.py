@@ -6,6 +6,7 @@ of the loop, once, however much came in:
 
     queued writes -> one propose        queued reads -> one ReadIndex
     while consensus has a Ready: send, hand to the log writer, apply, note answers
+    answer questions, tell watches: so much of it, and the rest in the next turn
     flush the answers, one write for each connection
 
 The log writer is a thread; what it stored comes back through `call_soon_threadsafe`. While it is busy, turns go on:
@@ -34,10 +35,12 @@ from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ProposalRe
 from raftd.kv.commands import Stamp, advance_clock
 from raftd.kv.machine import StateMachine
 from raftd.node.gateway import Gateway
+from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
 from raftd.node.session_clock import SessionClock
 from raftd.node.snapshots import SnapshotMaker
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender
+from raftd.node.watches import Watches
 from raftd.storage.writer import Submission
 from raftd.wire import peer as peer_codec
 from raftd.wire.client import Refusal, RefusalCode
@@ -50,6 +53,10 @@ BatchKey: TypeAlias = tuple[LogIndex, LogIndex, Term]
 
 _READIES_PER_TURN_MAX: Final = 8
 """Then the loop has its say, and the turn goes on after it."""
+
+_QUORUM_READS_SECONDS: Final = 0.005
+"""Between two ReadIndexes of what a quorum alone may confirm: of ten thousand keep-alives in five seconds each would
+otherwise cost a heartbeat round."""
 
 _KEPT_BATCHES_MAX: Final = 16
 _KEPT_BATCH_BYTES_MAX: Final = PEER_FRAME_BYTES_MAX
@@ -103,6 +110,8 @@ class Driver:
         raft: Raft,
         machine: StateMachine,
         requests: Requests,
+        watches: Watches,
+        keeper: LeaseKeeper,
         writer: Writer,
         network: Network,
         scheduler: Scheduler,
@@ -114,6 +123,8 @@ class Driver:
         self.raft = raft
         self._machine = machine
         self._requests = requests
+        self._watches = watches
+        self._keeper = keeper
         self._writer = writer
         self._network = network
         self._scheduler = scheduler
@@ -125,6 +136,9 @@ class Driver:
         self._batches: dict[BatchKey, bytes] = {}
         self._storing: deque[Ready] = deque()
         self._turn_due = False
+        self._quorum_reads_at = 0.0
+        """Not before then is the next ReadIndex asked for that a quorum must confirm."""
+        self._is_quorum_read_planned = False
         self._stopped = False
         self._maker: SnapshotMaker | None = None
         self._sender: SnapshotSender | None = None
@@ -272,6 +286,8 @@ class Driver:
         self.raft.tick(math.ceil(max(0.0, self.loop_lag_seconds) / self._tick_seconds))
         self._watch_disk(now)
         self._advance_session_clock(now)
+        self._keeper.tick(self.loop_lag_seconds)
+        self._watches.tick()
         self.wake()
 
     def _overdue_ticks(self) -> int:
@@ -306,6 +322,8 @@ class Driver:
             self._propose()
         if self._requests.has_queued_reads:
             self._request_reads()
+        if self._requests.has_queued_quorum_reads:
+            self._request_quorum_reads()
         for _ in range(_READIES_PER_TURN_MAX):
             if not raft.has_ready:
                 break
@@ -313,15 +331,21 @@ class Driver:
         else:
             self.wake()
         if self._gateway is not None:
-            self._gateway.note_leader()
+            self._gateway.note_turn()
         # Here and not with each entry: a snapshot may have brought what confirmed reads wait for.
         self._requests.answer_reads(raft.current_term)
+        has_questions = self._requests.answer_questions(raft.current_term)
+        if self._watches.turn() or has_questions:
+            self.wake()
         self._requests.flush()
         if self._maker is not None:
             self._maker.consider(self.log_bytes_total)
-        if self._idle is not None and not self._storing and self._requests.is_idle and not self._idle.done():
+        if self._idle is not None and self._is_at_rest() and not self._idle.done():
             self._idle.set_result(None)
         self._end_turn()
+
+    def _is_at_rest(self) -> bool:
+        return not self._storing and self._requests.is_idle and not self._watches.is_ending
 
     def _end_turn(self) -> None:
         turned, self._turned = self._turned, None
@@ -341,12 +365,31 @@ class Driver:
         try:
             read_id = self.raft.request_read(self._overdue_ticks())
         except ProposalRefused as refused:
-            # Each turn's reads are one batch, and while no quorum answers, a busy client fills consensus with batches.
-            is_busy = refused.reason is RefusalReason.TOO_MANY_READS
-            busy = Refusal(RefusalCode.OVERLOADED, refused.reason.value)
-            self._requests.refuse_queued_reads(busy if is_busy else self._elsewhere())
+            self._requests.refuse_queued_reads(self._unread(refused))
         else:
             self._requests.reads_requested(read_id)
+
+    def _request_quorum_reads(self) -> None:
+        now = self._scheduler.time()
+        if now < self._quorum_reads_at:
+            if not self._is_quorum_read_planned:
+                self._is_quorum_read_planned = True
+                self._scheduler.call_at(self._quorum_reads_at, self.wake)
+            return
+        self._is_quorum_read_planned = False
+        self._quorum_reads_at = now + _QUORUM_READS_SECONDS
+        try:
+            read_id = self.raft.request_read(by_quorum=True)
+        except ProposalRefused as refused:
+            self._requests.refuse_queued_quorum_reads(self._unread(refused))
+        else:
+            self._requests.quorum_reads_requested(read_id)
+
+    def _unread(self, refused: ProposalRefused) -> Refusal:
+        # Each turn's reads are one batch, and while no quorum answers, a busy client fills consensus with batches.
+        if refused.reason is RefusalReason.TOO_MANY_READS:
+            return Refusal(RefusalCode.OVERLOADED, refused.reason.value)
+        return self._elsewhere()
 
     def _carry_out(self, ready: Ready) -> None:
         """Do what a Ready says (`raftd.consensus.ready`)."""
@@ -371,10 +414,19 @@ class Driver:
         if self._installer is not None:
             for _, message in ready.snapshot_data:
                 self._installer.receive(message)
+        self._settle_reads(ready)
+
+    def _settle_reads(self, ready: Ready) -> None:
         for read_id, read_index in ready.confirmed_reads:
-            self._requests.reads_confirmed(read_id, read_index, self.raft.current_term)
+            if read_id == self._keeper.read_id:
+                self._keeper.confirmed(self._scheduler.time() - self.last_tick_at - self._tick_seconds)
+            else:
+                self._requests.reads_confirmed(read_id, read_index, self.raft.current_term)
         for read_id in ready.refused_reads:
-            self._requests.reads_refused(read_id, self._elsewhere())
+            if read_id == self._keeper.read_id:
+                self._keeper.refused()
+            else:
+                self._requests.reads_refused(read_id, self._elsewhere())
 
     def _apply(self, committed: tuple[Entry, ...]) -> None:
         machine, requests = self._machine, self._requests

@@ -1,21 +1,32 @@
-"""Where clients' requests come in: parsed, authorised, admitted or refused. Behind it everything is trusted."""
+"""Where clients' requests come in: parsed, authorised, admitted or refused. Behind it everything is trusted.
+
+This is the one place that decides who may do what: each kind of request is checked here, against the permissions that
+its connection has from its user's grants, before anything is done for it. PING goes without, for it says nothing of the
+cluster, and UNWATCH, for it takes back what was asked on the same connection.
+"""
 
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, assert_never
 
 from raftd.consensus.types import NO_INDEX, LogIndex, NodeId, Role, Term
-from raftd.errors import DecodeError
+from raftd.errors import DecodeError, InvariantViolation
 from raftd.kv.access import AccessRules, Operation
 from raftd.kv.commands import CommandTooLarge, InvalidCommand, Opcode, Stamp, check_key, validate_client_command
 from raftd.kv.machine import StateMachine
+from raftd.kv.operations import Get
+from raftd.kv.queries import HistoryQuery, LeaseQuery, LeasesQuery, Query, RangeQuery, parse_query
 from raftd.net.channel import Channel
 from raftd.node.addresses import client_address
 from raftd.node.administration import Administered, Administration
 from raftd.node.connection import ClientConnection
+from raftd.node.lease_keeper import LeaseKeeper
+from raftd.node.questions import LeaderQuestion, PageQuestion, WatchQuestion
 from raftd.node.requests import UNREAD, Requests
+from raftd.node.watches import Watches
 from raftd.wire.administration import decode_change, decode_transfer
 from raftd.wire.client import (
     BODY_OFFSET,
@@ -33,6 +44,7 @@ from raftd.wire.client import (
     encode_refusal,
     parse_request,
 )
+from raftd.wire.watch import decode_keep_alive, decode_unwatch, decode_watch, encode_unwatched
 
 
 class Leadership(Administered, Protocol):
@@ -85,6 +97,11 @@ class GatewayLimits:
     """On one connection; a further request is refused as OVERLOADED."""
     pending_bytes_max: int = 64 << 20
     """Of commands that are not committed yet, of all clients together; the same of what waits for this node's disk."""
+    keys_max: int = 2_000_000
+    """With so many keys in the store the leader refuses what would make more, or longer ones. A soft bound: what is
+    under way when it is reached is still done."""
+    bytes_max: int = 1 << 30
+    """The same of the bytes of all keys and values."""
 
 
 class Gateway:
@@ -96,6 +113,8 @@ class Gateway:
         leadership: Leadership,
         machine: StateMachine,
         requests: Requests,
+        watches: Watches,
+        keeper: LeaseKeeper,
         disk: Disk,
         documents: Documents,
         rules: AccessRules,
@@ -112,6 +131,8 @@ class Gateway:
         self._administration = Administration(leadership)
         self._machine = machine
         self._requests = requests
+        self._watches = watches
+        self._keeper = keeper
         self._disk = disk
         self._documents = documents
         self._rules = rules
@@ -121,7 +142,14 @@ class Gateway:
         self._wall_clock_ns = wall_clock_ns
         self.is_draining = False
         """Whether the node is going down: nothing new is accepted."""
+        self._is_full = False
+        """As of the latest turn."""
         self._replay_target = NO_INDEX
+
+    @property
+    def limits(self) -> GatewayLimits:
+        """What clients may have under way, and the store may grow to."""
+        return self._limits
 
     @property
     def is_replayed(self) -> bool:
@@ -131,19 +159,30 @@ class Gateway:
         """
         return NO_INDEX < self._replay_target <= self._machine.last_applied
 
-    def note_leader(self) -> None:
-        """Note how much is to be applied again, once a leader is known; for each turn, since it may soon be lost."""
+    def drain(self) -> None:
+        """The node is going down: accept nothing new, and end what would never end by itself."""
+        self.is_draining = True
+        self._watches.stop()
+        self._wake()
+
+    def note_turn(self) -> None:
+        """Note, in each turn, how full the store is, and how much is to be applied again, once a leader is known."""
+        machine, limits = self._machine, self._limits
+        self._is_full = machine.key_count >= limits.keys_max or machine.bytes_total >= limits.bytes_max
         leadership = self._leadership
         if self._replay_target == NO_INDEX and leadership.leader_id is not None:
             self._replay_target = leadership.commit_index
 
     def client_connected(self, channel: Channel, user: str) -> ClientConnection:
         """A client is there, known by its certificate as `user`."""
-        return ClientConnection(self, channel, self._rules.of(user), Stamp(user, channel.remote_address))
+        stamp = Stamp(user, channel.remote_address)
+        return ClientConnection(self, channel, self._rules.of(user), stamp, user.encode())
 
     def closed(self, connection: ClientConnection) -> None:
         """A client is gone. Its writes under way go on, for they are in the log; nobody hears the answers."""
         connection.answers.clear()
+        if self._watches.close(connection):
+            self._wake()
 
     def receive(self, connection: ClientConnection, payloads: list[bytes]) -> None:
         """Take requests.
@@ -163,6 +202,13 @@ class Gateway:
                 refusal = Refusal(RefusalCode.BAD_REQUEST, str(error))
             if refusal is not None:
                 self._requests.owe(connection, encode_refusal(request_id, refusal))
+
+    def review_watches(self) -> None:
+        """Grants have changed: end the watches that they no longer allow."""
+        self._watches.review(
+            lambda connection, request: connection.permissions.allows_range(Operation.READ, request.low, request.high)
+        )
+        self._wake()
 
     def elsewhere(self) -> Refusal:
         """Refuse what only the leader can do."""
@@ -197,6 +243,14 @@ class Gateway:
             case RequestKind.TRANSFER_LEADERSHIP:
                 target = decode_transfer(payload)
                 return self._administer(connection, request_id, lambda: self._administration.transfer(target))
+            case RequestKind.WATCH:
+                return self._watch(connection, request_id, payload)
+            case RequestKind.UNWATCH:
+                self._watches.cancel(connection, decode_unwatch(payload))
+                self._requests.owe(connection, encode_unwatched(request_id))
+                return None
+            case RequestKind.LEASE_KEEP_ALIVE:
+                return self._keep_alive(connection, request_id, payload)
             case _:
                 assert_never(kind)
 
@@ -204,7 +258,9 @@ class Gateway:
         needs = validate_client_command(payload, BODY_OFFSET)
         if not connection.permissions.allows_all(needs):
             return _DENIED
-        refusal = self._admit_to_leader(connection) or self._admit_to_disk(payload[BODY_OFFSET])
+        refusal = self._admit_to_leader(connection) or self._admit_to_disk(payload)
+        if refusal is None and self._is_full and self._machine.grows(payload, BODY_OFFSET):
+            refusal = self._full()
         if refusal is None:
             # The stamp is for people; a clock that jumps does no harm.
             stamp = connection.stamp.at(self._wall_clock_ns() // 1_000_000)
@@ -215,7 +271,7 @@ class Gateway:
     def _read(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
         consistency, opcode, key = decode_read(payload)
         if opcode is not QueryOpcode.GET:
-            raise DecodeError(f"this node answers no {opcode.name} yet")
+            return self._ask(connection, request_id, consistency, parse_query(opcode, key))
         check_key(key)
         if not connection.permissions.allows(Operation.READ, key):
             return _DENIED
@@ -227,13 +283,81 @@ class Gateway:
             answer = self._machine.answer_get(key, self._leadership.current_term)
             self._requests.owe(connection, encode_answer(request_id, answer))
             return None
-        # A follower asks the leader from which index on it may answer.
+        # As `_admit_to_read`, without the call: gets are many.
         refusal = self._admit(connection)
         if refusal is None and self._leadership.leader_id is None:
             refusal = self.elsewhere()
         if refusal is None:
             self._requests.queue_read(connection, request_id, key)
         return refusal
+
+    def _ask(
+        self, connection: ClientConnection, request_id: int, consistency: Consistency, query: Query
+    ) -> Refusal | None:
+        """Queue what reads more than a key."""
+        permissions = connection.permissions
+        match query:
+            case RangeQuery():
+                is_allowed = permissions.allows_range(Operation.READ, query.range.low, query.range.high)
+            case HistoryQuery():
+                is_allowed = permissions.allows(Operation.READ, query.key)
+            case LeaseQuery() | LeasesQuery():
+                return self._ask_of_leases(connection, request_id, query)
+            case Get():
+                raise InvariantViolation("a get came where all else is read")
+            case _:
+                assert_never(query)
+        if not is_allowed:
+            return _DENIED
+        stale = consistency is Consistency.STALE
+        if stale and not self.is_replayed:
+            return _NOT_REPLAYED
+        refusal = self._admit(connection) if stale else self._admit_to_read(connection)
+        if refusal is None:
+            queue = self._requests.queue_question if stale else self._requests.queue_read
+            queue(connection, request_id, PageQuestion(self._machine, query))
+        return refusal
+
+    def _ask_of_leases(
+        self, connection: ClientConnection, request_id: int, query: LeaseQuery | LeasesQuery
+    ) -> Refusal | None:
+        """Only the leader knows what is left of a lease; administrators see those of all users."""
+        permissions = connection.permissions
+        if not (permissions.writes_any or permissions.administers):
+            return _DENIED
+        refusal = self._admit_to_leader(connection)
+        if refusal is None:
+            user = None if permissions.administers else connection.user
+            question = LeaderQuestion(partial(self._keeper.answer, query, user), self.elsewhere)
+            self._requests.queue_quorum_read(connection, request_id, question)
+        return refusal
+
+    def _keep_alive(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
+        lease_ids = decode_keep_alive(payload)
+        if not connection.permissions.writes_any:
+            return _DENIED
+        refusal = self._admit_to_leader(connection)
+        if refusal is None:
+            answer = partial(self._keeper.keep_alive, lease_ids, connection.user)
+            question = LeaderQuestion(answer, self.elsewhere)
+            self._requests.queue_quorum_read(connection, request_id, question)
+        return refusal
+
+    def _watch(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
+        request = decode_watch(payload)
+        if not connection.permissions.allows_range(Operation.READ, request.low, request.high):
+            return _DENIED
+        refusal = self._admit_to_read(connection)
+        if refusal is None:
+            watch = self._watches.admit(connection, request_id, request)
+            if watch is not None:
+                self._requests.queue_read(connection, request_id, WatchQuestion(self._watches, watch))
+        return refusal
+
+    def _admit_to_read(self, connection: ClientConnection) -> Refusal | None:
+        """A follower asks the leader from which index on it may answer, so there must be one."""
+        refusal = self._admit(connection)
+        return self.elsewhere() if refusal is None and self._leadership.leader_id is None else refusal
 
     def _admit_to_leader(self, connection: ClientConnection) -> Refusal | None:
         refusal = self._admit(connection)
@@ -252,9 +376,17 @@ class Gateway:
             )
         return None
 
-    def _admit_to_disk(self, opcode: int) -> Refusal | None:
+    def _full(self) -> Refusal:
+        machine, limits = self._machine, self._limits
+        return Refusal(
+            RefusalCode.FULL,
+            f"there are {machine.key_count} keys of {limits.keys_max} and {machine.bytes_total} bytes of "
+            f"{limits.bytes_max} that the settings allow: delete some first",
+        )
+
+    def _admit_to_disk(self, payload: bytes) -> Refusal | None:
         disk = self._disk
-        if disk.disk_low and opcode == Opcode.PUT:
+        if disk.disk_low and (payload[BODY_OFFSET] == Opcode.PUT or self._machine.grows(payload, BODY_OFFSET)):
             return _DISK_LOW
         # A quorum of faster disks commits without this one, and then `bytes_held` does not show what it still owes.
         if disk.queued_bytes >= self._limits.pending_bytes_max:

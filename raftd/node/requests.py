@@ -2,7 +2,8 @@
 
 A write is `queued` until the turn's propose, then `pending` until its entry is applied here or the leadership it was
 proposed under ends. A read is queued until the turn's ReadIndex, then waits for its confirmation and, if the state
-machine is behind its read index, for that.
+machine is behind its read index, for that. Then a get is answered at once, and a question, which may cost more, when
+its turn comes: only so much time is spent on questions in one turn of the loop.
 
 Invariants: pending writes are of one term, in the log's order; `bytes_held` is the sum over both stages.
 """
@@ -11,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from raftd.consensus.types import NO_TERM, LogIndex, ReadId, Term
 from raftd.errors import InvariantViolation
@@ -23,8 +24,27 @@ from raftd.wire.client import Refusal, RefusalCode, encode_answer, encode_refusa
 Asker: TypeAlias = tuple[ClientConnection, int, int, float, Observers]
 """(connection, request id, bytes held, when it came, where its latency goes)"""
 
-Read: TypeAlias = tuple[ClientConnection, int, bytes, float]
-"""(connection, request id, key, when it came)"""
+
+class Question(Protocol):
+    """What is read, if it is more than one key."""
+
+    def answer(self, term: Term, /) -> bytes | Refusal | None:
+        """The state machine's answer in this term; a refusal; or None: what there was to answer, was."""
+        ...
+
+    def refused(self) -> bool:
+        """It will not be answered; returns whether the client is to be told so, which is not so if it was already."""
+        ...
+
+
+Read: TypeAlias = tuple[ClientConnection, int, "bytes | Question", float]
+"""(connection, request id, key or question, when it came)"""
+
+Asked: TypeAlias = tuple[ClientConnection, int, Question, float]
+"""A read of a question that may be answered."""
+
+QUESTION_SECONDS_MAX: Final = 0.003
+"""Spent on answering questions in one turn, and what the last one takes."""
 
 UNREAD: Final = Refusal(RefusalCode.OVERLOADED, "too many bytes of answers are unread on this connection already")
 """What a client gets that asks faster than it reads: small, and it may ask again."""
@@ -49,8 +69,10 @@ class Requests:
         self._pending: deque[tuple[LogIndex, Asker]] = deque()
         self._pending_term = NO_TERM
         self._reads: list[Read] = []
+        self._quorum_reads: list[Read] = []
         self._unconfirmed_reads: dict[ReadId, list[Read]] = {}
         self._confirmed_reads: deque[tuple[LogIndex, list[Read]]] = deque()
+        self._questions: deque[Asked] = deque()
         self._owed: list[ClientConnection] = []
         self.bytes_held = 0
         """Bytes of commands that are queued or pending."""
@@ -70,7 +92,7 @@ class Requests:
         waiting = sum(map(len, self._unconfirmed_reads.values())) + sum(
             len(reads) for _, reads in self._confirmed_reads
         )
-        return len(self._reads) + waiting
+        return len(self._reads) + len(self._quorum_reads) + waiting + len(self._questions)
 
     @property
     def is_idle(self) -> bool:
@@ -86,6 +108,11 @@ class Requests:
     def has_queued_reads(self) -> bool:
         """Whether there are reads to ask a ReadIndex for."""
         return bool(self._reads)
+
+    @property
+    def has_queued_quorum_reads(self) -> bool:
+        """Whether there are reads to ask a ReadIndex for that no lease may answer."""
+        return bool(self._quorum_reads)
 
     # Writes.
 
@@ -155,19 +182,39 @@ class Requests:
 
     # Reads.
 
-    def queue_read(self, connection: ClientConnection, request_id: int, key: bytes) -> None:
-        """Queue a linearizable read for the next ReadIndex."""
+    def queue_read(self, connection: ClientConnection, request_id: int, asked: bytes | Question) -> None:
+        """Queue a linearizable read, of a key or of more, for the next ReadIndex."""
         connection.in_flight += 1
-        self._reads.append((connection, request_id, key, self._clock()))
+        self._reads.append((connection, request_id, asked, self._clock()))
+
+    def queue_quorum_read(self, connection: ClientConnection, request_id: int, question: Question) -> None:
+        """Queue a read that a quorum must confirm, though others may be answered by a lease."""
+        connection.in_flight += 1
+        self._quorum_reads.append((connection, request_id, question, self._clock()))
+
+    def queue_question(self, connection: ClientConnection, request_id: int, question: Question) -> None:
+        """Have a question answered without confirmation."""
+        connection.in_flight += 1
+        self._questions.append((connection, request_id, question, self._clock()))
 
     def reads_requested(self, read_id: ReadId) -> None:
         """The queued reads share the ReadIndex `read_id`."""
         self._unconfirmed_reads[read_id] = self._reads
         self._reads = []
 
+    def quorum_reads_requested(self, read_id: ReadId) -> None:
+        """Those that a quorum must confirm share the ReadIndex `read_id`."""
+        self._unconfirmed_reads[read_id] = self._quorum_reads
+        self._quorum_reads = []
+
     def refuse_queued_reads(self, refusal: Refusal) -> None:
         """The queued reads cannot be asked for now."""
         reads, self._reads = self._reads, []
+        self._refuse_reads(reads, refusal)
+
+    def refuse_queued_quorum_reads(self, refusal: Refusal) -> None:
+        """Nor those that a quorum must confirm."""
+        reads, self._quorum_reads = self._quorum_reads, []
         self._refuse_reads(reads, refusal)
 
     def reads_confirmed(self, read_id: ReadId, read_index: LogIndex, term: Term) -> None:
@@ -188,11 +235,42 @@ class Requests:
         while waiting and waiting[0][0] <= self._machine.last_applied:
             self._answer_reads(waiting.popleft()[1], term)
 
+    def answer_questions(self, term: Term) -> bool:
+        """Answer questions for as long as one turn may; returns whether some are left for the next one."""
+        questions = self._questions
+        if not questions:
+            return False
+        observers = self._latencies.read
+        end = self._clock() + QUESTION_SECONDS_MAX
+        while questions:
+            connection, request_id, question, arrived = questions.popleft()
+            if connection.channel.is_closed:
+                question.refused()
+                connection.in_flight -= 1
+                continue
+            answer = UNREAD if connection.is_behind else question.answer(term)
+            now = self._clock()
+            if answer is None:
+                connection.in_flight -= 1
+            elif isinstance(answer, Refusal):
+                self._refuse_reads([(connection, request_id, question, arrived)], answer)
+            else:
+                (observers.refused if answer[0] else observers.ok)(now - arrived)
+                self._settle(connection, encode_answer(request_id, answer))
+            if now >= end:
+                break
+        return bool(questions)
+
     # Answers.
 
     def owe(self, connection: ClientConnection, frame: bytes) -> None:
         """Send a frame at the end of this turn."""
         if connection.owe(frame):
+            self._owed.append(connection)
+
+    def owe_parts(self, connection: ClientConnection, head: bytes, body: bytes) -> None:
+        """Send a frame in two parts at the end of this turn."""
+        if connection.owe_parts(head, body):
             self._owed.append(connection)
 
     def flush(self) -> None:
@@ -217,16 +295,21 @@ class Requests:
     def _refuse_reads(self, reads: list[Read], refusal: Refusal) -> None:
         self.reads_refused_total += len(reads)
         now, observe = self._clock(), self._latencies.read.failed
-        for connection, request_id, _, arrived in reads:
+        for connection, request_id, asked, arrived in reads:
             observe(now - arrived)
-            self._settle(connection, encode_refusal(request_id, refusal))
+            if isinstance(asked, bytes) or asked.refused():
+                self._settle(connection, encode_refusal(request_id, refusal))
+            else:
+                connection.in_flight -= 1
 
     def _answer_reads(self, reads: list[Read], term: Term) -> None:
         answer_get = self._machine.answer_get
         self.reads_confirmed_total += len(reads)
         now, observers = self._clock(), self._latencies.read
         for connection, request_id, key, arrived in reads:
-            if connection.is_behind:
+            if not isinstance(key, bytes):
+                self._questions.append((connection, request_id, key, arrived))
+            elif connection.is_behind:
                 observers.refused(now - arrived)
                 self._settle(connection, encode_refusal(request_id, UNREAD))
             else:

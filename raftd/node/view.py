@@ -14,10 +14,13 @@ from raftd.net.client_listener import ClientListener
 from raftd.net.peer_links import PeerLinks
 from raftd.node.addresses import client_address, settings_differ
 from raftd.node.driver import Driver
-from raftd.node.gateway import Gateway
+from raftd.node.gateway import Gateway, GatewayLimits
+from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
+from raftd.node.watches import Watches
 from raftd.wire.limits import LOG_ENTRIES_MAX
 from raftd.wire.members import MemberAddresses
+from raftd.wire.watch import WatchEndReason
 
 KEY_CHARACTERS_SHOWN: Final = 64
 """A longer key is cut in a LOG answer; a test keeps the longest such answer below `CLIENT_FRAME_BYTES_MAX`."""
@@ -78,6 +81,8 @@ class View:
         driver: Driver,
         machine: StateMachine,
         requests: Requests,
+        watches: Watches,
+        keeper: LeaseKeeper,
         links: PeerLinks,
         storing_seconds: Callable[[], float],
         disk_low: Callable[[], bool],
@@ -92,6 +97,8 @@ class View:
         self._driver = driver
         self._machine = machine
         self._requests = requests
+        self._watches = watches
+        self._keeper = keeper
         self._links = links
         self._storing_seconds = storing_seconds
         self._disk_low = disk_low
@@ -109,7 +116,8 @@ class View:
 
     def status(self) -> NodeStatus:
         """Return what the node is now."""
-        raft, machine = self._driver.raft, self._machine
+        raft, machine, watches = self._driver.raft, self._machine, self._watches
+        limits = GatewayLimits() if self._gateway is None else self._gateway.limits
         timer = 0.0
         if raft.role is not Role.LEADER:
             timer = max(0, raft.election_timeout_ticks - raft.election_elapsed_ticks) * self._facts.tick_seconds
@@ -128,7 +136,17 @@ class View:
             revision=machine.revision,
             keys=machine.key_count,
             data_bytes=machine.bytes_total,
+            keys_max=limits.keys_max,
+            data_bytes_max=limits.bytes_max,
             sessions=machine.session_count,
+            leases=len(machine.leases),
+            lease_keys=machine.leases.key_total,
+            history_changes=len(machine.history),
+            history_bytes=machine.history.bytes_total,
+            compacted_revision=machine.history.compacted_revision,
+            watches=watches.count,
+            watches_behind=watches.behind_count,
+            watches_stalled=watches.stalled_count,
             connections=0 if self._clients is None else self._clients.connections,
             pending_proposals=self._requests.write_count,
             pending_reads=self._requests.read_count,
@@ -155,6 +173,10 @@ class View:
             proposals_failed=requests.failed_total,
             reads_confirmed=requests.reads_confirmed_total,
             reads_refused=requests.reads_refused_total,
+            watch_changes=self._watches.told_total,
+            watches_compacted=self._watches.ended_total[WatchEndReason.COMPACTED],
+            watches_refused=self._watches.ended_total[WatchEndReason.TOO_MANY],
+            leases_expired=self._keeper.expired_total,
             log_batches=driver.log_batches_total,
             log_entries=driver.log_entries_total,
             log_bytes=driver.log_bytes_total,

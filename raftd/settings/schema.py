@@ -220,6 +220,22 @@ class Limits:
             "Writes of all clients that await their commit; beyond, further ones are refused as OVERLOADED.",
         ),
     ] = 64 << 20
+    keys_max: Annotated[
+        int,
+        Key(
+            "keys_max",
+            kinds.integer(1, 100_000_000),
+            "Keys in the store; with as many there is no room for more or longer ones (FULL) until some are deleted.",
+        ),
+    ] = 2_000_000
+    bytes_max: Annotated[
+        int,
+        Key(
+            "bytes_max",
+            kinds.size("1MiB", "64GiB"),
+            "The same of all keys and values together; what is kept of each key in memory comes on top.",
+        ),
+    ] = 1 << 30
     segment_bytes: Annotated[
         int, Key("segment_size", kinds.size("4MiB", "1GiB"), "One file of the write-ahead log; it is preallocated.")
     ] = 64 << 20

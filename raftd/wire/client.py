@@ -55,6 +55,12 @@ class RequestKind(enum.IntEnum):
     """Body: see `raftd.wire.administration`. Response: DOCUMENT, `{"index": …}`: where it is in the log."""
     TRANSFER_LEADERSHIP = 7
     """Body: target u64. Response: DOCUMENT, `{"target": …}`: who was chosen, which it has not become by then."""
+    WATCH = 8
+    """Body: see `raftd.wire.watch`. Responses: WATCHING, then CHANGES, at last WATCH_ENDED."""
+    UNWATCH = 9
+    """Body: the watch's request_id u64. Response: UNWATCHED, after the watch's WATCH_ENDED if it was still going on."""
+    LEASE_KEEP_ALIVE = 10
+    """Body: count u16, lease u64 each. Response: ANSWER, see `raftd.wire.watch`."""
 
 
 class ResponseKind(enum.IntEnum):
@@ -67,6 +73,14 @@ class ResponseKind(enum.IntEnum):
     DOCUMENT = 3
     """Body: JSON, in UTF-8."""
     PONG = 4
+    """No body."""
+    WATCHING = 5
+    """Body: revision u64. The watch goes on from there; see `raftd.wire.watch` for all four."""
+    CHANGES = 6
+    """Body: revision u64, flags u8, count u32, changes."""
+    WATCH_ENDED = 7
+    """Body: reason u8, revision u64."""
+    UNWATCHED = 8
     """No body."""
 
 
@@ -106,6 +120,9 @@ class RefusalCode(enum.IntEnum):
     """A read could not be confirmed by a quorum in time: try again. Reads change nothing."""
     NOT_POSSIBLE = 10
     """The cluster as it is does not allow this change or transfer; the message says why. Nothing was changed."""
+    FULL = 11
+    """As many keys or bytes are there as the settings allow, and this write would add to them: delete some first. What
+    reads, deletes or replaces by no more is still done. Nothing was proposed."""
 
 
 @dataclass(frozen=True, slots=True)

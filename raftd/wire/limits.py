@@ -19,7 +19,10 @@ CLIENT_HEADER_BYTES: Final = 9
 """What stands before the body of each request and response: kind and request id."""
 
 CLIENT_FRAME_BYTES_MAX: Final = CLIENT_HEADER_BYTES + COMMAND_BYTES_MAX
-"""A request or a response. A longest key with a longest value fits; what is above them is room for transactions."""
+"""A request. A longest key with a longest value fits; what is above them is room for transactions."""
+
+RESPONSE_BYTES_MAX: Final = CLIENT_HEADER_BYTES + (2 << 20) + (64 << 10)
+"""A response: two longest values, which a change of a key may tell of, and room for all else that is said about it."""
 
 STAMP_BYTES_MAX: Final = 2 + 8 + 1 + USER_BYTES_MAX + 1 + ADDRESS_BYTES_MAX
 """What a leader puts in front of a command (`raftd.kv.commands`)."""

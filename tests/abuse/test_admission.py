@@ -18,7 +18,9 @@ from raftd.kv.machine import StateMachine
 from raftd.node.connection import ClientConnection
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
+from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
+from raftd.node.watches import Watches
 from raftd.storage.writer import Submission
 from raftd.wire.client import (
     Consistency,
@@ -127,10 +129,14 @@ class Node:
             random=random.Random(1),
             limits=limits or Limits(),
         )
+        self.watches = Watches(self.machine, self.requests, self.turns.time)
+        keeper = LeaseKeeper(self.raft, self.machine, self.turns.time)
         self.driver = Driver(
             raft=self.raft,
             machine=self.machine,
             requests=self.requests,
+            watches=self.watches,
+            keeper=keeper,
             writer=self.disk,
             network=Nowhere(),
             scheduler=self.turns,
@@ -140,6 +146,8 @@ class Node:
             leadership=self.raft,
             machine=self.machine,
             requests=self.requests,
+            watches=self.watches,
+            keeper=keeper,
             disk=self.disk,
             documents=Nowhere(),
             rules=AccessRules([Grant("*", b"", read=True, write=True)]),

@@ -210,6 +210,8 @@ class FakeConnection(asyncio.Protocol):
                 if cluster.leader is not self.node:
                     return encode_refusal(request_id, cluster.redirection())
                 return encode_document(request_id, '{"index": 7, "target": 2}')
+            case RequestKind.WATCH | RequestKind.UNWATCH | RequestKind.LEASE_KEEP_ALIVE:
+                return encode_refusal(request_id, Refusal(RefusalCode.UNAVAILABLE, "this node only pretends to be one"))
             case RequestKind.WRITE | RequestKind.READ:
                 stale = kind is RequestKind.READ and payload[BODY_OFFSET] == 1
                 if cluster.leader is not self.node and not stale:

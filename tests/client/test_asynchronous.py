@@ -24,7 +24,9 @@ from tests.client.fake import Cut, FakeCluster, Pki, Reaction, Refuse, Say, Sile
 Scenario = Callable[[FakeCluster, AsyncClient], Awaitable[None]]
 
 REFUSALS = [
-    code for code in RefusalCode if code not in {RefusalCode.DENIED, RefusalCode.TOO_LARGE, RefusalCode.NOT_POSSIBLE}
+    code
+    for code in RefusalCode
+    if code not in {RefusalCode.DENIED, RefusalCode.TOO_LARGE, RefusalCode.NOT_POSSIBLE, RefusalCode.FULL}
 ]
 
 

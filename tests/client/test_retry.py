@@ -28,6 +28,7 @@ FINAL = {
     RefusalCode.BAD_REQUEST: InvalidRequest,
     RefusalCode.TOO_LARGE: TooLarge,
     RefusalCode.NOT_POSSIBLE: NotPossible,
+    RefusalCode.FULL: NotPossible,
 }
 
 

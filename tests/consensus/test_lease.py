@@ -51,6 +51,18 @@ def test_how_long_a_lease_is(timeout: int, drift: float, ticks: int) -> None:
     assert held == ticks
 
 
+def test_a_read_by_quorum_rests_on_no_clock() -> None:
+    """With a lease or without: a round is begun for it, and those who ask for no such thing are answered meanwhile."""
+    raft = leader(leasing())
+    read_id = raft.request_read(by_quorum=True)
+    assert reads_at_once(leader(leasing()))
+    ready = raft.ready()
+    assert read_id not in dict(ready.confirmed_reads)
+    assert ready.messages
+    say(raft, 2, heartbeat_reply(1, 2))
+    assert read_id in dict(raft.ready().confirmed_reads)
+
+
 @settings(deadline=None, max_examples=300)
 @given(
     timeout=st.integers(3, 20),

@@ -3,7 +3,7 @@
 import heapq
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -13,12 +13,17 @@ from raftd.consensus.messages import AppendEntries, Message, RequestPreVoteReply
 from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, Role, Term
 from raftd.kv import answers, commands
 from raftd.kv.access import AccessRules, Grant
+from raftd.kv.changes import ShownChange, decode_changes
 from raftd.kv.commands import SessionId
 from raftd.kv.machine import StateMachine
+from raftd.kv.operations import Write, WriteOperation
+from raftd.kv.queries import Query, encode_query
 from raftd.node.connection import ClientConnection
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
+from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
+from raftd.node.watches import Watches
 from raftd.storage.writer import Submission
 from raftd.wire.client import (
     BODY_OFFSET,
@@ -35,12 +40,29 @@ from raftd.wire.client import (
 from raftd.wire.entries import decode_entries
 from raftd.wire.frames import LENGTH_BYTES, FrameReader
 from raftd.wire.peer import decode_message, encode_message
+from raftd.wire.watch import (
+    CHANGES_OFFSET,
+    WatchEnd,
+    WatchFlag,
+    WatchRequest,
+    decode_changes_head,
+    decode_watch_ended,
+    decode_watching,
+    encode_keep_alive_body,
+    encode_watch_body,
+)
 
 TICK_SECONDS = 0.1
 ADDRESSES = {NodeId(number): f"node-{number}:7400" for number in range(1, 8)}
 RULES = AccessRules(
-    [Grant("alice", b"", read=True, write=True), Grant("bob", b"open/", read=True)], administrators=["alice"]
+    [
+        Grant("alice", b"", read=True, write=True),
+        Grant("bob", b"open/", read=True),
+        Grant("carol", b"open/", write=True),
+    ],
+    administrators=["alice", "dave"],
 )
+OF_WATCHES = {ResponseKind.WATCHING, ResponseKind.CHANGES, ResponseKind.WATCH_ENDED}
 
 
 class Timer:
@@ -142,6 +164,35 @@ class Channel:
             self.sent.append(data)
 
 
+@dataclass
+class Told:
+    """What a watch was told."""
+
+    began: int | None = None
+    """What WATCHING said."""
+    revision: int = 0
+    changes: list[ShownChange] = field(default_factory=list)
+    end: WatchEnd | None = None
+
+    def hear(self, kind: ResponseKind, payload: bytes) -> None:
+        assert self.end is None, "a watch that has ended goes on"
+        if kind is ResponseKind.WATCHING:
+            assert self.began is None
+            self.began = self.revision = decode_watching(payload)
+        elif kind is ResponseKind.WATCH_ENDED:
+            self.end = decode_watch_ended(payload)
+        else:
+            assert self.began is not None, "a watch tells something before it begins"
+            head = decode_changes_head(payload)
+            self.revision = head.revision
+            self.changes += decode_changes(payload, CHANGES_OFFSET, head.change_count)[0]
+
+    @property
+    def keys(self) -> list[bytes]:
+        """Of the changes, in order."""
+        return [change.key for change in self.changes]
+
+
 class Client:
     """A client of one node."""
 
@@ -173,19 +224,52 @@ class Client:
     def get(self, key: bytes, consistency: Consistency = Consistency.LINEARIZABLE) -> int:
         return self.send((RequestKind.READ, encode_read_body(consistency, QueryOpcode.GET, key)))[0]
 
+    def ask(self, query: Query, consistency: Consistency = Consistency.LINEARIZABLE) -> int:
+        return self.send((RequestKind.READ, encode_read_body(consistency, *encode_query(query))))[0]
+
+    def write(self, operation: WriteOperation) -> int:
+        """Ask for a write."""
+        self._sequence += 1
+        session = self.session or SessionId(1)
+        return self.send((RequestKind.WRITE, commands.write(session, self._sequence, 1, Write(operation))))[0]
+
+    def grant_lease(self, ttl_ms: int) -> int:
+        self._sequence += 1
+        session = self.session or SessionId(1)
+        return self.send((RequestKind.WRITE, commands.lease_grant(session, self._sequence, 1, ttl_ms)))[0]
+
+    def keep_alive(self, *leases: int) -> int:
+        return self.send((RequestKind.LEASE_KEEP_ALIVE, encode_keep_alive_body(leases)))[0]
+
     def open_session(self) -> int:
         return self.send((RequestKind.WRITE, commands.open_session()))[0]
 
+    def watch(self, low: bytes, high: bytes, *, start: int = 0, flags: WatchFlag | None = None) -> int:
+        """Ask for a watch; returns its id."""
+        body = encode_watch_body(WatchRequest(flags or WatchFlag(0), start, low, high))
+        return self.send((RequestKind.WATCH, body))[0]
+
     @property
     def responses(self) -> dict[int, tuple[ResponseKind, bytes]]:
-        """All responses so far: request id -> kind and payload."""
-        payloads = FrameReader(1 << 24).feed(b"".join(self.channel.sent))
+        """All responses so far: request id -> kind and payload; but for those that `told` has."""
         found: dict[int, tuple[ResponseKind, bytes]] = {}
-        for payload in payloads:
-            kind, request_id = parse_response(payload)
-            assert request_id not in found, f"request {request_id} was answered twice"
-            found[request_id] = kind, payload
+        for kind, request_id, payload in self._frames():
+            if kind not in OF_WATCHES:
+                assert request_id not in found, f"request {request_id} was answered twice"
+                found[request_id] = kind, payload
         return found
+
+    def told(self, watch_id: int) -> Told:
+        """What a watch was told so far, in order."""
+        told = Told()
+        for kind, request_id, payload in self._frames():
+            if request_id == watch_id and kind in OF_WATCHES:
+                told.hear(kind, payload)
+        return told
+
+    def _frames(self) -> Iterator[tuple[ResponseKind, int, bytes]]:
+        for payload in FrameReader(1 << 24).feed(b"".join(self.channel.sent)):
+            yield *parse_response(payload), payload
 
     def refusal(self, request_id: int) -> Refusal:
         kind, payload = self.responses[request_id]
@@ -234,18 +318,23 @@ class Server:
         self.machine = machine or StateMachine()
         self.requests = Requests(self.machine)
         self.leaderships: list[tuple[Role, Term, NodeId | None]] = []
+        raft = Raft(
+            node_id=self.node_id,
+            membership=membership or Membership(frozenset(NodeId(number) for number in range(1, size + 1))),
+            hard_state=self.disk.hard_state,
+            entries=tuple(self.disk.entries),
+            random=random.Random(node_id),
+            limits=limits or Limits(),
+            snapshot=snapshot,
+        )
+        self.watches = Watches(self.machine, self.requests, self.scheduler.time)
+        self.keeper = LeaseKeeper(raft, self.machine, self.scheduler.time)
         self.driver = Driver(
-            raft=Raft(
-                node_id=self.node_id,
-                membership=membership or Membership(frozenset(NodeId(number) for number in range(1, size + 1))),
-                hard_state=self.disk.hard_state,
-                entries=tuple(self.disk.entries),
-                random=random.Random(node_id),
-                limits=limits or Limits(),
-                snapshot=snapshot,
-            ),
+            raft=raft,
             machine=self.machine,
             requests=self.requests,
+            watches=self.watches,
+            keeper=self.keeper,
             writer=self.disk,
             network=self,
             scheduler=self.scheduler,
@@ -255,6 +344,8 @@ class Server:
             leadership=self.raft,
             machine=self.machine,
             requests=self.requests,
+            watches=self.watches,
+            keeper=self.keeper,
             disk=self.disk,
             documents=Documents(),
             rules=RULES,

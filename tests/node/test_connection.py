@@ -16,6 +16,15 @@ def test_the_first_answer_of_a_turn_is_told_apart(client: Client) -> None:
     assert connection.answers == [b"one", b"two"]
 
 
+def test_a_frame_may_come_in_two_parts(client: Client) -> None:
+    """Both are owed, in their order, and count as one answer and as all their bytes."""
+    connection = client.connection
+    assert connection.owe_parts(b"head", b"body")
+    assert not connection.owe_parts(b"head", b"other")
+    assert connection.answers == [b"head", b"body", b"head", b"other"]
+    assert connection.waiting_bytes == 17
+
+
 def test_what_is_owed_and_what_is_unread_count_together(client: Client) -> None:
     """A client is behind when so much waits for it, wherever it waits."""
     connection = client.connection

@@ -1,6 +1,5 @@
 import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -8,81 +7,37 @@ from raftd.consensus import Membership, encode_membership
 from raftd.consensus.messages import AppendEntries, Heartbeat, ReadIndex, ReadIndexReply
 from raftd.consensus.types import NO_INDEX, EntryKind, LogIndex, NodeId, Term
 from raftd.errors import RemoteProtocolError
-from raftd.kv import commands
+from raftd.kv import answers, commands
 from raftd.kv.answers import Outcome
-from raftd.kv.commands import SessionId
 from raftd.kv.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
+from raftd.kv.operations import (
+    Delete,
+    Increment,
+    Put,
+    Range,
+    Transaction,
+)
+from raftd.kv.pages import decode_history, decode_lease, decode_leases, decode_range
+from raftd.kv.queries import HistoryQuery, LeaseQuery, LeasesQuery, RangeQuery
+from raftd.kv.types import LeaseId
 from raftd.node.gateway import GatewayLimits
 from raftd.wire.client import (
     BODY_OFFSET,
     Consistency,
-    QueryOpcode,
     RefusalCode,
     RequestKind,
     ResponseKind,
-    encode_log_body,
-    encode_read_body,
     encode_request,
 )
 from raftd.wire.frames import LENGTH_BYTES
+from raftd.wire.watch import (
+    WatchEnd,
+    WatchEndReason,
+    decode_keep_alive_answer,
+    encode_unwatch_body,
+)
 from tests.node.parts import Client, Server
-
-SESSION = SessionId(1)
-
-
-def leader(**options: Any) -> Server:
-    """A one-node cluster that has applied its no-op."""
-    server = Server(size=1, **options)
-    server.become_leader()
-    return server
-
-
-def read(consistency: Consistency, key: bytes) -> tuple[RequestKind, bytes]:
-    return RequestKind.READ, encode_read_body(consistency, QueryOpcode.GET, key)
-
-
-def write(command: bytes) -> tuple[RequestKind, bytes]:
-    return RequestKind.WRITE, command
-
-
-REQUESTS = {
-    "put open": write(commands.put(SESSION, 1, 1, b"open/key", b"value")),
-    "put": write(commands.put(SESSION, 1, 1, b"key", b"value")),
-    "delete": write(commands.delete(SESSION, 1, 1, b"key")),
-    "open session": write(commands.open_session()),
-    "close session": write(commands.close_session(SESSION)),
-    "keep alive": write(commands.keep_alive(SESSION)),
-    "get open": read(Consistency.LINEARIZABLE, b"open/key"),
-    "get": read(Consistency.LINEARIZABLE, b"key"),
-    "get the prefix's own beginning": read(Consistency.LINEARIZABLE, b"open"),
-    "stale get open": read(Consistency.STALE, b"open/key"),
-    "stale get": read(Consistency.STALE, b"key"),
-    "status": (RequestKind.STATUS, b""),
-    "log": (RequestKind.LOG, encode_log_body(10)),
-    "ping": (RequestKind.PING, b""),
-}
-ALLOWED = {
-    "alice": set(REQUESTS),  # All keys, and an administrator.
-    "bob": {"get open", "stale get open", "ping"},  # Reads below open/.
-    "stranger": {"ping"},  # A certificate, and nothing else.
-}
-
-
-@pytest.mark.parametrize("request_name", REQUESTS)
-@pytest.mark.parametrize("user", ALLOWED)
-def test_who_may_do_what(user: str, request_name: str) -> None:
-    """The one place that decides; everything that is not granted is denied, and nothing of it is proposed."""
-    server = leader()
-    last_index = server.raft.last_index
-    client = server.client(user)
-    (request_id,) = client.send(REQUESTS[request_name])
-    server.scheduler.run()
-    server.store()
-    if request_name in ALLOWED[user]:
-        assert client.responses[request_id][0] is not ResponseKind.REFUSED
-    else:
-        assert client.refusal(request_id).code is RefusalCode.DENIED
-        assert server.raft.last_index == last_index
+from tests.node.test_gateway_access import OPEN, REQUESTS, SESSION, leader, read, watch, write
 
 
 @pytest.mark.parametrize(
@@ -100,6 +55,12 @@ def test_who_may_do_what(user: str, request_name: str) -> None:
         ((RequestKind.STATUS, b"body"), RefusalCode.BAD_REQUEST),
         ((RequestKind.PING, b"body"), RefusalCode.BAD_REQUEST),
         ((RequestKind.LOG, b"\1"), RefusalCode.BAD_REQUEST),
+        ((RequestKind.READ, b"\0\2key"), RefusalCode.BAD_REQUEST),
+        ((RequestKind.READ, b"\1\4" + bytes(8)), RefusalCode.BAD_REQUEST),
+        ((RequestKind.WATCH, b"\xff"), RefusalCode.BAD_REQUEST),
+        (watch(b"", b"k" * (KEY_BYTES_MAX + 2)), RefusalCode.BAD_REQUEST),
+        ((RequestKind.UNWATCH, b""), RefusalCode.BAD_REQUEST),
+        ((RequestKind.LEASE_KEEP_ALIVE, b"\0\0"), RefusalCode.BAD_REQUEST),
     ],
 )
 def test_a_malformed_body_is_answered(request_: tuple[RequestKind, bytes], code: RefusalCode) -> None:
@@ -204,6 +165,237 @@ def test_a_draining_node_takes_nothing_new_and_finishes_the_rest() -> None:
     assert [client.refusal(request_id).code for request_id in (put, get)] == [RefusalCode.STOPPING] * 2
     assert client.responses[ping][0] is ResponseKind.PONG
     assert client.responses[status][0] is ResponseKind.DOCUMENT
+
+
+def use(server: Server, user: str = "alice") -> Client:
+    """A client with a session on a leader."""
+    client = server.client(user)
+    request_id = client.open_session()
+    step(server)
+    client.session = answers.decode_open_session(client.answer(request_id).body).session
+    return client
+
+
+def step(server: Server) -> None:
+    """Let everything be done that was asked for."""
+    server.scheduler.run()
+    server.store()
+    server.scheduler.run()
+
+
+def test_ranges_and_histories_are_answered() -> None:
+    """From the state after the writes that were answered before; the stale ones at once."""
+    server = leader()
+    client = use(server)
+    client.put(b"a", b"b", b"c", value=b"old")
+    client.put(b"b", value=b"new")
+    step(server)
+    ids = [
+        client.ask(query, consistency)
+        for consistency in Consistency
+        for query in (RangeQuery(Range(b"a", b"c")), HistoryQuery(b"b", values=True))
+    ]
+    step(server)
+    for request_id in ids[::2]:
+        page = decode_range(client.answer(request_id).body)
+        assert [(key, item.value) for key, item in page.items] == [(b"a", b"old"), (b"b", b"new")]
+        assert (page.key_count, page.more) == (2, False)
+    for request_id in ids[1::2]:
+        history = decode_history(client.answer(request_id).body)
+        assert [change.value for change in history.changes] == [b"new", b"old"]
+    assert server.requests.is_idle
+
+
+def test_leases_are_told_of_by_the_leader() -> None:
+    """Each user's own ones; administrators see all. What is left of them runs down, until they are kept alive."""
+    server = leader()
+    alice, carol, dave = use(server), use(server, "carol"), server.client("dave")
+    ids = [alice.grant_lease(60_000), carol.grant_lease(30_000)]
+    step(server)
+    leases = [
+        answers.decode_lease_grant(client.answer(request_id).body).lease
+        for client, request_id in zip((alice, carol), ids, strict=True)
+    ]
+    carol.write(Put(b"open/key", b"value", lease=leases[1]))
+    server.scheduler.advance(0.2)
+    step(server)
+    server.scheduler.advance(10.0)
+    asked = [(client, client.ask(LeaseQuery(leases[1]))) for client in (alice, carol, dave)]
+    listed = [(client, client.ask(LeasesQuery())) for client in (alice, carol, dave)]
+    step(server)
+    # The administrator alice sees another's lease, too.
+    for client, request_id in asked:
+        info = decode_lease(client.answer(request_id).body)
+        assert (info.ttl_ms, info.user, info.keys) == (30_000, b"carol", (b"open/key",))
+        assert 19_000 <= info.remaining_ms <= 20_100
+    pages = [decode_leases(client.answer(request_id).body) for client, request_id in listed]
+    assert [[lease.lease for lease in page.leases] for page in pages] == [leases, leases[1:], leases]
+    server.scheduler.advance(0.01)
+    kept = carol.keep_alive(leases[1], leases[0], 99), carol.ask(LeaseQuery(leases[0]))
+    step(server)
+    assert decode_keep_alive_answer(carol.answer(kept[0]).body) == (30_000, 0, 0)
+    assert carol.answer(kept[1]).outcome is Outcome.LEASE_NOT_FOUND
+
+
+def test_only_the_leader_answers_for_leases() -> None:
+    """A follower sends the client there."""
+    server = following(1)
+    client = server.client()
+    ids = client.keep_alive(1), client.ask(LeaseQuery(LeaseId(1))), client.ask(LeasesQuery(), Consistency.STALE)
+    server.scheduler.run()
+    assert [client.refusal(request_id).leader_id for request_id in ids] == [2, 2, 2]
+
+
+def test_a_full_store_takes_what_does_not_add_to_it() -> None:
+    """At a bound on keys or bytes; as soon as there is room again everything goes on."""
+    for limits in (GatewayLimits(keys_max=3), GatewayLimits(bytes_max=3 * 7)):
+        server = leader(gateway_limits=limits)
+        client = use(server)
+        client.put(b"k1", b"k2", b"k3")
+        step(server)
+        ids = [
+            *client.put(b"k4"),
+            *client.put(b"k1", value=b"longer than before"),
+            client.write(Increment(b"number", 1)),
+            client.write(Transaction((), (Put(b"k5", b""),))),
+        ]
+        step(server)
+        assert [client.refusal(request_id).code for request_id in ids] == [RefusalCode.FULL] * 4
+        allowed = [
+            *client.put(b"k1", value=b"other"),
+            client.get(b"k1"),
+            client.ask(RangeQuery(Range(b"", b""))),
+            client.write(Transaction((), (Delete(b"k2"), Put(b"k6", b"val")))),
+            client.write(Delete(b"k3")),
+        ]
+        step(server)
+        assert [client.answer(request_id).outcome for request_id in allowed] == [Outcome.OK] * 5
+        (again,) = client.put(b"k4")
+        step(server)
+        assert client.answer(again).outcome is Outcome.OK
+
+
+def test_a_write_that_was_done_is_answered_by_a_full_store() -> None:
+    """A client that repeats what it has no answer to must learn that it was done."""
+    server = leader(gateway_limits=GatewayLimits(keys_max=1))
+    client = use(server)
+    body = commands.put(client.session, 1, 1, b"key", b"value")
+    for _ in range(2):
+        (request_id,) = client.send(write(body))
+        step(server)
+        assert client.answer(request_id).outcome is Outcome.OK
+
+
+def test_a_watch_takes_no_room_once_it_goes_on() -> None:
+    """However many there are, requests are taken as before; until it begins it is a request like others."""
+    server = leader(gateway_limits=GatewayLimits(requests_in_flight_max=2))
+    client = use(server)
+    for _ in range(5):
+        first, second, third = (client.watch(b"k", b"l") for _ in range(3))
+        step(server)
+        assert [client.told(watch_id).began for watch_id in (first, second, third)] == [0, 0, None]
+        assert client.refusal(third).code is RefusalCode.OVERLOADED
+    (put,) = client.put(b"k1")
+    step(server)
+    assert client.answer(put).outcome is Outcome.OK
+    assert client.told(first).keys == [b"k1"]
+    assert client.connection.in_flight == 0
+
+
+def test_unwatching() -> None:
+    """The watch says that it has ended, and then the request is answered; so it is if there is no such watch."""
+    server = leader()
+    client = use(server)
+    watch_id = client.watch(b"", b"")
+    step(server)
+    ids = [client.send((RequestKind.UNWATCH, encode_unwatch_body(watch_id)))[0] for _ in range(2)]
+    client.put(b"key")
+    step(server)
+    assert client.told(watch_id).end == WatchEnd(WatchEndReason.CANCELLED, 0)
+    assert [client.responses[request_id][0] for request_id in ids] == [ResponseKind.UNWATCHED] * 2
+
+
+def test_unwatching_what_waits_to_begin() -> None:
+    """It does not begin then, and is not refused besides."""
+    server = Server(size=3)
+    server.become_leader()
+    client = server.client()
+    watch_id = client.watch(b"", b"")
+    server.scheduler.run()
+    client.send((RequestKind.UNWATCH, encode_unwatch_body(watch_id)))
+    server.hear(3, Heartbeat(Term(2), NodeId(3), NO_INDEX, 1))
+    server.scheduler.run()
+    assert client.told(watch_id).end == WatchEnd(WatchEndReason.CANCELLED, 0)
+    assert watch_id not in client.responses
+    assert (server.watches.count, client.connection.in_flight) == (0, 0)
+
+
+def test_a_watch_that_no_leader_confirms_is_refused() -> None:
+    """And is forgotten."""
+    server = Server(size=3)
+    server.become_leader()
+    client = server.client()
+    watch_id = client.watch(b"", b"")
+    server.scheduler.run()
+    server.hear(3, Heartbeat(Term(2), NodeId(3), NO_INDEX, 1))
+    server.scheduler.run()
+    assert client.refusal(watch_id).code is RefusalCode.NOT_LEADER
+    assert server.watches.count == 0
+
+
+def test_two_watches_of_one_id_end_the_connection() -> None:
+    """Nobody could tell them apart."""
+    server = leader()
+    client = server.client()
+    payload = encode_request(RequestKind.WATCH, 7, watch(b"", b"")[1])[LENGTH_BYTES:]
+    with pytest.raises(RemoteProtocolError):
+        client.connection.receive([payload, payload])
+
+
+def test_a_draining_node_ends_its_watches() -> None:
+    """And begins none."""
+    server = leader()
+    client = server.client()
+    watches = [client.watch(b"", b"") for _ in range(3)]
+    step(server)
+    server.gateway.drain()
+    late = client.watch(b"", b"")
+    step(server)
+    assert {client.told(watch_id).end for watch_id in watches} == {WatchEnd(WatchEndReason.NODE_STOPPING, 0)}
+    assert client.refusal(late).code is RefusalCode.STOPPING
+
+
+def test_watches_end_when_their_range_is_granted_no_more() -> None:
+    """They are told nothing of what happens from then on; others go on."""
+    server = leader()
+    client, bob = use(server), server.client("bob")
+    all_keys, open_keys, key = client.watch(b"", b""), client.watch(*OPEN), bob.watch(b"open/key", b"open/key\0")
+    step(server)
+    late = client.watch(b"", b"")
+    client.connection.permissions = bob.connection.permissions
+    server.gateway.review_watches()
+    client.connection.permissions = server.client().connection.permissions
+    client.put(b"open/key")
+    step(server)
+    assert client.told(all_keys).end == WatchEnd(WatchEndReason.DENIED, 0)
+    assert client.told(late).end == WatchEnd(WatchEndReason.DENIED, 0)
+    assert client.told(all_keys).keys == client.told(late).keys == []
+    assert client.told(open_keys).keys == bob.told(key).keys == [b"open/key"]
+    assert server.watches.count == 2
+
+
+def test_a_watch_goes_with_its_connection() -> None:
+    """Whether it has begun or not."""
+    server = leader()
+    client = server.client()
+    client.watch(b"", b"")
+    step(server)
+    client.watch(b"", b"")
+    client.channel.is_closed = True
+    client.connection.closed()
+    step(server)
+    assert server.watches.count == 0
+    assert server.requests.is_idle
 
 
 def following(commit: int) -> Server:

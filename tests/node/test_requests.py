@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from raftd.consensus.types import LogIndex, ReadId, Term
 from raftd.errors import InvariantViolation
 from raftd.kv.answers import Outcome
-from raftd.node.requests import Requests
+from raftd.node.requests import QUESTION_SECONDS_MAX, Requests
 from raftd.wire.client import Refusal, RefusalCode
 from tests.node.parts import Client, Server
 
@@ -120,6 +120,68 @@ def test_answers_to_who_has_gone_go_nowhere(requests: Requests, server: Server, 
     assert (requests.bytes_held, requests.is_idle, client.connection.in_flight) == (0, True, 0)
 
 
+class FakeQuestion:
+    """Is answered, or refused; every third one sees to that itself."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.is_silent = number % 3 == 0
+        self.is_done = False
+
+    def answer(self, _: Term, /) -> bytes | Refusal | None:
+        assert not self.is_done
+        self.is_done = True
+        if self.is_silent:
+            return None
+        return REFUSAL if self.number % 2 else b"\0answer"
+
+    def refused(self) -> bool:
+        self.is_done = True
+        return not self.is_silent
+
+
+def test_questions_take_a_bounded_time_in_each_turn(server: Server, client: Client) -> None:
+    """One at least; gets do not wait for them."""
+    now = [0.0]
+
+    def passing() -> float:
+        now[0] += QUESTION_SECONDS_MAX / 4
+        return now[0]
+
+    requests = Requests(server.machine, clock=passing)
+    for request_id in range(1, 31):
+        requests.queue_read(client.connection, request_id, FakeQuestion(request_id * 3 + 1))
+    requests.queue_read(client.connection, 99, b"key")
+    requests.reads_requested(ReadId(1))
+    requests.reads_confirmed(ReadId(1), LogIndex(0), Term(1))
+    requests.flush()
+    assert list(client.responses) == [99]
+    turns = 1
+    while requests.answer_questions(Term(1)):
+        requests.flush()
+        assert len(client.responses) < 1 + 5 * turns
+        turns += 1
+    requests.flush()
+    assert len(client.responses) == 31
+    assert turns > 6
+
+
+def skip_to(server: Server, index: int) -> None:
+    while server.machine.last_applied < index:
+        server.machine.skip(LogIndex(server.machine.last_applied + 1))
+
+
+def queue_question(requests: Requests, step: str, client: Client, number: int) -> FakeQuestion:
+    question = FakeQuestion(number)
+    if step == "question":
+        requests.queue_read(client.connection, number, question)
+    elif step == "question by quorum":
+        requests.queue_quorum_read(client.connection, number, question)
+    else:
+        requests.queue_question(client.connection, number, question)
+    return question
+
+
 STEPS = st.lists(
     st.sampled_from(
         [
@@ -134,10 +196,26 @@ STEPS = st.lists(
             "confirm",
             "refuse",
             "close",
+            "question",
+            "question by quorum",
+            "question without confirmation",
+            "ask by quorum",
+            "refuse reads by quorum",
+            "answer questions",
         ]
     ),
     max_size=60,
 )
+
+
+LAST_STEPS = [
+    "refuse writes",
+    "refuse reads",
+    "refuse reads by quorum",
+    "lose",
+    *["refuse"] * 60,
+    *["answer questions"] * 60,
+]
 
 
 @given(steps=STEPS)
@@ -148,8 +226,9 @@ def test_everyone_is_answered_once_and_nothing_is_held_in_the_end(steps: list[st
     requests = server.requests
     clients = [server.client(), server.client()]
     asked: dict[int, Client] = {}
+    questions: list[FakeQuestion] = []
     last_index, applied, term, reads, asked_reads = 0, 0, 1, 0, list[ReadId]()
-    for number, step in enumerate([*steps, "refuse writes", "refuse reads", "lose", *["refuse"] * 60], 1):
+    for number, step in enumerate([*steps, *LAST_STEPS], 1):
         client = clients[number % 2]
         match step:
             case "write":
@@ -158,6 +237,18 @@ def test_everyone_is_answered_once_and_nothing_is_held_in_the_end(steps: list[st
             case "read":
                 requests.queue_read(client.connection, number, b"key")
                 asked[number] = client
+            case "question" | "question by quorum" | "question without confirmation":
+                questions.append(queue_question(requests, step, client, number))
+                if not questions[-1].is_silent:
+                    asked[number] = client
+            case "ask by quorum":
+                reads += 1
+                asked_reads.append(ReadId(reads))
+                requests.quorum_reads_requested(ReadId(reads))
+            case "refuse reads by quorum":
+                requests.refuse_queued_quorum_reads(REFUSAL)
+            case "answer questions":
+                requests.answer_questions(Term(term))
             case "propose":
                 count = len(requests.queued_commands())
                 requests.proposed(LogIndex(last_index + 1), Term(term))
@@ -175,8 +266,7 @@ def test_everyone_is_answered_once_and_nothing_is_held_in_the_end(steps: list[st
             case "lose":
                 requests.leadership_lost()
                 applied, term = last_index, term + 1
-                while server.machine.last_applied < applied:
-                    server.machine.skip(LogIndex(server.machine.last_applied + 1))
+                skip_to(server, applied)
                 requests.answer_reads(Term(term))
             case "ask":
                 reads += 1
@@ -197,3 +287,6 @@ def test_everyone_is_answered_once_and_nothing_is_held_in_the_end(steps: list[st
     assert all(client.connection.in_flight == 0 for client in clients)
     for request_id, client in asked.items():
         assert request_id in client.responses or client.channel.is_closed
+    assert all(question.is_done for question in questions)
+    answered = {*clients[0].responses, *clients[1].responses}
+    assert not any(question.number in answered for question in questions if question.is_silent)

@@ -8,6 +8,9 @@ from raftd.consensus.membership import AddVoter
 from raftd.consensus.messages import AppendEntriesReply
 from raftd.consensus.types import NO_INDEX, NO_TERM, NodeId, Role, Term
 from raftd.http.view import NodeStatus, PeerStatus, ReplicationState
+from raftd.kv.commands import SessionId
+from raftd.kv.operations import Put
+from raftd.kv.types import LeaseId
 from raftd.net.client_listener import ClientListener
 from raftd.net.peer_links import PeerLinks
 from raftd.node.view import StaticFacts, View
@@ -47,6 +50,8 @@ def view_of(server: Server, *, attached: bool = True, members: dict[NodeId, Memb
         driver=server.driver,
         machine=server.machine,
         requests=server.requests,
+        watches=server.watches,
+        keeper=server.keeper,
         links=cast("PeerLinks", Links()),
         storing_seconds=lambda: 0.25,
         disk_low=lambda: True,
@@ -95,6 +100,35 @@ def test_a_leader_s_status() -> None:
     assert (unknown.node_id, unknown.connected, unknown.state, unknown.lag_entries) == (
         3, False, ReplicationState.PROBE, 2,
     )  # fmt: skip
+
+
+def test_what_is_kept_for_clients_shows() -> None:
+    """Leases and their keys, watches, and the history that they read."""
+    server = Server(size=1)
+    server.become_leader()
+    client = server.client()
+    client.open_session()
+    client.session = SessionId(2)
+    client.grant_lease(60_000)
+    client.write(Put(b"key", b"value", lease=LeaseId(3)))
+    server.store()
+    client.watch(b"", b"")
+    slow = server.client()
+    slow.watch(b"", b"")
+    server.scheduler.run()
+    slow.channel.unsent_bytes = 1 << 30
+    client.put(b"other", b"third")
+    server.scheduler.run()
+    server.store()
+    view = view_of(server)
+    status, counters = view.status(), view.counters()
+    assert (status.keys, status.keys_max) == (3, server.gateway.limits.keys_max)
+    assert (status.data_bytes, status.data_bytes_max) == (28, server.gateway.limits.bytes_max)
+    assert (status.leases, status.lease_keys) == (1, 1)
+    assert (status.history_changes, status.history_bytes, status.compacted_revision) == (3, 13, 0)
+    assert (status.watches, status.watches_behind, status.watches_stalled) == (2, 1, 1)
+    assert (counters.watch_changes, counters.watches_compacted, counters.watches_refused) == (3, 0, 0)
+    assert counters.leases_expired == 0
 
 
 def test_a_follower_knows_nothing_of_its_peers_logs() -> None:

@@ -30,10 +30,12 @@ from raftd.net.channel import Channel
 from raftd.node.connection import ClientConnection
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
+from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
 from raftd.node.session_clock import SessionClock
 from raftd.node.snapshots import SnapshotLimits, SnapshotMaker
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender, TransferLimits
+from raftd.node.watches import Watches
 from raftd.storage.simulated import SimulatedCrash
 from raftd.wire.client import Refusal
 from tests.sim.background import SimulatedBackground
@@ -344,20 +346,31 @@ class Process:
         requests = ObservedRequests(self.machine, self)
         self.writer = SimulatedWriter(self, opened.log, self._stored)
         self._background = SimulatedBackground(self)
+        watches = Watches(self.machine, requests, self.time)
+        keeper = LeaseKeeper(self.raft, self.machine, self.time)
         self.driver = Driver(
             raft=self.raft,
             machine=self.machine,
             requests=requests,
+            watches=watches,
+            keeper=keeper,
             writer=self.writer,
             network=world.network.of(self),
             scheduler=self,
             tick_seconds=TICK_SECONDS,
             session_clock=SessionClock(_SESSION_CLOCK_SECONDS),
         )
-        self.gateway = Gateway(
+        self.gateway = self._make_gateway(requests, watches, keeper)
+        self._attach_snapshots(opened)
+
+    def _make_gateway(self, requests: Requests, watches: Watches, keeper: LeaseKeeper) -> Gateway:
+        world = self.world
+        return Gateway(
             leadership=self.raft,
             machine=self.machine,
             requests=requests,
+            watches=watches,
+            keeper=keeper,
             disk=self.writer,
             documents=NoDocuments(),
             rules=_RULES,
@@ -366,7 +379,6 @@ class Process:
             limits=GatewayLimits(),
             wall_clock_ns=lambda: int(world.timeline.now * 1e9),
         )
-        self._attach_snapshots(opened)
 
     def _attach_snapshots(self, opened: Opened) -> None:
         plan, raft, driver = self.world.plan, self.raft, self.driver

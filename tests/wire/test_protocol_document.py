@@ -14,6 +14,7 @@ from raftd.consensus.types import EntryKind, NodeId
 from raftd.kv import answers, commands
 from raftd.kv import limits as kv_limits
 from raftd.kv.answers import Outcome
+from raftd.kv.changes import decode_changes
 from raftd.kv.commands import Opcode, Revision, SessionId
 from raftd.wire import client, handshake, limits
 from raftd.wire.administration import ChangeKind
@@ -28,6 +29,20 @@ from raftd.wire.client import (
 from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import ConnectionRole, HandshakeRefusal, HandshakeRefusalCode, Hello, Welcome
 from raftd.wire.peer import MessageType
+from raftd.wire.watch import (
+    CHANGES_OFFSET,
+    LEASES_KEPT_ALIVE_MAX,
+    WatchEndReason,
+    WatchFlag,
+    WatchRequest,
+    decode_changes_head,
+    decode_keep_alive,
+    decode_keep_alive_answer,
+    decode_unwatch,
+    decode_watch,
+    encode_watch_ended,
+    encode_watching,
+)
 
 ROOT = Path(__file__).parents[2]
 DOCUMENT = (ROOT / "docs" / "protocol.md").read_text(encoding="utf-8")
@@ -76,6 +91,33 @@ def write_fields(key: bytes, value: bytes | None, expected_revision: int | None)
 def change(kind: int, node_id: int, old_node_id: int, address: str) -> bytes:
     encoded = address.encode("utf-8")
     return struct.pack("<BQQH", kind, node_id, old_node_id, len(encoded)) + encoded
+
+
+def watch(flags: int, start_revision: int, low: bytes, high: bytes) -> bytes:
+    return struct.pack("<BQH", flags, start_revision, len(low)) + low + struct.pack("<H", len(high)) + high
+
+
+def read_change(data: bytes) -> tuple[object, ...]:
+    """A change with a value and without a previous one, and nothing behind it."""
+    flags, revision, key_length = struct.unpack_from("<BQH", data)
+    assert flags == 4
+    end = 11 + key_length
+    key, data = data[11:end], data[end:]
+    create_revision, version, lease, wall_clock_ms, user_length = struct.unpack_from("<QQQQB", data)
+    user, data = data[33 : 33 + user_length], data[33 + user_length :]
+    address, data = data[1 : 1 + data[0]], data[1 + data[0] :]
+    (value_length,) = struct.unpack_from("<I", data)
+    assert len(data) == 4 + value_length
+    return revision, key, create_revision, version, lease, wall_clock_ms, user, address, data[4:]
+
+
+def read_changes(data: bytes) -> tuple[object, ...]:
+    """A CHANGES of one such change."""
+    kind, request_id, body = read_response(data)
+    assert kind == 6
+    revision, flags, count = struct.unpack_from("<QBI", body)
+    assert count == 1
+    return request_id, revision, flags, *read_change(body[13:])
 
 
 def read_response(data: bytes) -> tuple[int, int, bytes]:
@@ -149,6 +191,9 @@ WRITTEN = {
     "client/write-keep-alive": request(1, 8, command(3, 12, 0, 5)),
     "client/membership-replace": request(6, 15, change(5, 4, 2, "client=n4:7400,peer=n4:7401,http=n4:7402")),
     "client/transfer-leadership": request(7, 17, struct.pack("<Q", 0)),
+    "client/watch": request(8, 20, watch(1, 7, b"a/", b"a0")),
+    "client/unwatch": request(9, 21, struct.pack("<Q", 20)),
+    "client/lease-keep-alive": request(10, 22, struct.pack("<HQQ", 2, 12, 13)),
 }
 
 
@@ -173,6 +218,13 @@ def test_what_the_clients_codec_reads() -> None:
         "client/answer-compare-failed": (read_answer, (2, 2, 1, struct.pack("<Q", 1))),
         "client/answer-not-found": (read_answer, (1, 2, 2, b"")),
         "client/answer-open-session": (read_answer, (0, 2, 0, struct.pack("<QI", 12, 60_000))),
+        "client/watching": (read_response, (5, 20, struct.pack("<Q", 6))),
+        "client/changes": (
+            read_changes,
+            (20, 8, 0, 7, b"a/b", 7, 1, 0, 1_700_000_000_000, b"alice", b"", b"blue"),
+        ),
+        "client/watch-ended-compacted": (read_response, (7, 20, struct.pack("<BQ", 2, 9))),
+        "client/answer-lease-keep-alive": (read_answer, (0, 2, 8, struct.pack("<HII", 2, 60_000, 0))),
         "client/refused-not-leader-known": (read_refusal, (1, 3, "192.0.2.3:7400", "node 3 leads")),
     }
     for name, (decode, expected) in read.items():
@@ -200,6 +252,10 @@ def test_raftd_reads_what_the_clients_codec_writes() -> None:
     read = unframe(request(2, 9, b"\x01\x01k"))
     assert client.decode_read(read) == (Consistency.STALE, QueryOpcode.GET, b"k")
     assert client.decode_log(unframe(request(4, 1, struct.pack("<I", 10)))) == 10
+    wanted = WatchRequest(WatchFlag.PROGRESS, 5, b"k", b"")
+    assert decode_watch(unframe(request(8, 1, watch(8, 5, b"k", b"")))) == wanted
+    assert decode_unwatch(unframe(request(9, 1, struct.pack("<Q", 7)))) == 7
+    assert decode_keep_alive(unframe(request(10, 1, struct.pack("<HQ", 1, 7)))) == (7,)
 
 
 def test_the_clients_codec_reads_what_raftd_writes() -> None:
@@ -211,6 +267,8 @@ def test_the_clients_codec_reads_what_raftd_writes() -> None:
     assert read_handshake(encode_frame(handshake.encode_reply(refused))) == (7, "é")
     refusal = Refusal(RefusalCode.NO_LEADER, "é", NodeId(9), "host:1")
     assert read_refusal(client.encode_refusal(1, refusal)) == (2, 9, "host:1", "é")
+    assert read_response(encode_watching(3, 4)) == (5, 3, struct.pack("<Q", 4))
+    assert read_response(encode_watch_ended(3, WatchEndReason.DENIED, 4)) == (7, 3, struct.pack("<BQ", 5, 4))
     assert read_answer(client.encode_answer(1, struct.pack("<BQQ", 2, 3, 4) + b"x")) == (2, 3, 4, b"x")
 
 
@@ -239,6 +297,7 @@ def test_the_examples_answers_are_the_state_machines() -> None:
         pytest.param("Answers", Outcome, id="outcomes"),
         pytest.param("Refusals", RefusalCode, id="refusals"),
         pytest.param("Administration", ChangeKind, id="changes"),
+        pytest.param("Watches", [*WatchFlag, *WatchEndReason], id="watches"),
     ],
 )
 def test_numbers_and_names(section: str, names: list[Opcode]) -> None:
@@ -261,7 +320,7 @@ def test_message_types() -> None:
     ("section", "phrase", "number"),
     [
         ("Frames", "The limit is {} for the first frame", limits.HANDSHAKE_BYTES_MAX),
-        ("Frames", "and {} for what you receive", limits.CLIENT_FRAME_BYTES_MAX),
+        ("Frames", "and {} for what you receive", limits.RESPONSE_BYTES_MAX),
         ("Handshake", "message_length | at most {}", limits.HANDSHAKE_MESSAGE_BYTES_MAX),
         ("Requests", "how many entries, at most {} given", limits.LOG_ENTRIES_MAX),
         ("Commands", "a command of more than {} bytes", kv_limits.COMMAND_BYTES_MAX),
@@ -269,7 +328,11 @@ def test_message_types() -> None:
         ("Refusals", "message_length | at most {}", limits.REFUSAL_MESSAGE_BYTES_MAX),
         ("Exactly once", "At most {} sequences", kv_limits.Limits().in_flight_max),
         ("Limits", "first frame in each direction | {} bytes", limits.HANDSHAKE_BYTES_MAX),
-        ("Limits", "any later frame to or from a client | {} bytes", limits.CLIENT_FRAME_BYTES_MAX),
+        ("Limits", "any later frame from a client | {} bytes", limits.CLIENT_FRAME_BYTES_MAX),
+        ("Limits", "any later frame to a client | {} bytes", limits.RESPONSE_BYTES_MAX),
+        ("Watches", "low_length | at most {}", kv_limits.BOUND_BYTES_MAX),
+        ("Requests", "count `u16`, 1 to {}; lease", LEASES_KEPT_ALIVE_MAX),
+        ("Keeping leases alive", "one request may keep {} leases alive", LEASES_KEPT_ALIVE_MAX),
         ("Limits", "command | {} bytes", kv_limits.COMMAND_BYTES_MAX),
         ("Limits", "key | {} bytes", kv_limits.KEY_BYTES_MAX),
         ("Limits", "value | {} bytes", kv_limits.VALUE_BYTES_MAX),
@@ -289,6 +352,16 @@ def test_times_to_live() -> None:
     session_limits = kv_limits.Limits()
     assert session_limits.ttl_ms_default == 3_600_000
     assert (session_limits.ttl_ms_min, session_limits.ttl_ms_max) == (10_000, 24 * 3_600_000)
+
+
+def test_the_examples_changes_are_the_state_machines() -> None:
+    """What the document's examples tell a watch, raftd's own codec reads."""
+    payload = unframe(EXAMPLES["client/changes"])
+    head = decode_changes_head(payload)
+    changes, end = decode_changes(payload, CHANGES_OFFSET, head.change_count)
+    assert (head, end) == ((8, False, 1), len(payload))
+    assert (changes[0].key, changes[0].value, changes[0].user) == (b"a/b", b"blue", b"alice")
+    assert decode_keep_alive_answer(EXAMPLES["client/answer-lease-keep-alive"][30:]) == (60_000, 0)
 
 
 def test_only_one_outcome_is_unknown() -> None:

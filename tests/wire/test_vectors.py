@@ -27,15 +27,18 @@ from raftd.consensus.messages import (
 )
 from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ReadId, Term
 from raftd.kv import commands
+from raftd.kv.changes import Change
+from raftd.kv.changes import encode_change as encode_key_change
 from raftd.kv.commands import Revision, SessionId, Stamp
 from raftd.kv.types import LeaseId
-from raftd.wire import client, handshake
+from raftd.wire import client, handshake, watch
 from raftd.wire.administration import ChangeKind, encode_change, encode_transfer
 from raftd.wire.client import BODY_OFFSET, Consistency, QueryOpcode, Refusal, RefusalCode, RequestKind, ResponseKind
 from raftd.wire.entries import decode_entries, encode_entries
 from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import ConnectionRole, HandshakeRefusal, HandshakeRefusalCode, Hello, Welcome
 from raftd.wire.peer import MessageType, decode_message, encode_message
+from raftd.wire.watch import ChangesHead, WatchEndReason, WatchFlag, WatchRequest
 
 VECTORS = Path(__file__).parent / "vectors" / "v1"
 U32_MAX = (1 << 32) - 1
@@ -208,6 +211,50 @@ REQUESTS = {
     "transfer-leadership": (RequestKind.TRANSFER_LEADERSHIP, 17, encode_transfer(None)),
     "transfer-leadership-to-node": (RequestKind.TRANSFER_LEADERSHIP, 18, encode_transfer(NodeId(3))),
 }
+REQUESTS |= {
+    "watch": (RequestKind.WATCH, 20, watch.encode_watch_body(WatchRequest(WatchFlag.PREVIOUS, 7, b"a/", b"a0"))),
+    "watch-everything": (
+        RequestKind.WATCH,
+        U64_MAX,
+        watch.encode_watch_body(WatchRequest(WatchFlag(0), 0, b"", b"")),
+    ),
+    "watch-deletes-from-the-last-revision": (
+        RequestKind.WATCH,
+        0,
+        watch.encode_watch_body(
+            WatchRequest(
+                WatchFlag.PREVIOUS | WatchFlag.NO_PUTS | WatchFlag.PROGRESS | WatchFlag.KEYS_ONLY,
+                U64_MAX,
+                b"\0",
+                b"\xff",
+            )
+        ),
+    ),
+    "watch-puts": (
+        RequestKind.WATCH,
+        23,
+        watch.encode_watch_body(WatchRequest(WatchFlag.NO_DELETES, 1, b"k", b"k\0")),
+    ),
+    "unwatch": (RequestKind.UNWATCH, 21, watch.encode_unwatch_body(20)),
+    "lease-keep-alive": (RequestKind.LEASE_KEEP_ALIVE, 22, watch.encode_keep_alive_body([12, 13])),
+}
+_RECORD = (Revision(7), Revision(7), 1, LeaseId(0), b"alice", b"blue")
+_PUT = Change(Revision(7), b"a/b", None, _RECORD, False, 1_700_000_000_000, b"alice", b"")
+_DELETE = Change(Revision(9), b"a/b", _RECORD, None, True, 1_700_000_000_000, b"alice", b"")
+CHANGES = {
+    "changes": (
+        20,
+        ChangesHead(8, is_partial=False, change_count=1),
+        [encode_key_change(_PUT, values=True, previous=True)],
+    ),
+    "changes-partial": (
+        20,
+        ChangesHead(9, is_partial=True, change_count=1),
+        [encode_key_change(_DELETE, values=True, previous=True)],
+    ),
+    "changes-progress": (U64_MAX, ChangesHead(U64_MAX, is_partial=False, change_count=0), []),
+}
+ENDS = {f"watch-ended-{reason.name.lower().replace('_', '-')}": watch.WatchEnd(reason, 9) for reason in WatchEndReason}
 DOCUMENTS = {"document": (10, '{"role": "leader"}'), "document-empty": (U64_MAX, "")}
 REFUSALS = {
     "refused-not-leader-known": (
@@ -224,6 +271,7 @@ REFUSALS = {
     "refused-too-large": (8, Refusal(RefusalCode.TOO_LARGE, "no")),
     "refused-unavailable": (9, Refusal(RefusalCode.UNAVAILABLE, "no")),
     "refused-not-possible": (12, Refusal(RefusalCode.NOT_POSSIBLE, "no")),
+    "refused-full": (13, Refusal(RefusalCode.FULL, "no")),
 }
 
 HANDSHAKE_VECTORS = read_vectors("handshake")
@@ -310,6 +358,47 @@ def test_pong() -> None:
     assert client.parse_response(vector[4:]) == (ResponseKind.PONG, 0)
 
 
+def test_watching() -> None:
+    """A watch's beginning and the answer to its UNWATCH are these bytes, and these bytes are they."""
+    vector = CLIENT_VECTORS["watching"]
+    assert watch.encode_watching(20, 6) == vector
+    assert client.parse_response(vector[4:]) == (ResponseKind.WATCHING, 20)
+    assert watch.decode_watching(vector[4:]) == 6
+    vector = CLIENT_VECTORS["unwatched"]
+    assert watch.encode_unwatched(21) == vector
+    assert client.parse_response(vector[4:]) == (ResponseKind.UNWATCHED, 21)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changes(name: str) -> None:
+    """What a watch is told is these bytes, and these bytes are that."""
+    vector = CLIENT_VECTORS[name]
+    request_id, head, changes = CHANGES[name]
+    body = watch.changes_body(head.revision, changes, is_partial=head.is_partial)
+    assert watch.changes_head(request_id, len(body)) + body == vector
+    if not changes:
+        assert watch.encode_progress(request_id, head.revision) == vector
+    assert client.parse_response(vector[4:]) == (ResponseKind.CHANGES, request_id)
+    assert watch.decode_changes_head(vector[4:]) == head
+    assert vector[4 + watch.CHANGES_OFFSET :] == b"".join(changes)
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_ends_of_watches(name: str) -> None:
+    """The end of a watch is these bytes, and these bytes are that end."""
+    vector = CLIENT_VECTORS[name]
+    assert watch.encode_watch_ended(20, *ENDS[name]) == vector
+    assert client.parse_response(vector[4:]) == (ResponseKind.WATCH_ENDED, 20)
+    assert watch.decode_watch_ended(vector[4:]) == ENDS[name]
+
+
+def test_the_answer_to_a_keep_alive() -> None:
+    """Its body is these bytes, and these bytes are that body."""
+    body = CLIENT_VECTORS["answer-lease-keep-alive"][4 + BODY_OFFSET + 17 :]
+    assert watch.keep_alive_answer_body([60_000, 0]) == body
+    assert watch.decode_keep_alive_answer(body) == (60_000, 0)
+
+
 @pytest.mark.parametrize(
     ("vectors", "covered"),
     [
@@ -318,7 +407,10 @@ def test_pong() -> None:
         pytest.param(ENTRIES_VECTORS, BATCHES, id="entries"),
         pytest.param(
             CLIENT_VECTORS,
-            [*REQUESTS, *DOCUMENTS, *REFUSALS, "pong", *(n for n in CLIENT_VECTORS if n.startswith("answer-"))],
+            [
+                *(*REQUESTS, *DOCUMENTS, *REFUSALS, *CHANGES, *ENDS, "pong", "watching", "unwatched"),
+                *(n for n in CLIENT_VECTORS if n.startswith("answer-")),
+            ],
             id="client",
         ),
     ],
@@ -352,6 +444,9 @@ def test_each_vector_is_checked(vectors: dict[str, bytes], covered: list[str]) -
         ),
         pytest.param(
             {n: CLIENT_VECTORS[n] for n in REFUSALS}, lambda vector: vector[13], set(RefusalCode), id="refusal codes"
+        ),
+        pytest.param(
+            {n: CLIENT_VECTORS[n] for n in ENDS}, lambda vector: vector[13], set(WatchEndReason), id="ends of watches"
         ),
     ],
 )

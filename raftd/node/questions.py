@@ -1,0 +1,66 @@
+"""What clients read that is more than one key: how each of it is answered, when its turn comes."""
+
+from collections.abc import Callable
+
+from raftd.consensus.types import Term
+from raftd.kv.machine import StateMachine
+from raftd.kv.queries import HistoryQuery, RangeQuery
+from raftd.node.watch_feed import Watch
+from raftd.node.watches import Watches
+from raftd.wire.client import Refusal
+
+
+class PageQuestion:
+    """A range or a history."""
+
+    __slots__ = ("_machine", "_query")
+
+    def __init__(self, machine: StateMachine, query: RangeQuery | HistoryQuery) -> None:
+        self._machine = machine
+        self._query = query
+
+    def answer(self, term: Term, /) -> bytes:
+        """See `Question`."""
+        return self._machine.answer(self._query, term)
+
+    def refused(self) -> bool:
+        """See `Question`."""
+        return True
+
+
+class WatchQuestion:
+    """A watch that waits to begin: it answers for itself."""
+
+    __slots__ = ("_watch", "_watches")
+
+    def __init__(self, watches: Watches, watch: Watch) -> None:
+        self._watches = watches
+        self._watch = watch
+
+    def answer(self, _: Term, /) -> None:
+        """See `Question`."""
+        self._watches.register(self._watch)
+
+    def refused(self) -> bool:
+        """See `Question`."""
+        return self._watches.forget(self._watch)
+
+
+class LeaderQuestion:
+    """What only the leader can answer, and no longer once it is deposed."""
+
+    __slots__ = ("_answer", "_elsewhere")
+
+    def __init__(self, answer: Callable[[Term], bytes | None], elsewhere: Callable[[], Refusal]) -> None:
+        """`answer` gives None if this node does not lead (any more), and `elsewhere` the refusal then."""
+        self._answer = answer
+        self._elsewhere = elsewhere
+
+    def answer(self, term: Term, /) -> bytes | Refusal:
+        """See `Question`."""
+        answer = self._answer(term)
+        return self._elsewhere() if answer is None else answer
+
+    def refused(self) -> bool:
+        """See `Question`."""
+        return True

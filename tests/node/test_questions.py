@@ -1,0 +1,47 @@
+from raftd.consensus.types import Term
+from raftd.kv import answers
+from raftd.kv.machine import StateMachine
+from raftd.kv.operations import Range
+from raftd.kv.pages import decode_range
+from raftd.kv.queries import RangeQuery
+from raftd.node.questions import LeaderQuestion, PageQuestion, WatchQuestion
+from raftd.wire.client import Refusal, RefusalCode, ResponseKind
+from raftd.wire.watch import WatchFlag, WatchRequest
+from tests.node.watch_parts import Node, as_connection
+
+TERM = Term(3)
+
+
+def test_a_page_is_of_the_state_when_it_is_answered() -> None:
+    """And not of that when it was asked for."""
+    question = PageQuestion(StateMachine(), RangeQuery(Range(b"", b"")))
+    answer = answers.decode(question.answer(TERM))
+    assert (answer.term, decode_range(answer.body).key_count) == (TERM, 0)
+    assert question.refused()
+
+
+def test_a_watch_answers_for_itself() -> None:
+    """It begins; or, if it is not confirmed, is forgotten, and its client told so."""
+    node = Node()
+    connection = node.connect()
+    request = WatchRequest(WatchFlag(0), 0, b"", b"")
+    for request_id in (1, 2):
+        watch = node.watches.admit(as_connection(connection), request_id, request)
+        assert watch is not None
+        question = WatchQuestion(node.watches, watch)
+        if request_id == 1:
+            question.answer(TERM)
+        else:
+            assert question.refused()
+            assert not question.refused()
+    assert [(request_id, kind) for request_id, kind, _ in connection.take()] == [(1, ResponseKind.WATCHING)]
+    assert node.watches.count == 1
+
+
+def test_who_leads_no_more_sends_elsewhere() -> None:
+    """Instead of an answer."""
+    refusal = Refusal(RefusalCode.NOT_LEADER, "node 2 leads")
+    assert LeaderQuestion(lambda term: b"%d" % term, lambda: refusal).answer(TERM) == b"3"
+    question = LeaderQuestion(lambda _: None, lambda: refusal)
+    assert question.answer(TERM) is refusal
+    assert question.refused()
