@@ -1,67 +1,52 @@
-"""The asyncio client.
+"""The asyncio client: what it offers, and the objects of which it is made; each has a module of its own."""
 
-It obeys `raftd.client.retry`, which decides where a request goes next and how it ends, and `raftd.client.session`,
-which keeps what exactly-once needs. What is here is only the waiting.
-"""
-
-import asyncio
-import contextlib
-import json
-import logging
 import math
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias
 
-from raftd.client.config import DEFAULT_TIMEOUT_SECONDS, ClientConfig, parse_endpoint
-from raftd.client.connection import ConnectionLost, NotConnected, Response
-from raftd.client.errors import (
-    ClientError,
-    CompareFailed,
-    Denied,
-    InvalidRequest,
-    OutcomeUnknown,
-    TooLarge,
-    Unavailable,
+from raftd.client.administration import Administration
+from raftd.client.asking import Asker
+from raftd.client.config import DEFAULT_TIMEOUT_SECONDS, ClientConfig
+from raftd.client.errors import InvalidRequest
+from raftd.client.keys import Keys
+from raftd.client.leases import HeldLease, Lease, Leases
+from raftd.client.members import Members
+from raftd.client.namespace import Namespace
+from raftd.client.reading import Reader
+from raftd.client.recipes.barrier import Barrier
+from raftd.client.recipes.double_barrier import DoubleBarrier
+from raftd.client.recipes.election import Election
+from raftd.client.recipes.lock import Lock
+from raftd.client.results import (
+    Change,
+    DeleteRangeResult,
+    DeleteResult,
+    Fence,
+    IncrementResult,
+    KeyValue,
+    LeaseInfo,
+    LeaseSummary,
+    Page,
+    PutResult,
+    TransactionResult,
 )
-from raftd.client.members import Members, find_members
-from raftd.client.nodes import Nodes
-from raftd.client.results import DeleteResult, KeyValue, PutResult
-from raftd.client.retry import Attempts, Random, Route
-from raftd.client.session import Session
+from raftd.client.retry import Random
 from raftd.client.tls import ClientTls
-from raftd.errors import DecodeError, InvariantViolation, RemoteProtocolError
-from raftd.kv import answers, commands
-from raftd.kv.answers import Answer, OpenedSession, Outcome
-from raftd.kv.commands import Revision, SessionId
-from raftd.kv.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX, Limits
-from raftd.wire.administration import ChangeKind, encode_change, encode_transfer
-from raftd.wire.client import (
-    BODY_OFFSET,
-    Consistency,
-    QueryOpcode,
-    RefusalCode,
-    RequestKind,
-    ResponseKind,
-    decode_document,
-    decode_refusal,
-    encode_log_body,
-    encode_read_body,
-)
+from raftd.client.transactions import Transaction
+from raftd.client.watching import Watch, Watches
+from raftd.client.writing import Writer
+from raftd.wire.administration import ChangeKind
 
 Tls: TypeAlias = ClientTls | Callable[[], ssl.SSLContext]
 """How to reach nodes: the files, or what makes a context that presents a certificate and demands one."""
 
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-
 DEFAULT_SESSION_TTL_SECONDS: Final = 60.0
 DEFAULT_DEAD_AFTER_SECONDS: Final = 2.0
-_GOOD_BYE_SECONDS: Final = 1.0
-_log: Final = logging.getLogger("raftd.client")
+DEFAULT_LOCK_TTL_SECONDS: Final = 10.0
 
 
 class AsyncClient:
@@ -74,12 +59,19 @@ class AsyncClient:
     until it is answered, applied at most once, and only when no answer came does it end in `OutcomeUnknown`.
     Cancelling a call gives it up: a write may then have happened or not.
 
+    Every call may raise `Unavailable`, `Denied`, `TooLarge`, `InvalidRequest` or `TlsError`, and then nothing was
+    written; every write may raise `OutcomeUnknown`. What else a call raises, it says.
+
+    Where a range is asked for, it is that of all keys from `low` on and below `high` (empty: to the end), or that of
+    all keys that begin with `prefix`.
+
     Args:
         endpoints: `host:port` of nodes, one or more; those that are missing are found by redirection.
         tls: this client's certificate, and how to know a node.
         timeout: seconds that one call may take.
         session_ttl: seconds after which the cluster forgets this client's unanswered writes if nothing is heard of it.
         dead_after: seconds of silence, while it owes an answer, after which a node is taken for dead.
+        namespace: put before every key that is given, and taken off every key that comes back.
         jitter: where the jitter of pauses comes from.
 
     Raises:
@@ -95,6 +87,7 @@ class AsyncClient:
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         session_ttl: float = DEFAULT_SESSION_TTL_SECONDS,
         dead_after: float = DEFAULT_DEAD_AFTER_SECONDS,
+        namespace: bytes | str = b"",
         jitter: Random | None = None,
     ) -> None:
         if isinstance(endpoints, str) or not endpoints:
@@ -103,26 +96,25 @@ class AsyncClient:
             raise InvalidRequest("timeout, session_ttl and dead_after are seconds, and more than 0")
         make_context = tls.context if isinstance(tls, ClientTls) else tls
         make_context()  # a file that cannot be used shows here, and not in the first call
-        self._timeout = timeout
-        self._session_ttl_ms = max(1, round(session_ttl * 1000))
-        self._random: Random = jitter or random.SystemRandom()
-        self._nodes = Nodes(make_context, dead_after=dead_after)
-        self._to_leader = Route([str(parse_endpoint(endpoint)) for endpoint in endpoints])
-        self._to_any = Route(self._to_leader.endpoints, leads=False)
-        self._session: Session | None = None
-        self._opening = asyncio.Lock()
-        self._room = asyncio.Event()
-        self._wrote = False
-        self._keeper: asyncio.Task[None] | None = None
-        self._closing = False
-        self._closed = False
+        self._namespace = Namespace(namespace)
+        self._asker = Asker(
+            endpoints, make_context, timeout=timeout, dead_after=dead_after, random=jitter or random.SystemRandom()
+        )
+        self._writer = Writer(self._asker, max(1, round(session_ttl * 1000)))
+        self._reader = Reader(self._asker, self._namespace)
+        self._keys = Keys(self._writer, self._namespace)
+        self._leases = Leases(self._asker, self._writer, self._namespace)
+        self._watches = Watches(self._asker, self._namespace)
+        self._administration = Administration(self._asker)
 
     @classmethod
     def from_config(cls, config: str | Path | ClientConfig) -> "AsyncClient":
         """Make a client from a configuration file. Raises: ConfigurationError, TlsError."""
         if not isinstance(config, ClientConfig):
             config = ClientConfig.load(config)
-        return cls(config.endpoints, tls=config.tls, timeout=config.timeout)
+        return cls(config.endpoints, tls=config.tls, timeout=config.timeout, namespace=config.namespace)
+
+    # Reads.
 
     async def get(self, key: bytes | str, *, stale: bool = False) -> KeyValue | None:
         """Read a key; None when there is none.
@@ -131,88 +123,366 @@ class AsyncClient:
             key: 1 to 4096 bytes.
             stale: ask any node and take what it has, however old. Otherwise the answer sees every write that was
                 answered, to whomever, before this call.
+        """
+        return await self._reader.get(key, stale=stale)
+
+    async def range(
+        self,
+        low: bytes | str = b"",
+        high: bytes | str = b"",
+        *,
+        prefix: bytes | str | None = None,
+        limit: int | None = None,
+        keys_only: bool = False,
+        revision: int | None = None,
+        page: str | None = None,
+        stale: bool = False,
+    ) -> Page:
+        """Read the first keys of a range, in byte order: at most 1,000, or 512 KiB.
+
+        Args:
+            low: the first key.
+            high: the first key that does not belong to it.
+            prefix: instead of both.
+            limit: at most so many; None: as many as fit.
+            keys_only: without values.
+            revision: as they were then; None: as they are now, or as the earlier page was.
+            page: `next_page` of an earlier page of the same range, to go on behind it.
+            stale: as of `get`.
 
         Raises:
-            ClientError: `Unavailable`, `Denied`, `TooLarge`, `InvalidRequest` or `TlsError`.
+            Compacted: that revision is held no longer.
+            FutureRevision: there has been no such revision yet.
         """
-        encoded = _key(key)
+        return await self._reader.range(
+            low,
+            high,
+            prefix,
+            limit=limit,
+            revision=revision,
+            page=page,
+            keys_only=keys_only,
+            stale=stale,
+        )
 
-        def interpret(answer: Answer) -> KeyValue | None:
-            if answer.outcome is Outcome.NOT_FOUND:
-                return None
-            _require_ok(answer)
-            found = answers.decode_get(answer.body)
-            return KeyValue(
-                encoded, found.value, found.create_revision, found.modify_revision, found.version, answer.revision
-            )
+    async def items(
+        self,
+        low: bytes | str = b"",
+        high: bytes | str = b"",
+        *,
+        prefix: bytes | str | None = None,
+        keys_only: bool = False,
+        page_size: int | None = None,
+    ) -> AsyncGenerator[KeyValue, None]:
+        """Iterate over all keys of a range, as they all were at one revision; pages are fetched ahead.
 
-        consistency = Consistency.STALE if stale else Consistency.LINEARIZABLE
-        body = encode_read_body(consistency, QueryOpcode.GET, encoded)
-        attempts = Attempts(self._to_any if stale else self._to_leader, is_write=False, is_read=True)
-        async with self._deadline(attempts):
-            return await self._ask(RequestKind.READ, body, attempts, interpret)
+        Args:
+            low: as of `range`, and so are `high`, `prefix` and `keys_only`.
+            high: see `low`.
+            prefix: see `low`.
+            keys_only: see `low`.
+            page_size: how many keys are fetched at once; None: as many as fit.
 
-    async def put(self, key: bytes | str, value: bytes | str, *, expected_revision: int | None = None) -> PutResult:
+        Raises:
+            Compacted: that revision was given up meanwhile. Revisions are never mixed.
+        """
+        pages = self._reader.pages(low, high, prefix, page_size, keys_only=keys_only)
+        try:
+            while page := await pages.next():
+                for item in page:
+                    yield item
+        finally:
+            await pages.close()
+
+    async def count(
+        self,
+        low: bytes | str = b"",
+        high: bytes | str = b"",
+        *,
+        prefix: bytes | str | None = None,
+        stale: bool = False,
+    ) -> int:
+        """How many keys a range has; see `range`."""
+        return await self._reader.count(low, high, prefix, stale=stale)
+
+    async def history(
+        self, key: bytes | str, *, limit: int = 100, before: int | None = None, values: bool = False
+    ) -> list[Change]:
+        """The changes of a key that are held still, newest first.
+
+        Args:
+            key: the key.
+            limit: at most so many.
+            before: only those of revisions below.
+            values: with what was written, and what was there before.
+        """
+        return await self._reader.history(key, limit, before, values=values)
+
+    def watch(
+        self,
+        key: bytes | str | None = None,
+        *,
+        low: bytes | str = b"",
+        high: bytes | str = b"",
+        prefix: bytes | str | None = None,
+        revision: int | None = None,
+        previous: bool = False,
+        puts: bool = True,
+        deletes: bool = True,
+        progress: bool = False,
+        keys_only: bool = False,
+    ) -> Watch:
+        """See changes as they happen: iterate over what this returns.
+
+        Nothing is missed and nothing comes twice, whatever becomes of connections and nodes. A consumer that is slow
+        loses nothing either, as long as the cluster holds what it has not read.
+
+        Args:
+            key: the one key to watch; without it, a range as of `range`, all keys if that says nothing.
+            low: see `key`.
+            high: see `key`.
+            prefix: see `key`.
+            revision: the first revision whose changes are wanted; None: from now on. To go on after a read, it is the
+                read's `revision + 1`.
+            previous: tell what was there before each change.
+            puts: tell of writes.
+            deletes: tell of deletions.
+            progress: give a `Progress` too now and then, when revisions passed without a change.
+            keys_only: tell no values.
+
+        Raises:
+            Compacted: while iterating: changes that were not delivered are held no longer. Read what there is now, and
+                watch from there.
+            FutureRevision: while iterating: the revision is above the next one.
+            LimitReached: while iterating: the cluster has as many watches as it may have.
+        """
+        return self._watches.watch(
+            key,
+            low,
+            high,
+            prefix,
+            revision,
+            previous=previous,
+            puts=puts,
+            deletes=deletes,
+            progress=progress,
+            keys_only=keys_only,
+        )
+
+    # Writes.
+
+    async def put(
+        self,
+        key: bytes | str,
+        value: bytes | str,
+        *,
+        expected_revision: int | None = None,
+        expected_value: bytes | str | None = None,
+        lease: int | None = None,
+        fence: Fence | None = None,
+        previous: bool = False,
+    ) -> PutResult:
         """Write a key, exactly once.
 
         Args:
             key: 1 to 4096 bytes.
             value: 0 bytes to 1 MiB.
             expected_revision: write only if the key's modify revision is this; 0: only if there is no such key.
+            expected_value: write only if the key is there with this value.
+            lease: the id of a lease: the key is deleted when that ends. Without it, the key has none afterwards.
+            fence: write only while this lock or leadership is held.
+            previous: tell what was there before.
 
         Raises:
             CompareFailed: it is another; nothing was written.
-            OutcomeUnknown: no answer came; it may have been written, once, or not.
-            ClientError: `Unavailable`, `Denied`, `TooLarge`, `InvalidRequest` or `TlsError`: nothing was written.
+            Fenced: it is held no longer; nothing was written.
+            LeaseNotFound: there is no such lease; nothing was written.
+            LimitReached: the lease has as many keys as it may have, or the cluster; nothing was written.
         """
-        encoded_key, encoded_value, expected = _key(key), _value(value), _revision(expected_revision)
+        return await self._keys.put(
+            key,
+            value,
+            expected_revision=expected_revision,
+            expected_value=expected_value,
+            lease=lease,
+            fence=fence,
+            previous=previous,
+        )
 
-        def encode(session: SessionId, sequence: int, first_unanswered: int) -> bytes:
-            return commands.put(
-                session, sequence, first_unanswered, encoded_key, encoded_value, expected_revision=expected
-            )
+    async def delete(
+        self,
+        key: bytes | str,
+        *,
+        expected_revision: int | None = None,
+        expected_value: bytes | str | None = None,
+        fence: Fence | None = None,
+        previous: bool = False,
+    ) -> DeleteResult:
+        """Delete a key, exactly once; a key that is absent is no error, unless something is expected of it.
 
-        def interpret(answer: Answer) -> PutResult:
-            _require_ok(answer)
-            return PutResult(answer.revision, answers.decode_put(answer.body).version)
-
-        return await self._write(encode, interpret)
-
-    async def delete(self, key: bytes | str, *, expected_revision: int | None = None) -> DeleteResult:
-        """Delete a key, exactly once; a key that is absent is no error.
-
-        Args and Raises: as `put`.
+        Args and Raises: as of `put`.
         """
-        encoded_key, expected = _key(key), _revision(expected_revision)
+        return await self._keys.delete(key, expected_revision, expected_value, fence, previous=previous)
 
-        def encode(session: SessionId, sequence: int, first_unanswered: int) -> bytes:
-            return commands.delete(session, sequence, first_unanswered, encoded_key, expected_revision=expected)
+    async def increment(
+        self,
+        key: bytes | str,
+        delta: int = 1,
+        *,
+        expected_revision: int | None = None,
+        fence: Fence | None = None,
+    ) -> IncrementResult:
+        """Add to a number, exactly once; the key's value is the number in decimal, and an absent key counts as 0.
 
-        def interpret(answer: Answer) -> DeleteResult:
-            if answer.outcome is not Outcome.NOT_FOUND:
-                _require_ok(answer)
-            return DeleteResult(answer.revision, deleted=answer.outcome is Outcome.OK)
+        The key keeps its lease.
 
-        return await self._write(encode, interpret)
+        Args:
+            key: as of `put`, and so are `expected_revision` and `fence`.
+            delta: what to add, which may be negative.
+            expected_revision: see `key`.
+            fence: see `key`.
+
+        Raises:
+            NotANumber: the value is none; nothing was written.
+            OutOfRange: the sum does not fit into 64 bits; nothing was written.
+            ClientError: as `put`.
+        """
+        return await self._keys.increment(key, delta, expected_revision, fence)
+
+    async def delete_range(
+        self,
+        low: bytes | str = b"",
+        high: bytes | str = b"",
+        *,
+        prefix: bytes | str | None = None,
+        limit: int | None = None,
+        fence: Fence | None = None,
+        previous: bool = False,
+    ) -> DeleteRangeResult:
+        """Delete the first keys of a range in one step, exactly once; see `range`.
+
+        Args:
+            low: as of `range`, and so are `high` and `prefix`.
+            high: see `low`.
+            prefix: see `low`.
+            limit: at most so many, 10,000 or fewer; the result tells whether keys are left.
+            fence: as of `put`.
+            previous: tell what was there.
+
+        Raises:
+            LimitReached: what was there is too much to be told; nothing was deleted.
+            ClientError: as `put`.
+        """
+        return await self._keys.delete_range(low, high, prefix, limit, fence, previous=previous)
+
+    def transaction(self) -> Transaction[Awaitable[TransactionResult]]:
+        """Build a transaction: `when`, `then`, `otherwise`, and at last `commit`, which is to be awaited."""
+        return Transaction(self._keys.transact)
+
+    # Leases.
+
+    async def grant_lease(self, ttl: float, *, keep_alive: bool = False) -> Lease:
+        """Have a lease granted: keys that are put with it are deleted when it ends.
+
+        Args:
+            ttl: seconds that it lives if it is not kept alive; the cluster takes 1 second to 7 days, and what it
+                granted is in the lease.
+            keep_alive: keep it alive in the background, until it is revoked or this client is closed.
+
+        Raises:
+            LimitReached: there are as many as there may be.
+        """
+        return await self._leases.grant(ttl, keep_alive=keep_alive)
+
+    def lease(self, ttl: float) -> HeldLease:
+        """A lease for a `with` block: granted at its beginning, kept alive, and revoked at its end."""
+        return HeldLease(self._leases, ttl)
+
+    async def keep_lease_alive(self, lease_id: int) -> float:
+        """Give a lease of this user its full time again, once; returns the seconds that it has.
+
+        Raises:
+            LeaseNotFound: there is no such lease, or it is another user's.
+        """
+        return await self._leases.keep_alive(lease_id)
+
+    async def revoke_lease(self, lease_id: int) -> int:
+        """End a lease and delete its keys, in one step; returns how many there were.
+
+        Raises:
+            LeaseNotFound: there is no such lease, or it is another user's.
+        """
+        return await self._leases.revoke(lease_id)
+
+    async def lease_info(self, lease_id: int) -> LeaseInfo:
+        """What the leader knows about a lease.
+
+        Raises:
+            LeaseNotFound: there is no such lease, or it is another user's.
+        """
+        return await self._leases.info(lease_id)
+
+    async def leases(self) -> list[LeaseSummary]:
+        """This user's leases, in the order in which they were granted; an administrator sees all."""
+        return await self._leases.all()
+
+    # Recipes: made of the calls above.
+
+    def lock(self, name: bytes | str, *, ttl: float = DEFAULT_LOCK_TTL_SECONDS, wait: float | None = None) -> Lock:
+        """A lock for a `with` block; whoever asks first gets it first.
+
+        Args:
+            name: where it is: below the key `name/`.
+            ttl: seconds after which it is free again if nothing is heard of its holder.
+            wait: seconds to wait for others; 0: not at all; None: as long as it takes.
+        """
+        return Lock(self, name, ttl=ttl, wait=wait)
+
+    def election(
+        self,
+        name: bytes | str,
+        value: bytes | str = b"",
+        *,
+        ttl: float = DEFAULT_LOCK_TTL_SECONDS,
+        wait: float | None = None,
+    ) -> Election:
+        """An election: a `with` block is entered by whoever is elected, and anybody may look who is.
+
+        Args:
+            name: where it is: below the key `name/`.
+            value: what the others see of this candidate.
+            ttl: as of `lock`, and so is `wait`.
+            wait: see `ttl`.
+        """
+        return Election(self, name, value, ttl=ttl, wait=wait)
+
+    def barrier(self, name: bytes | str) -> Barrier:
+        """A barrier: while the key `name` is there, everybody waits."""
+        return Barrier(self, name)
+
+    def double_barrier(self, name: bytes | str, count: int, *, ttl: float = DEFAULT_LOCK_TTL_SECONDS) -> DoubleBarrier:
+        """A barrier for a `with` block that begins when `count` are there and ends when all are done.
+
+        Args:
+            name: where it is: below the key `name/`.
+            count: how many take part.
+            ttl: seconds after which one of whom nothing is heard is no longer there.
+        """
+        return DoubleBarrier(self, name, count, ttl=ttl)
+
+    # The cluster.
 
     async def status(self, endpoint: str) -> dict[str, Any]:
         """What one node says of itself. Raises: Unavailable, Denied or TlsError; there is one attempt only."""
-        return await self._document(endpoint, RequestKind.STATUS, b"")
+        return await self._administration.status(endpoint)
 
     async def log(self, endpoint: str, last: int = 10) -> dict[str, Any]:
         """The `last` entries of one node's log, newest first. Raises: as `status`."""
-        if not 0 < last < 1 << 32:
-            raise InvalidRequest("last is a number of entries, and more than 0")
-        return await self._document(endpoint, RequestKind.LOG, encode_log_body(last))
+        return await self._administration.log(endpoint, last)
 
     async def ping(self, endpoint: str) -> float:
         """Seconds that one node's connection took to answer; proves neither leader nor quorum. Raises: as `status`."""
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        kind, payload = await self._ask_node(endpoint, RequestKind.PING, b"")
-        if kind is not ResponseKind.PONG:
-            raise _document_refused(endpoint, kind, payload)
-        return loop.time() - start
+        return await self._administration.ping(endpoint)
 
     async def members(self) -> Members:
         """Who belongs to the cluster, by the leader's word; of another node, if no leader can be had.
@@ -220,7 +490,7 @@ class AsyncClient:
         Raises:
             ClientError: `Unavailable`, `Denied` (it takes an administrator) or `TlsError`.
         """
-        return await find_members(self.status, self._to_leader.candidates())
+        return await self._administration.members()
 
     async def change_membership(
         self, change: ChangeKind, node_id: int, *, old_node_id: int = 0, address: str = ""
@@ -239,13 +509,8 @@ class AsyncClient:
         Raises:
             NotPossible: the cluster as it is does not allow it; nothing was changed.
             OutcomeUnknown: no answer came; it may have begun or not.
-            ClientError: `Unavailable`, `Denied`, `InvalidRequest` or `TlsError`: nothing was changed.
         """
-        if not (0 < node_id < 1 << 63 and 0 <= old_node_id < 1 << 63):
-            raise InvalidRequest("a node's id is a number from 1 to 2^63-1")
-        body = encode_change(change, node_id, old_node_id=old_node_id, address=address)
-        document = await self._administer(RequestKind.MEMBERSHIP_CHANGE, body)
-        return int(document["index"])
+        return await self._administration.change_membership(change, node_id, old_node_id, address)
 
     async def transfer_leadership(self, target: int | None = None) -> int:
         """Tell the leader to hand over; returns to whom it tries to.
@@ -255,11 +520,7 @@ class AsyncClient:
 
         Raises: as `change_membership`.
         """
-        if target is not None and not 0 < target < 1 << 63:
-            raise InvalidRequest("a node's id is a number from 1 to 2^63-1")
-        body = encode_transfer(target)
-        document = await self._administer(RequestKind.TRANSFER_LEADERSHIP, body)
-        return int(document["target"])
+        return await self._administration.transfer_leadership(target)
 
     async def find_leader(self) -> str:
         """Where the leader listens, proven by a command of this client that it has just had committed.
@@ -267,31 +528,20 @@ class AsyncClient:
         Raises:
             ClientError: `Unavailable`, `TlsError`.
         """
-        attempts = Attempts(self._to_leader, is_write=False)
-        async with self._deadline(attempts):
-            while True:
-                session = await self._open_session()
-                with contextlib.suppress(_SessionUnknown):
-                    return await self._send_keep_alive(session, attempts)
-                self._forget(session)
+        return await self._writer.find_leader()
 
     async def close(self) -> None:
-        """Close session and connections. Calls that still wait end in an error; closing twice is allowed."""
-        if self._closing:
+        """Close session and connections. Calls that still wait end in an error; closing twice is allowed.
+
+        Leases are kept alive no longer, and end by themselves.
+        """
+        if self._asker.closing:
             return
-        self._closing = True
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        if self._session is not None:
-            attempts = Attempts(self._to_leader, is_write=False)
-            body = commands.close_session(SessionId(self._session.id))
-            # Best effort: a session that is not closed expires by itself.
-            with contextlib.suppress(ClientError, TimeoutError, _SessionUnknown):
-                async with asyncio.timeout(_GOOD_BYE_SECONDS):
-                    await self._ask(RequestKind.WRITE, body, attempts, lambda answer: answer)
-        self._closed = True
-        await self._nodes.close()
+        self._asker.closing = True
+        await self._leases.close()
+        await self._watches.close()
+        await self._writer.close()
+        await self._asker.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -300,280 +550,3 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    # Writes and their session.
-
-    async def _write(self, encode: Callable[[SessionId, int, int], bytes], interpret: Callable[[Answer], T]) -> T:
-        attempts = Attempts(self._to_leader, is_write=True)
-        async with self._deadline(attempts):
-            while True:
-                session = await self._open_session()
-                while session.full:
-                    self._room.clear()
-                    await self._room.wait()
-                sequence = session.begin()
-                try:
-                    body = encode(SessionId(session.id), sequence, session.first_unanswered)
-                    return await self._ask(RequestKind.WRITE, body, attempts, interpret)
-                except _SessionUnknown:
-                    self._forget(session)
-                finally:
-                    # Whatever happened, these bytes are never sent again: a late copy is fenced from now on.
-                    session.end(sequence)
-                    self._room.set()
-                    self._wrote = True
-
-    async def _open_session(self) -> Session:
-        async with self._opening:
-            if self._session is not None:
-                return self._session
-            if self._closing:
-                raise Unavailable("the client is closed")
-            # Repeating this may leave a session behind that nobody uses; it expires. So it counts as no write.
-            attempts = Attempts(self._to_leader, is_write=False)
-            body = commands.open_session(self._session_ttl_ms)
-            opened = await self._ask(RequestKind.WRITE, body, attempts, _opened)
-            session = self._session = Session(opened.session, Limits().in_flight_max)
-            if self._keeper is not None:
-                self._keeper.cancel()
-            self._keeper = asyncio.create_task(self._keep_alive(session, opened.ttl_ms / 3000))
-            return session
-
-    async def _keep_alive(self, session: Session, every_seconds: float) -> None:
-        """Tell the cluster that this client is there, when no write did."""
-        while self._session is session:
-            self._wrote = False
-            await asyncio.sleep(every_seconds)
-            if self._wrote:
-                continue
-            attempts = Attempts(self._to_leader, is_write=False)
-            try:
-                async with asyncio.timeout(every_seconds):
-                    await self._send_keep_alive(session, attempts)
-            except _SessionUnknown:
-                # Only the cluster decides that a session is over, never a clock of ours.
-                self._forget(session)
-            except (ClientError, TimeoutError) as error:
-                _log.debug("session %d could not be kept alive: %s", session.id, error)
-
-    async def _send_keep_alive(self, session: Session, attempts: Attempts) -> str:
-        """Touch the session; returns who leads."""
-        body = commands.keep_alive(SessionId(session.id), session.first_unanswered)
-        await self._ask(RequestKind.WRITE, body, attempts, _require_ok)
-        leader = self._to_leader.leader
-        if leader is None:
-            raise InvariantViolation("an answer came, and from no leader")
-        return leader
-
-    def _forget(self, session: Session) -> None:
-        """The cluster does not know this session any more: the next write opens another."""
-        if self._session is session:
-            self._session = None
-
-    # One request.
-
-    @contextlib.asynccontextmanager
-    async def _deadline(self, attempts: Attempts) -> AsyncIterator[None]:
-        if self._closing:
-            raise ClientError("the client is closed")
-        try:
-            async with asyncio.timeout(self._timeout):
-                yield
-        except TimeoutError:
-            raise attempts.given_up(f"not done within {self._timeout:g} s") from None
-
-    async def _ask(self, kind: RequestKind, body: bytes, attempts: Attempts, interpret: Callable[[Answer], T]) -> T:
-        """Have the state machine answer.
-
-        Raises:
-            ClientError: as `raftd.client.retry` has it, or `interpret`.
-            _SessionUnknown: the cluster does not know the session, and the write certainly did not happen.
-        """
-
-        def digest(endpoint: str, payload: bytes, *, before: bool) -> tuple[T] | None:
-            return self._digest(endpoint, payload, attempts, before, interpret)
-
-        return await self._repeat(kind, body, attempts, ResponseKind.ANSWER, digest)
-
-    async def _administer(self, kind: RequestKind, body: bytes) -> dict[str, Any]:
-        """Have the leader do it, and say in a document what it did."""
-        attempts = Attempts(self._to_leader, is_write=True)
-
-        def digest(endpoint: str, payload: bytes, *, before: bool) -> tuple[dict[str, Any]]:  # noqa: ARG001 - of another answer more is asked
-            attempts.answered(endpoint)
-            return (_document(payload),)
-
-        async with self._deadline(attempts):
-            return await self._repeat(kind, body, attempts, ResponseKind.DOCUMENT, digest)
-
-    async def _repeat(
-        self, kind: RequestKind, body: bytes, attempts: Attempts, expected: ResponseKind, digest: "_Digest[T]"
-    ) -> T:
-        """Send the same bytes to whatever node leads, until one answers.
-
-        Args:
-            kind: of the request, with its `body`.
-            body: see `kind`.
-            attempts: where to go, and what came of it.
-            expected: what answers the request.
-            digest: makes of that the result in a tuple of one; None: it must be tried again.
-
-        Raises:
-            ClientError: as `raftd.client.retry` has it, or `digest`.
-        """
-        while True:
-            if self._closed:
-                raise attempts.given_up("the client was closed")
-            endpoint = attempts.next()
-            if endpoint is None:
-                await asyncio.sleep(attempts.pause_seconds(self._random))
-                continue
-            try:
-                connection = await self._nodes.connection(endpoint)
-                await connection.reserve()
-            except NotConnected as error:
-                attempts.unreachable(endpoint, str(error), error.certificates)
-                continue
-            response = connection.send(kind, body)
-            before = attempts.sent()
-            try:
-                response_kind, payload = await response
-                if response_kind is ResponseKind.REFUSED:
-                    attempts.refused(endpoint, decode_refusal(payload), before=before)
-                    continue
-                if response_kind is not expected:
-                    raise RemoteProtocolError(f"{response_kind.name} came, and {expected.name} was expected")  # noqa: TRY301 - as if the decoder had said it
-                result = digest(endpoint, payload, before=before)
-            except ConnectionLost as error:
-                attempts.lost(endpoint, str(error))
-            except (RemoteProtocolError, DecodeError) as error:
-                connection.abort(f"the node broke the protocol: {error}")
-                attempts.lost(endpoint, str(error))
-            else:
-                if result is not None:
-                    return result[0]
-
-    def _digest(
-        self, endpoint: str, payload: bytes, attempts: Attempts, before: bool, interpret: Callable[[Answer], T]
-    ) -> tuple[T] | None:
-        """The result in a tuple of one; None: it must be tried again."""
-        answer = answers.decode(payload[BODY_OFFSET:])
-        match answer.outcome:
-            case Outcome.SESSION_EXPIRED:
-                error = attempts.session_expired(before=before)
-                raise error or _SessionUnknown
-            case Outcome.TOO_MANY_IN_FLIGHT | Outcome.SESSION_LIMIT:
-                attempts.postponed(endpoint, answer.outcome.name.lower().replace("_", " "), before=before)
-                return None
-            case _:
-                attempts.answered(endpoint)
-                return (interpret(answer),)
-
-    async def _ask_node(self, endpoint: str, kind: RequestKind, body: bytes) -> Response:
-        endpoint = str(parse_endpoint(endpoint))
-        if self._closing:
-            raise ClientError("the client is closed")
-        try:
-            async with asyncio.timeout(self._timeout):
-                connection = await self._nodes.connection(endpoint)
-                return await connection.request(kind, body)
-        except TimeoutError:
-            raise Unavailable(f"{endpoint}: no answer within {self._timeout:g} s") from None
-        except NotConnected as error:
-            raise error.certificates or Unavailable(f"{endpoint}: {error}") from None
-        except ConnectionLost as error:
-            raise Unavailable(f"{endpoint}: {error}") from None
-
-    async def _document(self, endpoint: str, kind: RequestKind, body: bytes) -> dict[str, Any]:
-        response_kind, payload = await self._ask_node(endpoint, kind, body)
-        if response_kind is not ResponseKind.DOCUMENT:
-            raise _document_refused(endpoint, response_kind, payload)
-        try:
-            return _document(payload)
-        except RemoteProtocolError as error:
-            raise Unavailable(f"{endpoint}: the answer cannot be read: {error}") from None
-
-
-class _Digest(Protocol[T_co]):
-    """Makes a result of an answer's payload."""
-
-    def __call__(self, endpoint: str, payload: bytes, *, before: bool) -> tuple[T_co] | None: ...
-
-
-class _SessionUnknown(Exception):  # noqa: N818 - never leaves this module
-    """The cluster does not know the session, and what was sent in it certainly did not happen."""
-
-
-def _key(key: bytes | str) -> bytes:
-    encoded = _bytes(key, "a key")
-    if not encoded:
-        raise InvalidRequest("a key has at least one byte")
-    if len(encoded) > KEY_BYTES_MAX:
-        raise TooLarge(f"a key has at most {KEY_BYTES_MAX} bytes, and this one has {len(encoded)}")
-    return encoded
-
-
-def _value(value: bytes | str) -> bytes:
-    encoded = _bytes(value, "a value")
-    if len(encoded) > VALUE_BYTES_MAX:
-        raise TooLarge(f"a value has at most {VALUE_BYTES_MAX} bytes, and this one has {len(encoded)}")
-    return encoded
-
-
-def _bytes(value: bytes | str, what: str) -> bytes:
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, bytes):
-        return value
-    raise TypeError(f"{what} is bytes or str, not {type(value).__name__}")
-
-
-def _revision(revision: int | None) -> Revision | None:
-    if revision is None:
-        return None
-    if not 0 <= revision < 1 << 64:
-        raise InvalidRequest(f"{revision} is not a revision")
-    return Revision(revision)
-
-
-def _opened(answer: Answer) -> OpenedSession:
-    _require_ok(answer)
-    return answers.decode_open_session(answer.body)
-
-
-def _require_ok(answer: Answer) -> None:
-    """Raise what an answer other than OK means."""
-    match answer.outcome:
-        case Outcome.OK:
-            return
-        case Outcome.COMPARE_FAILED:
-            raise CompareFailed(answers.decode_compare_failed(answer.body))
-        case Outcome.INVALID:
-            raise InvalidRequest("the cluster does not take this for a valid command")
-        case Outcome.SEQUENCE_ANSWERED:
-            # Cannot happen to a sequence that this client still waits for; if it does, nothing is known.
-            raise OutcomeUnknown("the cluster says that it has answered this write before")
-        case _:
-            raise RemoteProtocolError(f"{answer.outcome.name} is no answer to this request")
-
-
-def _document(payload: bytes) -> dict[str, Any]:
-    """Read a DOCUMENT. Raises: RemoteProtocolError: it is no JSON object."""
-    try:
-        document = json.loads(decode_document(payload))
-    except ValueError as error:
-        raise RemoteProtocolError(str(error)) from None
-    if not isinstance(document, dict):
-        raise RemoteProtocolError("it is not a JSON object")
-    return document
-
-
-def _document_refused(endpoint: str, kind: ResponseKind, payload: bytes) -> ClientError:
-    if kind is not ResponseKind.REFUSED:
-        return Unavailable(f"{endpoint}: {kind.name} came, which is no answer to this request")
-    try:
-        refusal = decode_refusal(payload)
-    except (RemoteProtocolError, DecodeError) as error:
-        return Unavailable(f"{endpoint}: {error}")
-    reason = f"{endpoint}: {refusal.message or refusal.code.name.lower().replace('_', ' ')}"
-    return Denied(reason) if refusal.code is RefusalCode.DENIED else Unavailable(reason)

@@ -7,6 +7,7 @@ The file is small YAML; `raftctl` and `DistDict` read the same one:
     cert: tls/alice.crt       # this client's certificate: raftd://CLUSTER/user/NAME
     key: tls/alice.key
     timeout: 5s               # how long one call may take; optional
+    namespace: app/           # a prefix that is put before every key; optional
 
 Relative paths are relative to the directory of the file. A duration has its unit, as in `raftd.yaml`.
 """
@@ -28,7 +29,7 @@ DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 FILE_BYTES_MAX: Final = 64 << 10
 """A file that is longer is something else."""
 _REQUIRED: Final = ("endpoints", "cacert", "cert", "key")
-_KNOWN: Final = (*_REQUIRED, "timeout")
+_KNOWN: Final = (*_REQUIRED, "timeout", "namespace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class ClientConfig:
     tls: ClientTls
     timeout: float = DEFAULT_TIMEOUT_SECONDS
     """Seconds that one call may take."""
+    namespace: str = ""
+    """A prefix that is put before every key, and never shown."""
 
     @classmethod
     def load(cls, path: str | Path) -> "ClientConfig":
@@ -67,6 +70,7 @@ class PartialConfig:
     key: Path | None = None
     timeout: float | None = None
     """Seconds."""
+    namespace: str | None = None
 
     @classmethod
     def load(cls, path: str | Path) -> "PartialConfig":
@@ -108,6 +112,7 @@ class PartialConfig:
             self.endpoints,
             ClientTls(self.cacert, self.cert, self.key),
             DEFAULT_TIMEOUT_SECONDS if self.timeout is None else self.timeout,
+            self.namespace or "",
         )
 
 
@@ -188,6 +193,7 @@ def _from_document(document: object, directory: Path) -> PartialConfig:
         cert=_path(document, "cert", directory),
         key=_path(document, "key", directory),
         timeout=_timeout(document["timeout"]) if "timeout" in document else None,
+        namespace=_namespace(document["namespace"]) if "namespace" in document else None,
     )
 
 
@@ -219,3 +225,9 @@ def _timeout(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise ConfigurationError(f"timeout has no unit; write it with one, such as {value:g}s")
     raise ConfigurationError("timeout must be a duration, such as 5s")
+
+
+def _namespace(value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError("namespace must be text, such as app/")
+    return value

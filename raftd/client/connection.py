@@ -4,14 +4,17 @@ The protocol is `raftd.wire`'s. Requests are named by ids that count upwards; ea
 answers come in whatever order. Nothing here retries: a connection that ends, for whatever reason, fails what is under
 way on it with `ConnectionLost`, and is not used again.
 
+A stream is a request whose responses are many: a watch. It is told each of them, and when the connection ends.
+
 A node whose process or machine hangs keeps its connections. So while answers are owed, silence of half of
-`dead_after` is answered with a PING, and silence after that ends the connection.
+`dead_after` is answered with a PING, and silence after that ends the connection. While only streams are open the first
+silence may be longer: a client that waits for changes is then no load to speak of.
 """
 
 import asyncio
 import os
 import ssl
-from typing import Final, TypeAlias, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 from raftd.client.config import parse_endpoint
 from raftd.client.errors import TlsError, TooLarge
@@ -30,12 +33,16 @@ from raftd.wire.handshake import (
     encode_hello,
 )
 from raftd.wire.identity import Identity, IdentityError, IdentityKind, identity_of_alternative_names
-from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX, CLIENT_HEADER_BYTES, HANDSHAKE_BYTES_MAX
+from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX, CLIENT_HEADER_BYTES, HANDSHAKE_BYTES_MAX, RESPONSE_BYTES_MAX
 
 Response: TypeAlias = tuple[ResponseKind, bytes]
 """A response's kind and its whole payload; the body starts at `raftd.wire.client.BODY_OFFSET`."""
 
 _SERVER_CLOSED: Final = "the node closed the connection"
+_BUFFER_BYTES: Final = 64 << 10
+_ENDS_OF_STREAMS: Final = frozenset((ResponseKind.REFUSED, ResponseKind.WATCH_ENDED))
+_STREAM_SILENCE: Final = 2.5
+"""How many times `dead_after` a node may be silent that owes only what has not happened yet, before it is asked."""
 
 
 class NotConnected(Exception):  # noqa: N818 - never leaves this package
@@ -50,11 +57,26 @@ class ConnectionLost(Exception):  # noqa: N818 - never leaves this package
     """The connection ended before the answer to what was sent on it."""
 
 
-class Connection(asyncio.Protocol):
+class Stream(Protocol):
+    """What takes the responses to one request, as many as come. Its methods raise nothing and do not wait."""
+
+    def received(self, kind: ResponseKind, payload: bytes) -> None:
+        """Take the next response; after REFUSED and WATCH_ENDED there is no other."""
+        ...
+
+    def lost(self, reason: str) -> None:
+        """Take the end of the connection: there is nothing more."""
+        ...
+
+
+class Connection(asyncio.BufferedProtocol):
     """Made by `connect`; the coroutine methods may be used by many tasks at once.
 
     Invariant: each request that was sent and not answered holds one of the slots that the node's Welcome grants, also
-    when its caller no longer waits.
+    when its caller no longer waits; a stream holds one until its first response.
+
+    Buffered, since for an `asyncio.Protocol` uvloop allocates 256 KiB for whatever comes, which the C library may map
+    and unmap each time.
     """
 
     def __init__(self, endpoint: str, *, cluster: str | None, cluster_id: bytes, dead_after: float) -> None:
@@ -68,14 +90,18 @@ class Connection(asyncio.Protocol):
         self._dead_after = dead_after
         self._transport: asyncio.Transport | None = None
         self._reader = FrameReader(HANDSHAKE_BYTES_MAX)
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._next_request_id = 1
         self._pending: dict[int, asyncio.Future[Response] | None] = {}  # None: its answer is of no interest
+        self._streams: dict[int, Stream | None] = {}  # None: what still comes is of no interest
+        self._opening_streams: set[int] = set()
         self._slots = asyncio.Semaphore(0)
         self._writable = asyncio.Event()
         self._writable.set()
         self._closed = self._loop.create_future()
         self._lost: str | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_is_for_streams = False
         self._heard = False
         self._pinged = False
         self._may_ping = False
@@ -115,8 +141,26 @@ class Connection(asyncio.Protocol):
             self._slots.release()
             raise TooLarge(f"a request of {len(body)} bytes, and the node takes frames of {self._frame_bytes_max}")
         future: asyncio.Future[Response] = self._loop.create_future()
-        self._write(kind, body, future)
+        self._pending[self._write(kind, body)] = future
         return future
+
+    def open_stream(self, kind: RequestKind, body: bytes, stream: Stream) -> int:
+        """Send a request in a reserved slot, and have its responses told to `stream`; returns the request's id."""
+        request_id = self._write(kind, body)
+        self._streams[request_id] = stream
+        self._opening_streams.add(request_id)
+        return request_id
+
+    def mute_stream(self, request_id: int) -> bool:
+        """Tell a stream nothing more; whether it was still open, so that the node must be told too."""
+        if self._streams.get(request_id) is None:
+            return False
+        self._streams[request_id] = None
+        return True
+
+    def close_stream(self, request_id: int) -> None:
+        """Note that the node has said that there will be no further response."""
+        self._streams.pop(request_id, None)
 
     async def request(self, kind: RequestKind, body: bytes = b"") -> Response:
         """Reserve, send and wait. Raises: NotConnected, ConnectionLost."""
@@ -165,11 +209,15 @@ class Connection(asyncio.Protocol):
             return
         self._transport.write(encode_frame(encode_hello(self._hello)))
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio gives it
+        """Where the next bytes go; what does not fit comes with the next call."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take bytes of the node's answers."""
         self._heard = True
         try:
-            for payload in self._reader.feed(data):
+            for payload in self._reader.feed(bytes(self._buffer[:nbytes])):
                 if self.welcomed.done():
                     self._receive(payload)
                 else:
@@ -210,7 +258,7 @@ class Connection(asyncio.Protocol):
             raise RemoteProtocolError("it spoke before it was asked")
         if reply.requests_in_flight_max < 1:
             raise RemoteProtocolError("a Welcome that allows no request")
-        self._reader = FrameReader(CLIENT_FRAME_BYTES_MAX)
+        self._reader = FrameReader(RESPONSE_BYTES_MAX)
         self._frame_bytes_max = min(reply.frame_bytes_max, CLIENT_FRAME_BYTES_MAX)
         # One slot is kept for the PING, if there is more than one.
         self._may_ping = reply.requests_in_flight_max > 1
@@ -223,7 +271,8 @@ class Connection(asyncio.Protocol):
         try:
             future = self._pending.pop(request_id)
         except KeyError:
-            raise RemoteProtocolError(f"an answer to request {request_id}, which is not under way") from None
+            self._receive_of_stream(kind, request_id, payload)
+            return
         if future is None:
             self._pinged = False
             return
@@ -231,29 +280,49 @@ class Connection(asyncio.Protocol):
         if not future.done():
             future.set_result((kind, payload))
 
-    def _write(self, kind: RequestKind, body: bytes, future: "asyncio.Future[Response] | None") -> None:
+    def _receive_of_stream(self, kind: ResponseKind, request_id: int, payload: bytes) -> None:
+        if request_id not in self._streams:
+            raise RemoteProtocolError(f"an answer to request {request_id}, which is not under way")
+        stream = self._streams[request_id]
+        if request_id in self._opening_streams:
+            self._opening_streams.remove(request_id)
+            self._slots.release()
+        if kind in _ENDS_OF_STREAMS:
+            del self._streams[request_id]
+        if stream is not None:
+            stream.received(kind, payload)
+
+    def _write(self, kind: RequestKind, body: bytes) -> int:
+        """Send a request; returns its id, under which the caller must keep what becomes of it."""
         if self._transport is None or self._lost is not None:
             raise NotConnected(self._lost or "not connected yet")
         request_id = self._next_request_id
         self._next_request_id = request_id + 1
-        self._pending[request_id] = future
         self._transport.write(encode_request(kind, request_id, body))
-        if self._timer is None:
+        if self._timer is None or self._timer_is_for_streams:
             self._heard = False
-            self._timer = self._loop.call_later(self._dead_after / 2, self._look_after)
+            self._look_again(for_streams=False)
+        return request_id
+
+    def _look_again(self, *, for_streams: bool) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_is_for_streams = for_streams
+        seconds = self._dead_after * (_STREAM_SILENCE if for_streams else 0.5)
+        self._timer = self._loop.call_later(seconds, self._look_after)
 
     def _look_after(self) -> None:
         self._timer = None
-        if not self._pending or self._lost is not None:
+        if not (self._pending or self._streams) or self._lost is not None:
             return
         if not self._heard and self._may_ping:
             if self._pinged:
                 self.abort(f"the node was silent for {self._dead_after:g} s")
                 return
             self._pinged = True
-            self._write(RequestKind.PING, b"", None)
+            self._pending[self._write(RequestKind.PING, b"")] = None
         self._heard = False
-        self._timer = self._loop.call_later(self._dead_after / 2, self._look_after)
+        self._look_again(for_streams=not (self._pending or self._opening_streams))
 
     def _fail_handshake(self, reason: str, certificates: TlsError | None = None) -> None:
         self._end(reason, certificates)
@@ -274,6 +343,10 @@ class Connection(asyncio.Protocol):
             if future is not None and not future.done():
                 future.set_exception(ConnectionLost(reason))
                 future.exception()
+        streams, self._streams = self._streams, {}
+        for stream in streams.values():
+            if stream is not None:
+                stream.lost(reason)
         # Wakes one who waits for a slot; it finds the connection ended, and gives the slot to the next.
         self._writable.set()
         self._slots.release()

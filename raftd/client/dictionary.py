@@ -1,20 +1,25 @@
 """A cluster as a dict of text: `d["a"] = "b"`."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping, ValuesView
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Generic, Protocol, Self, TypeVar, cast, overload
+from typing import Any, Final, Protocol, Self, TypeVar, cast, overload
 
 from raftd.client.config import ClientConfig
 from raftd.client.errors import CompareFailed
+from raftd.client.operations import Put
 from raftd.client.synchronous import Client
+from raftd.kv.limits import OPERATIONS_MAX
 
 V = TypeVar("V")
 D = TypeVar("D")
 _ABSENT: Final = 0
 """The modify revision that `expected_revision` gives to "there is no such key"."""
 _NO_DEFAULT: Final = object()
+_STEP_BYTES_MAX: Final = 1 << 20
+"""What `update` writes in one step, if it is more than one key: well below what one command may have."""
 
 
 class Codec(Protocol[V]):
@@ -69,48 +74,73 @@ class JsonCodec:
         return json.loads(data.decode())  # json alone would guess at UTF-16 and UTF-32
 
 
-class DistDict(Generic[V]):
+class DistDict(MutableMapping[str, V]):
     """The keys and values of a cluster, as a dict whose every operation is one or a few requests.
 
     Keys are `str`; values too, unless a codec says otherwise (nothing is ever pickled). Each read sees every write that
     was finished before it began, from whatever process. A request may raise what `Client` raises.
 
-    What a cluster can do exactly, this does: `d[k]`, `d[k] = v`, `del d[k]`, `k in d`, `get`, `pop`, `setdefault`,
-    `update`. It cannot be iterated over and has no length, since the cluster has no request yet that lists keys: so
-    this is not a `MutableMapping`, and `iter(d)` and `len(d)` raise `TypeError`.
+    `d[k]`, `d[k] = v`, `del d[k]`, `k in d`, `get`, `pop`, `popitem` and `setdefault` are exact, whoever else writes at
+    the same time. Iterating, and `keys`, `values` and `items`, show one moment: how the cluster was when the iteration
+    began; they do not mind what is written meanwhile. `update` writes 128 keys at a time, each such step at once, and
+    `clear` deletes 10,000 at a time.
+
+    Args:
+        source: a configuration file, or a client.
+        codec: makes bytes of values, and values of bytes.
+        prefix: put before each key in the cluster: of one cluster there may be many dicts.
 
     Safe to use from many threads. A `DistDict` made from a path has its own client; close it, or use it in a `with`.
     """
 
     @overload
-    def __init__(self: "DistDict[str]", source: "str | Path | ClientConfig | Client") -> None: ...
+    def __init__(self: "DistDict[str]", source: "str | Path | ClientConfig | Client", *, prefix: str = "") -> None: ...
 
     @overload
-    def __init__(self, source: "str | Path | ClientConfig | Client", *, codec: Codec[V]) -> None: ...
+    def __init__(self, source: "str | Path | ClientConfig | Client", *, codec: Codec[V], prefix: str = "") -> None: ...
 
-    def __init__(self, source: "str | Path | ClientConfig | Client", *, codec: Codec[V] | None = None) -> None:
+    def __init__(
+        self, source: "str | Path | ClientConfig | Client", *, codec: Codec[V] | None = None, prefix: str = ""
+    ) -> None:
         self._codec = codec or cast("Codec[V]", TextCodec())
+        self._prefix = _encode_key(prefix)
         self._owns_client = not isinstance(source, Client)
         self._client = source if isinstance(source, Client) else Client.from_config(source)
 
     def __getitem__(self, key: str) -> V:
-        found = self._client.get(_encode_key(key))
+        found = self._client.get(self._key(key))
         if found is None:
             raise KeyError(key)
         return self._codec.decode(found.value)
 
     def __setitem__(self, key: str, value: V) -> None:
-        self._client.put(_encode_key(key), self._codec.encode(value))
+        self._client.put(self._key(key), self._codec.encode(value))
 
     def __delitem__(self, key: str) -> None:
-        if not self._client.delete(_encode_key(key)).deleted:
+        if not self._client.delete(self._key(key)).deleted:
             raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._client.get(key) is not None
+        return isinstance(key, str) and self._client.get(self._key(key)) is not None
 
-    # Without this, Python would iterate by asking for d[0], d[1], … until an IndexError.
-    __iter__ = None
+    def __iter__(self) -> Iterator[str]:
+        for item in self._client.items(prefix=self._prefix, keys_only=True):
+            yield self._name(item.key)
+
+    def __len__(self) -> int:
+        return self._client.count(prefix=self._prefix)
+
+    def items(self) -> "ItemsView[str, V]":
+        """All keys with their values, as they were at one moment."""
+        return _Items(self)
+
+    def values(self) -> "ValuesView[V]":
+        """All values, as they were at one moment."""
+        return _Values(self)
+
+    def _pairs(self) -> Iterator[tuple[str, V]]:
+        for item in self._client.items(prefix=self._prefix):
+            yield self._name(item.key), self._codec.decode(item.value)
 
     @overload
     def get(self, key: str) -> V | None: ...
@@ -120,7 +150,7 @@ class DistDict(Generic[V]):
 
     def get(self, key: str, default: D | None = None) -> V | D | None:
         """The key's value, or the default."""
-        found = self._client.get(_encode_key(key))
+        found = self._client.get(self._key(key))
         return default if found is None else self._codec.decode(found.value)
 
     @overload
@@ -135,7 +165,7 @@ class DistDict(Generic[V]):
         Raises:
             KeyError: there is no such key, and no default was given.
         """
-        encoded = _encode_key(key)
+        encoded = self._key(key)
         while (found := self._client.get(encoded)) is not None:
             value = self._codec.decode(found.value)
             try:
@@ -149,7 +179,7 @@ class DistDict(Generic[V]):
 
     def setdefault(self, key: str, default: V) -> V:
         """The key's value; when there is none, the default, which is then written. Of many callers one writes."""
-        encoded, value = _encode_key(key), self._codec.encode(default)
+        encoded, value = self._key(key), self._codec.encode(default)
         while (found := self._client.get(encoded)) is None:
             try:
                 self._client.put(encoded, value, expected_revision=_ABSENT)
@@ -158,17 +188,58 @@ class DistDict(Generic[V]):
             return default
         return self._codec.decode(found.value)
 
-    def update(self, other: Mapping[str, V] | Iterable[tuple[str, V]] = (), /, **more: V) -> None:
-        """Set each key, one after the other: not one step, and an exception leaves those set that came before."""
-        for key, value in other.items() if isinstance(other, Mapping) else other:
-            self[key] = value
-        for key, value in more.items():
-            self[key] = value
+    def popitem(self) -> tuple[str, V]:
+        """Remove the first key, in byte order, and return it with the value that it had then, exactly.
+
+        Raises:
+            KeyError: there is none.
+        """
+        while page := self._client.range(prefix=self._prefix, limit=1).items:
+            found = page[0]
+            pair = self._name(found.key), self._codec.decode(found.value)
+            try:
+                self._client.delete(found.key, expected_revision=found.modify_revision)
+            except CompareFailed:
+                continue  # another writer came first; look at what it left
+            return pair
+        raise KeyError("it is empty")
+
+    def clear(self) -> None:
+        """Delete all keys: up to 10,000 in one step."""
+        while self._client.delete_range(prefix=self._prefix).more:
+            pass
+
+    def update(  # type: ignore[override]  # MutableMapping has an overload for each form
+        self, other: Mapping[str, V] | Iterable[tuple[str, V]] = (), /, **more: V
+    ) -> None:
+        """Set each key, 128 or 1 MiB in one step; an exception leaves those set that came in earlier steps."""
+        pairs = other.items() if isinstance(other, Mapping) else other
+        step: dict[bytes, Put] = {}
+        step_bytes = 0
+        for key, value in chain(pairs, more.items()):
+            encoded_key, encoded_value = self._key(key), self._codec.encode(value)
+            put_bytes = len(encoded_key) + len(encoded_value)
+            if len(step) == OPERATIONS_MAX or step_bytes + put_bytes > _STEP_BYTES_MAX:
+                self._write(step)
+                step, step_bytes = {}, 0
+            step[encoded_key] = Put(encoded_key, encoded_value)
+            step_bytes += put_bytes
+        self._write(step)
 
     def close(self) -> None:
         """Close the client, if it is this object's own; a client that was handed in stays open."""
         if self._owns_client:
             self._client.close()
+
+    def _write(self, step: dict[bytes, Put]) -> None:
+        if step:
+            self._client.transaction().then(*step.values()).commit()
+
+    def _key(self, key: str) -> bytes:
+        return self._prefix + _encode_key(key)
+
+    def _name(self, key: bytes) -> str:
+        return key[len(self._prefix) :].decode(errors="surrogateescape")
 
     def __enter__(self) -> Self:
         return self
@@ -179,7 +250,29 @@ class DistDict(Generic[V]):
         self.close()
 
 
+class _Items(ItemsView[str, V]):
+    """Fetches pages, where the view that it is derived from would ask for each key alone."""
+
+    _mapping: DistDict[V]
+
+    def __iter__(self) -> Iterator[tuple[str, V]]:
+        return self._mapping._pairs()  # noqa: SLF001 - a view of it
+
+
+class _Values(ValuesView[V]):
+    """As `_Items`."""
+
+    _mapping: DistDict[V]
+
+    def __contains__(self, value: object) -> bool:
+        return any(value == own for own in self)
+
+    def __iter__(self) -> Iterator[V]:
+        return (value for _, value in self._mapping._pairs())  # noqa: SLF001 - a view of it
+
+
 def _encode_key(key: str) -> bytes:
     if not isinstance(key, str):
         raise TypeError(f"keys of a DistDict are str, not {type(key).__name__}")
-    return key.encode()
+    # A key that somebody else has made of other bytes than UTF-8 is one of the dict too.
+    return key.encode(errors="surrogateescape")

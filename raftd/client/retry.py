@@ -33,6 +33,7 @@ from raftd.client.errors import (
     ConfigurationError,
     Denied,
     InvalidRequest,
+    LimitReached,
     NotPossible,
     OutcomeUnknown,
     SessionExpired,
@@ -235,7 +236,9 @@ class Attempts:
                 raise self._final(InvalidRequest(reason))
             case RefusalCode.TOO_LARGE:
                 raise self._final(TooLarge(reason))
-            case RefusalCode.NOT_POSSIBLE | RefusalCode.FULL:
+            case RefusalCode.FULL:
+                raise self._final(LimitReached(reason))
+            case RefusalCode.NOT_POSSIBLE:
                 raise self._final(NotPossible(reason))
             case _:
                 assert_never(code)

@@ -1,26 +1,41 @@
 """The blocking client: the asynchronous one, run by an event loop in a thread of its own."""
 
-import asyncio
-import concurrent.futures
 import contextlib
-import os
-import threading
-import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Self, TypeVar
 
-from raftd.client.asynchronous import DEFAULT_SESSION_TTL_SECONDS, AsyncClient, Tls
+from raftd.client import blocking
+from raftd.client.asynchronous import (
+    DEFAULT_DEAD_AFTER_SECONDS,
+    DEFAULT_LOCK_TTL_SECONDS,
+    DEFAULT_SESSION_TTL_SECONDS,
+    AsyncClient,
+    Tls,
+)
 from raftd.client.config import DEFAULT_TIMEOUT_SECONDS, ClientConfig
 from raftd.client.errors import ClientError
+from raftd.client.loop_thread import LoopThread
 from raftd.client.members import Members
-from raftd.client.results import DeleteResult, KeyValue, PutResult
+from raftd.client.results import (
+    Change,
+    DeleteRangeResult,
+    DeleteResult,
+    Fence,
+    IncrementResult,
+    KeyValue,
+    LeaseInfo,
+    LeaseSummary,
+    Page,
+    PutResult,
+    TransactionResult,
+)
+from raftd.client.retry import Random
+from raftd.client.transactions import Transaction
 from raftd.wire.administration import ChangeKind
 
 T = TypeVar("T")
-_STOP_SECONDS: Final = 5.0
-"""How long `close` waits for the thread; the client inside bounds its own good-byes well below that."""
 
 
 class Client:
@@ -38,30 +53,229 @@ class Client:
         tls: Tls,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         session_ttl: float = DEFAULT_SESSION_TTL_SECONDS,
+        dead_after: float = DEFAULT_DEAD_AFTER_SECONDS,
+        namespace: bytes | str = b"",
+        jitter: Random | None = None,
     ) -> None:
-        self._loop_thread = _LoopThread(
-            lambda: AsyncClient(endpoints, tls=tls, timeout=timeout, session_ttl=session_ttl)
+        self._thread = LoopThread(
+            lambda: AsyncClient(
+                endpoints,
+                tls=tls,
+                timeout=timeout,
+                session_ttl=session_ttl,
+                dead_after=dead_after,
+                namespace=namespace,
+                jitter=jitter,
+            )
         )
-        self._client = self._loop_thread.client
+        self._client = self._thread.client
 
     @classmethod
     def from_config(cls, config: str | Path | ClientConfig) -> "Client":
         """Make a client from a configuration file. Raises: ConfigurationError, TlsError."""
         if not isinstance(config, ClientConfig):
             config = ClientConfig.load(config)
-        return cls(config.endpoints, tls=config.tls, timeout=config.timeout)
+        return cls(config.endpoints, tls=config.tls, timeout=config.timeout, namespace=config.namespace)
 
     def get(self, key: bytes | str, *, stale: bool = False) -> KeyValue | None:
         """As `AsyncClient.get`."""
         return self._run(self._client.get(key, stale=stale))
 
-    def put(self, key: bytes | str, value: bytes | str, *, expected_revision: int | None = None) -> PutResult:
-        """As `AsyncClient.put`."""
-        return self._run(self._client.put(key, value, expected_revision=expected_revision))
+    def range(
+        self,
+        low: bytes | str = b"",
+        high: bytes | str = b"",
+        *,
+        prefix: bytes | str | None = None,
+        limit: int | None = None,
+        keys_only: bool = False,
+        revision: int | None = None,
+        page: str | None = None,
+        stale: bool = False,
+    ) -> Page:
+        """As `AsyncClient.range`."""
+        return self._run(
+            self._client.range(
+                low, high, prefix=prefix, limit=limit, keys_only=keys_only, revision=revision, page=page, stale=stale
+            )
+        )
 
-    def delete(self, key: bytes | str, *, expected_revision: int | None = None) -> DeleteResult:
+    def items(
+        self,
+        low: bytes | str = b"",
+        high: bytes | str = b"",
+        *,
+        prefix: bytes | str | None = None,
+        keys_only: bool = False,
+        page_size: int | None = None,
+    ) -> Generator[KeyValue, None, None]:
+        """As `AsyncClient.items`."""
+        pages = self._client._reader.pages(low, high, prefix, page_size, keys_only=keys_only)  # noqa: SLF001 - what the other half is made of
+        try:
+            while page := self._run(pages.next()):
+                yield from page
+        finally:
+            with contextlib.suppress(ClientError):  # it is closed already
+                self._run(pages.close())
+
+    def count(
+        self, low: bytes | str = b"", high: bytes | str = b"", *, prefix: bytes | str | None = None, stale: bool = False
+    ) -> int:
+        """As `AsyncClient.count`."""
+        return self._run(self._client.count(low, high, prefix=prefix, stale=stale))
+
+    def history(
+        self, key: bytes | str, *, limit: int = 100, before: int | None = None, values: bool = False
+    ) -> list[Change]:
+        """As `AsyncClient.history`."""
+        return self._run(self._client.history(key, limit=limit, before=before, values=values))
+
+    def watch(
+        self,
+        key: bytes | str | None = None,
+        *,
+        low: bytes | str = b"",
+        high: bytes | str = b"",
+        prefix: bytes | str | None = None,
+        revision: int | None = None,
+        previous: bool = False,
+        puts: bool = True,
+        deletes: bool = True,
+        progress: bool = False,
+        keys_only: bool = False,
+    ) -> blocking.Watch:
+        """As `AsyncClient.watch`."""
+        return blocking.Watch(
+            self._thread,
+            self._client.watch(
+                key,
+                low=low,
+                high=high,
+                prefix=prefix,
+                revision=revision,
+                previous=previous,
+                puts=puts,
+                deletes=deletes,
+                progress=progress,
+                keys_only=keys_only,
+            ),
+        )
+
+    def put(
+        self,
+        key: bytes | str,
+        value: bytes | str,
+        *,
+        expected_revision: int | None = None,
+        expected_value: bytes | str | None = None,
+        lease: int | None = None,
+        fence: Fence | None = None,
+        previous: bool = False,
+    ) -> PutResult:
+        """As `AsyncClient.put`."""
+        return self._run(
+            self._client.put(
+                key,
+                value,
+                expected_revision=expected_revision,
+                expected_value=expected_value,
+                lease=lease,
+                fence=fence,
+                previous=previous,
+            )
+        )
+
+    def delete(
+        self,
+        key: bytes | str,
+        *,
+        expected_revision: int | None = None,
+        expected_value: bytes | str | None = None,
+        fence: Fence | None = None,
+        previous: bool = False,
+    ) -> DeleteResult:
         """As `AsyncClient.delete`."""
-        return self._run(self._client.delete(key, expected_revision=expected_revision))
+        return self._run(
+            self._client.delete(
+                key, expected_revision=expected_revision, expected_value=expected_value, fence=fence, previous=previous
+            )
+        )
+
+    def increment(
+        self, key: bytes | str, delta: int = 1, *, expected_revision: int | None = None, fence: Fence | None = None
+    ) -> IncrementResult:
+        """As `AsyncClient.increment`."""
+        return self._run(self._client.increment(key, delta, expected_revision=expected_revision, fence=fence))
+
+    def delete_range(
+        self,
+        low: bytes | str = b"",
+        high: bytes | str = b"",
+        *,
+        prefix: bytes | str | None = None,
+        limit: int | None = None,
+        fence: Fence | None = None,
+        previous: bool = False,
+    ) -> DeleteRangeResult:
+        """As `AsyncClient.delete_range`."""
+        return self._run(
+            self._client.delete_range(low, high, prefix=prefix, limit=limit, fence=fence, previous=previous)
+        )
+
+    def transaction(self) -> Transaction[TransactionResult]:
+        """As `AsyncClient.transaction`."""
+        return Transaction(lambda plan, fence: self._run(self._client._keys.transact(plan, fence)))  # noqa: SLF001 - what the other half is made of
+
+    def grant_lease(self, ttl: float, *, keep_alive: bool = False) -> blocking.Lease:
+        """As `AsyncClient.grant_lease`."""
+        return blocking.Lease(self._thread, self._run(self._client.grant_lease(ttl, keep_alive=keep_alive)))
+
+    def lease(self, ttl: float) -> blocking.HeldLease:
+        """As `AsyncClient.lease`."""
+        return blocking.HeldLease(self._thread, self._client.lease(ttl))
+
+    def keep_lease_alive(self, lease_id: int) -> float:
+        """As `AsyncClient.keep_lease_alive`."""
+        return self._run(self._client.keep_lease_alive(lease_id))
+
+    def revoke_lease(self, lease_id: int) -> int:
+        """As `AsyncClient.revoke_lease`."""
+        return self._run(self._client.revoke_lease(lease_id))
+
+    def lease_info(self, lease_id: int) -> LeaseInfo:
+        """As `AsyncClient.lease_info`."""
+        return self._run(self._client.lease_info(lease_id))
+
+    def leases(self) -> list[LeaseSummary]:
+        """As `AsyncClient.leases`."""
+        return self._run(self._client.leases())
+
+    def lock(
+        self, name: bytes | str, *, ttl: float = DEFAULT_LOCK_TTL_SECONDS, wait: float | None = None
+    ) -> blocking.Lock:
+        """As `AsyncClient.lock`."""
+        return blocking.Lock(self._thread, self._client.lock(name, ttl=ttl, wait=wait))
+
+    def election(
+        self,
+        name: bytes | str,
+        value: bytes | str = b"",
+        *,
+        ttl: float = DEFAULT_LOCK_TTL_SECONDS,
+        wait: float | None = None,
+    ) -> blocking.Election:
+        """As `AsyncClient.election`."""
+        return blocking.Election(self._thread, self._client.election(name, value, ttl=ttl, wait=wait))
+
+    def barrier(self, name: bytes | str) -> blocking.Barrier:
+        """As `AsyncClient.barrier`."""
+        return blocking.Barrier(self._thread, self._client.barrier(name))
+
+    def double_barrier(
+        self, name: bytes | str, count: int, *, ttl: float = DEFAULT_LOCK_TTL_SECONDS
+    ) -> blocking.DoubleBarrier:
+        """As `AsyncClient.double_barrier`."""
+        return blocking.DoubleBarrier(self._thread, self._client.double_barrier(name, count, ttl=ttl))
 
     def status(self, endpoint: str) -> dict[str, Any]:
         """As `AsyncClient.status`."""
@@ -70,6 +284,10 @@ class Client:
     def log(self, endpoint: str, last: int = 10) -> dict[str, Any]:
         """As `AsyncClient.log`."""
         return self._run(self._client.log(endpoint, last))
+
+    def ping(self, endpoint: str) -> float:
+        """As `AsyncClient.ping`."""
+        return self._run(self._client.ping(endpoint))
 
     def members(self) -> Members:
         """As `AsyncClient.members`."""
@@ -83,13 +301,13 @@ class Client:
         """As `AsyncClient.transfer_leadership`."""
         return self._run(self._client.transfer_leadership(target))
 
-    def ping(self, endpoint: str) -> float:
-        """As `AsyncClient.ping`."""
-        return self._run(self._client.ping(endpoint))
+    def find_leader(self) -> str:
+        """As `AsyncClient.find_leader`."""
+        return self._run(self._client.find_leader())
 
     def close(self) -> None:
         """Close session and connections; calls that still wait raise. Closing twice is allowed."""
-        self._loop_thread.stop()
+        self._thread.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -100,89 +318,4 @@ class Client:
         self.close()
 
     def _run(self, request: Coroutine[Any, Any, T]) -> T:
-        return self._loop_thread.run(request)
-
-
-class _LoopThread:
-    """One daemon thread, one event loop in it, one `AsyncClient` in that.
-
-    It ends by `stop`, by garbage collection of this object, or at the interpreter's exit, whichever comes first; the
-    thread itself holds no reference to this object.
-    """
-
-    def __init__(self, make_client: Callable[[], AsyncClient]) -> None:
-        started: concurrent.futures.Future[_Running] = concurrent.futures.Future()
-        thread = threading.Thread(
-            target=lambda: asyncio.run(_serve(make_client, started)), name="raftd-client", daemon=True
-        )
-        thread.start()
-        try:
-            running = started.result()
-        except BaseException:
-            thread.join()
-            raise
-        self.client = running.client
-        self._loop = running.loop
-        self._process_id = os.getpid()
-        self._finalizer = weakref.finalize(self, _stop, running, thread)
-
-    def run(self, request: Coroutine[Any, Any, T]) -> T:
-        """Wait for a request in the thread.
-
-        Raises:
-            ClientError: the client is closed, or belongs to another process; else what the request raises.
-        """
-        if os.getpid() != self._process_id:
-            request.close()
-            raise ClientError("this client belongs to the process before the fork; make a new one")
-        if threading.current_thread().name == "raftd-client" and asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - as asyncio itself asks
-            request.close()
-            raise ClientError("a blocking call inside the client's own thread would wait for itself")
-        try:
-            waiting = asyncio.run_coroutine_threadsafe(request, self._loop)
-        except RuntimeError:  # the loop is closed
-            request.close()
-            raise ClientError("the client is closed") from None
-        try:
-            return waiting.result()
-        except concurrent.futures.CancelledError:
-            raise ClientError("the client was closed while a request was waiting") from None
-        except BaseException:
-            waiting.cancel()  # Ctrl-C: nobody waits for the answer any more
-            raise
-
-    def stop(self) -> None:
-        """End the thread and wait for it."""
-        self._finalizer()
-
-
-class _Running:
-    """What the thread hands out once it runs."""
-
-    __slots__ = ("client", "loop", "stopping")
-
-    def __init__(self, client: AsyncClient, loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
-        self.client = client
-        self.loop = loop
-        self.stopping = stopping
-
-
-async def _serve(make_client: Callable[[], AsyncClient], started: "concurrent.futures.Future[_Running]") -> None:
-    try:
-        client = make_client()
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the thread that waits raises it
-        started.set_exception(error)
-        return
-    stopping = asyncio.Event()
-    started.set_result(_Running(client, asyncio.get_running_loop(), stopping))
-    async with client:
-        await stopping.wait()
-    # asyncio.run cancels what is left, so that no thread waits for ever.
-
-
-def _stop(running: _Running, thread: threading.Thread) -> None:
-    with contextlib.suppress(RuntimeError):  # the loop is closed already
-        running.loop.call_soon_threadsafe(running.stopping.set)
-    # Garbage collection may call this from the thread itself.
-    if threading.current_thread() is not thread:
-        thread.join(_STOP_SECONDS)
+        return self._thread.run(request)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import ssl
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, TypeAlias, cast
@@ -12,8 +12,14 @@ from typing import Any, Self, TypeAlias, cast
 from raftd.client import ClientTls
 from raftd.client.tls import cluster_of
 from raftd.consensus.types import LogIndex, NodeId, Term
-from raftd.kv.commands import Opcode, Stamp, advance_clock
+from raftd.kv import answers
+from raftd.kv.answers import Outcome
+from raftd.kv.commands import Opcode, Stamp, advance_clock, expire_leases
 from raftd.kv.machine import StateMachine
+from raftd.kv.operations import Get
+from raftd.kv.pages import LeaseInfo, ListedLease, lease_body, leases_body
+from raftd.kv.queries import LeaseQuery, LeasesQuery, Query, parse_query
+from raftd.kv.types import LeaseId, Revision
 from raftd.wire.client import (
     BODY_OFFSET,
     Refusal,
@@ -30,6 +36,14 @@ from raftd.wire.frames import FrameReader, encode_frame
 from raftd.wire.handshake import ConnectionRole, Listener, decode_hello, encode_reply, negotiate
 from raftd.wire.identity import identity_of_alternative_names
 from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX
+from raftd.wire.watch import (
+    decode_keep_alive,
+    decode_unwatch,
+    decode_watch,
+    encode_unwatched,
+    keep_alive_answer_body,
+)
+from tests.client.fake_watches import ALL_CHANGES, FakeWatches
 
 CLUSTER_ID = bytes(range(16))
 
@@ -93,6 +107,11 @@ class FakeNode:
         self.requests_in_flight_max = 64
         self.address = ""
         self.status: dict[str, Any] = {"node_id": node_id}
+        self.lags = False
+        """Whether it has not come to any revision that is asked for."""
+        self.changes_per_frame = ALL_CHANGES
+        self.frames_left: int | None = None
+        """How many frames of changes a connection that is made from now on gets, before it is cut; None: all."""
         self._server: asyncio.Server | None = None
         self._alone = asyncio.Event()
         self._alone.set()
@@ -144,6 +163,9 @@ class FakeConnection(asyncio.Protocol):
         self.greeted = False
         self.user = ""
         self.transport: asyncio.Transport
+        self.watches = FakeWatches(node.cluster.machine, self.write, self.cut)
+        self.watches.changes_per_frame = node.changes_per_frame
+        self.watches.frames_left = node.frames_left
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -164,6 +186,12 @@ class FakeConnection(asyncio.Protocol):
             else:
                 self.receive(payload)
 
+    def write(self, frame: bytes) -> None:
+        self.transport.write(frame)
+
+    def cut(self) -> None:
+        self.transport.abort()
+
     def receive(self, payload: bytes) -> None:
         node = self.node
         kind, request_id = parse_request(payload)
@@ -173,6 +201,7 @@ class FakeConnection(asyncio.Protocol):
         match reaction:
             case None:
                 self.transport.write(self.answer(kind, request_id, payload))
+                asyncio.get_running_loop().call_soon(self.watches.tell)
             case Refuse(refusal):
                 self.transport.write(encode_refusal(request_id, refusal))
             case Cut(sent_bytes, apply):
@@ -210,14 +239,23 @@ class FakeConnection(asyncio.Protocol):
                 if cluster.leader is not self.node:
                     return encode_refusal(request_id, cluster.redirection())
                 return encode_document(request_id, '{"index": 7, "target": 2}')
-            case RequestKind.WATCH | RequestKind.UNWATCH | RequestKind.LEASE_KEEP_ALIVE:
-                return encode_refusal(request_id, Refusal(RefusalCode.UNAVAILABLE, "this node only pretends to be one"))
-            case RequestKind.WRITE | RequestKind.READ:
+            case RequestKind.WATCH:
+                if cluster.leader is None:
+                    return encode_refusal(request_id, cluster.redirection())
+                return self.watches.begin(request_id, decode_watch(payload))
+            case RequestKind.UNWATCH:
+                return self.watches.end(decode_unwatch(payload)) + encode_unwatched(request_id)
+            case RequestKind.WRITE | RequestKind.READ | RequestKind.LEASE_KEEP_ALIVE:
                 stale = kind is RequestKind.READ and payload[BODY_OFFSET] == 1
                 if cluster.leader is not self.node and not stale:
                     return encode_refusal(request_id, cluster.redirection())
         if kind is RequestKind.READ:
-            return encode_answer(request_id, cluster.machine.answer_get(decode_read(payload)[2], cluster.term))
+            _, opcode, query = decode_read(payload)
+            if self.node.lags:
+                return encode_answer(request_id, answers.encode(Outcome.FUTURE_REVISION, cluster.term, Revision(0)))
+            return encode_answer(request_id, cluster.answer(self.user, parse_query(opcode, query)))
+        if kind is RequestKind.LEASE_KEEP_ALIVE:
+            return encode_answer(request_id, cluster.keep_alive(self.user, decode_keep_alive(payload)))
         return encode_answer(request_id, cluster.apply(self.user, payload[BODY_OFFSET:]))
 
     async def _answer_later(self, until: asyncio.Event, answer: bytes) -> None:
@@ -232,10 +270,14 @@ class FakeCluster:
         self.cluster_id = CLUSTER_ID
         self.machine = StateMachine()
         self.term = Term(1)
+        self.wall_clock_ms = 0
+        self.leases_per_page = 1000
+        self.kept_alive: list[tuple[int, ...]] = []
         self.nodes = [FakeNode(self, node_id) for node_id in range(1, size + 1)]
         self.leader: FakeNode | None = self.nodes[0]
         self._make_context = make_context
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop
 
     @property
     def endpoints(self) -> list[str]:
@@ -247,8 +289,52 @@ class FakeCluster:
         return Refusal(RefusalCode.NOT_LEADER, "another node leads", NodeId(self.leader.node_id), self.leader.address)
 
     def apply(self, user: str, command: bytes) -> bytes:
-        data = Stamp(user).at(0) + command
-        return self.machine.apply(LogIndex(self.machine.last_applied + 1), self.term, data)
+        data = Stamp(user, "10.0.0.1:5").at(self.wall_clock_ms) + command
+        answer = self.machine.apply(LogIndex(self.machine.last_applied + 1), self.term, data)
+        self.tell()
+        return answer
+
+    def answer(self, user: str, query: Query) -> bytes:
+        """Answer a read."""
+        machine = self.machine
+        match query:
+            case Get():
+                return machine.answer_get(query.key, self.term)
+            case LeaseQuery():
+                lease = machine.leases.of_user(query.lease, user.encode())
+                if lease is None:
+                    return answers.encode(Outcome.LEASE_NOT_FOUND, self.term, machine.revision)
+                info = LeaseInfo(lease.ttl_ms, lease.ttl_ms - 1, lease.user, sorted(lease.keys))
+                return answers.encode(Outcome.OK, self.term, machine.revision, lease_body(info))
+            case LeasesQuery():
+                found = [
+                    ListedLease(lease.lease_id, lease.ttl_ms, len(lease.keys), lease.user)
+                    for lease in machine.leases
+                    if lease.lease_id > query.after
+                ]
+                page = found[: self.leases_per_page]
+                body = leases_body(page, more=len(page) < len(found))
+                return answers.encode(Outcome.OK, self.term, machine.revision, body)
+            case _:
+                return machine.answer(query, self.term)
+
+    def keep_alive(self, user: str, lease_ids: Sequence[int]) -> bytes:
+        """Answer a keep-alive; no lease of this cluster ever expires by itself."""
+        self.kept_alive.append(tuple(lease_ids))
+        leases = [self.machine.leases.of_user(LeaseId(lease_id), user.encode()) for lease_id in lease_ids]
+        remaining = [0 if lease is None else lease.ttl_ms for lease in leases]
+        body = keep_alive_answer_body(remaining)
+        return answers.encode(Outcome.OK, self.term, self.machine.revision, body)
+
+    def expire_leases(self) -> None:
+        """End all leases, as a leader does."""
+        self.apply("", expire_leases([lease.lease_id for lease in self.machine.leases]))
+
+    def tell(self) -> None:
+        """Have all nodes tell their watches what is new, after what is being written now."""
+        for node in self.nodes:
+            for connection in node.connections:
+                self._loop.call_soon_threadsafe(connection.watches.tell)
 
     def expire_sessions(self) -> None:
         """Let the cluster's clock run past every session."""
@@ -265,6 +351,7 @@ class FakeCluster:
         await node.start(self._make_context(node.node_id), int(node.address.rpartition(":")[2]))
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         for node in self.nodes:
             await node.start(self._make_context(node.node_id))
         return self
@@ -280,8 +367,12 @@ class FakeCluster:
 
 
 def is_data(kind: RequestKind, body: bytes) -> bool:
-    """Whether a request is about a key."""
-    return kind is RequestKind.READ or (kind is RequestKind.WRITE and body[0] in (Opcode.PUT, Opcode.DELETE))
+    """Whether a request is about keys or leases, and not about a session."""
+    return kind in _DATA_KINDS or (kind is RequestKind.WRITE and body[0] in _DATA_OPCODES)
+
+
+_DATA_KINDS = (RequestKind.READ, RequestKind.WATCH, RequestKind.UNWATCH, RequestKind.LEASE_KEEP_ALIVE)
+_DATA_OPCODES = range(Opcode.PUT, Opcode.LEASE_REVOKE + 1)
 
 
 @dataclass

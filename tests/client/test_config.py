@@ -26,6 +26,8 @@ def test_what_is_in_the_file(tmp_path: Path) -> None:
     assert config.timeout == 5.0
     assert load(tmp_path, GOOD + "timeout: 3s\n").timeout == 3.0
     assert load(tmp_path, GOOD + "timeout: 250ms\n").timeout == 0.25
+    assert config.namespace == ""
+    assert load(tmp_path, GOOD + "namespace: app/\n").namespace == "app/"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,7 @@ def test_what_is_in_the_file(tmp_path: Path) -> None:
         (GOOD.replace("n3", "n1"), "same node twice"),
         (GOOD.replace("n3", "n3:0"), "port"),
         (GOOD.replace("n3", "'::1'"), "brackets"),
+        (GOOD + "namespace: [a]", "namespace must be text"),
         (GOOD + "timeout: 0s", "timeout must be more than 0"),
         (GOOD + "timeout: -1s", "is not a duration"),
         (GOOD + "timeout: 5", "no unit; write it with one, such as 5s"),

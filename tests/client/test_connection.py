@@ -8,6 +8,8 @@ import pytest
 from raftd.client.connection import Connection, ConnectionLost, NotConnected, connect
 from raftd.client.errors import TooLarge
 from raftd.consensus.types import NodeId
+from raftd.kv import commands
+from raftd.kv.types import SessionId
 from raftd.wire.client import (
     BODY_OFFSET,
     Consistency,
@@ -20,7 +22,9 @@ from raftd.wire.client import (
 from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import HandshakeRefusal, HandshakeRefusalCode, Welcome, encode_reply
 from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX
+from raftd.wire.watch import WatchFlag, WatchRequest, encode_unwatch_body, encode_watch_body
 from tests.client.fake import CLUSTER_ID, Cut, FakeNode, Pki, Say, Silent, Wait
+from tests.client.playing import until
 
 GET = encode_read_body(Consistency.STALE, QueryOpcode.GET, b"a")
 
@@ -90,13 +94,6 @@ def test_never_more_under_way_than_the_node_allows(pki: Pki) -> None:
             await connection.close()
 
     asyncio.run(scenario())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for the fake, which tells nobody."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - no event says it
-            await asyncio.sleep(0.001)
 
 
 def test_cancelled_requests_give_their_slot_back_when_answered(pki: Pki) -> None:
@@ -310,5 +307,110 @@ def test_those_who_wait_for_a_slot_learn_of_the_end(pki: Pki) -> None:
             results = await asyncio.gather(*tasks, return_exceptions=True)
             assert [type(result) for result in results] == [ConnectionLost] + [NotConnected] * 4
             await connection.close()
+
+    asyncio.run(scenario())
+
+
+class Heard:
+    """A stream that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.kinds: list[ResponseKind] = []
+        self.reason = ""
+
+    def received(self, kind: ResponseKind, payload: bytes) -> None:  # noqa: ARG002 - as a stream's
+        self.kinds.append(kind)
+
+    def lost(self, reason: str) -> None:
+        self.reason = reason
+
+
+WATCH_ALL = encode_watch_body(WatchRequest(WatchFlag(0), 0, b"", b""))
+
+
+def test_a_stream_is_told_everything(pki: Pki) -> None:
+    """Each response, until the last one or until it is muted; and the end of the connection."""
+
+    async def scenario() -> None:
+        async with connected(pki) as (node, connection):
+            ended, muted, lost = Heard(), Heard(), Heard()
+            ids = []
+            for stream in (ended, muted, lost):
+                await connection.reserve()
+                ids.append(connection.open_stream(RequestKind.WATCH, WATCH_ALL, stream))
+            await until(lambda: all(one.kinds == [ResponseKind.WATCHING] for one in (ended, muted, lost)))
+            assert connection.mute_stream(ids[1])
+            assert not connection.mute_stream(ids[1])
+            node.cluster.apply("alice", commands.open_session())
+            session = SessionId(node.cluster.machine.last_applied)
+            node.cluster.apply("alice", commands.put(session, 1, 1, b"a", b"1"))
+            await connection.request(RequestKind.UNWATCH, encode_unwatch_body(ids[0]))
+            await until(lambda: len(lost.kinds) == 2)
+            assert ended.kinds == [ResponseKind.WATCHING, ResponseKind.CHANGES, ResponseKind.WATCH_ENDED]
+            assert not connection.mute_stream(ids[0])
+            assert muted.kinds == [ResponseKind.WATCHING]
+            await connection.request(RequestKind.UNWATCH, encode_unwatch_body(ids[1]))
+            connection.close_stream(ids[1])
+            (server,) = node.connections
+            server.cut()
+            await until(lambda: bool(lost.reason))
+            assert (ended.reason, muted.reason) == ("", "")
+
+    asyncio.run(scenario())
+
+
+def test_streams_take_no_slots(pki: Pki) -> None:
+    """A stream has a slot until its first response, so that any number of them may be open."""
+
+    async def scenario() -> None:
+        async with pki.cluster(1) as cluster:
+            node = cluster.nodes[0]
+            node.requests_in_flight_max = 3
+            connection = await connect(node.address, pki.user.context(), dead_after=5.0)
+            streams = [Heard() for _ in range(20)]
+            for stream in streams:
+                await connection.reserve()
+                connection.open_stream(RequestKind.WATCH, WATCH_ALL, stream)
+            await until(lambda: all(stream.kinds for stream in streams))
+            await get(connection)
+            await connection.close()
+            assert all(stream.reason for stream in streams)
+
+    asyncio.run(scenario())
+
+
+def test_silence_while_only_streams_are_open(pki: Pki) -> None:
+    """A node that owes nothing is asked seldom; one that does not answer then is taken for dead."""
+
+    async def scenario() -> None:
+        async with connected(pki, dead_after=0.2) as (node, connection):
+            stream = Heard()
+            await connection.reserve()
+            connection.open_stream(RequestKind.WATCH, WATCH_ALL, stream)
+            await until(lambda: len(stream.kinds) == 1)
+            await until(lambda: sum(kind is RequestKind.PING for kind, _ in node.requests) == 2)
+            assert connection.usable
+            node.frozen = True
+            await until(lambda: bool(stream.reason))
+            assert "silent" in stream.reason
+
+    asyncio.run(scenario())
+
+
+def test_a_request_beside_streams_is_not_waited_for_longer(pki: Pki) -> None:
+    """The moment an answer is owed, silence is short again."""
+
+    async def scenario() -> None:
+        async with connected(pki, dead_after=0.4) as (node, connection):
+            stream = Heard()
+            await connection.reserve()
+            connection.open_stream(RequestKind.WATCH, WATCH_ALL, stream)
+            await until(lambda: len(stream.kinds) == 1)
+            await until(lambda: connection._timer_is_for_streams)
+            node.frozen = True
+            start = asyncio.get_running_loop().time()
+            with pytest.raises(ConnectionLost, match="silent"):
+                await get(connection)
+            assert asyncio.get_running_loop().time() - start < 0.8
 
     asyncio.run(scenario())

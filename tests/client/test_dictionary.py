@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def test_like_a_dict(d: DistDict[str]) -> None:
     assert d["ä"] == ""
     del d["ä"]
     assert "ä" not in d
-    assert 5 not in d
+    assert 5 not in d  # type: ignore[comparison-overlap]  # wrong on purpose
 
 
 def test_missing_keys(d: DistDict[str]) -> None:
@@ -66,13 +66,86 @@ def test_pop_gives_each_value_to_one(d: DistDict[str]) -> None:
     assert sorted(results, key=str) == ["1"] + [None] * 19
 
 
-def test_what_needs_a_list_of_keys_is_not_there(d: DistDict[str]) -> None:
-    """Iterating and counting raise TypeError, like any object that cannot; nothing pretends to work."""
+def test_a_whole_mapping(d: DistDict[str]) -> None:
+    """What a dict does with all its keys, this does too, in byte order of the keys."""
+    assert isinstance(d, MutableMapping)
+    assert (len(d), list(d), bool(d), d == {}) == (0, [], False, True)
+    d.update({"b": "2", "ä": "3", "a": "1"})
+    assert len(d) == 3
+    assert list(d) == list(d.keys()) == ["a", "b", "ä"]
+    assert list(d.values()) == ["1", "2", "3"]
+    assert list(d.items()) == [("a", "1"), ("b", "2"), ("ä", "3")]
+    assert dict(d) == d == {"a": "1", "b": "2", "ä": "3"}
+    assert ("b", "2") in d.items()
+    assert "3" in d.values()
+    assert "b" in d.keys()  # noqa: SIM118 - the view is what is tested
+    assert len(d.items()) == 3
+    assert d.popitem() == ("a", "1")
+    d.clear()
+    assert not d
+    with pytest.raises(KeyError):
+        d.popitem()
+
+
+def test_iterating_shows_one_moment(d: DistDict[str]) -> None:
+    """Writing while one iterates is allowed, and does not show."""
+    d.update({f"{number:04}": "old" for number in range(1500)})
+    seen: list[str] = []
+    for key, value in d.items():
+        d[key] = "new"
+        if not seen:
+            del d["1499"]
+        seen.append(value)
+    assert seen == ["old"] * 1500
+
+
+def test_popitem_gives_each_pair_to_one(d: DistDict[str]) -> None:
+    """Of many that pop, each gets another pair."""
+    d.update({f"{number}": f"{number}" for number in range(10)})
+    with ThreadPoolExecutor(4) as pool:
+        popped = list(pool.map(lambda _: d.popitem(), range(10)))
+    assert sorted(popped) == [(f"{number}", f"{number}") for number in range(10)]
+
+
+def test_updating_in_steps(d: DistDict[str], cluster_in_thread: FakeCluster) -> None:
+    """128 keys, or a MiB, are one step; a key that comes twice gets its last value."""
+    d.update({f"{number:04}": "1" for number in range(300)})
+    assert cluster_in_thread.machine.revision == 3
+    d.update([("a", "1"), ("a", "2")], a="3")
+    assert (d["a"], cluster_in_thread.machine.revision) == ("3", 4)
+    d.update({f"{number:04}": "x" * 400_000 for number in range(5)}, big="x" * (1 << 20))
+    assert cluster_in_thread.machine.revision == 8
+    d.update()
+    d.update({})
+    assert cluster_in_thread.machine.revision == 8
     with pytest.raises(TypeError):
-        iter(d)  # type: ignore[call-overload]  # wrong on purpose
-    with pytest.raises(TypeError):
-        len(d)  # type: ignore[arg-type]  # wrong on purpose
-    assert not hasattr(d, "items")
+        d.update({"b": 5})  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_dicts_of_prefixes(config_path: Path) -> None:
+    """One cluster has many dicts; each has its own keys only."""
+    with Client.from_config(config_path) as client:
+        one, two, all_of_it = DistDict(client, prefix="one/"), DistDict(client, prefix="two/"), DistDict(client)
+        one["a"], two["a"], two["b"] = "1", "2", "3"
+        assert (dict(one), dict(two)) == ({"a": "1"}, {"a": "2", "b": "3"})
+        assert list(all_of_it) == ["one/a", "two/a", "two/b"]
+        assert (two.pop("a"), two.setdefault("b", "x"), "a" in two) == ("2", "3", False)
+        assert two.popitem() == ("b", "3")
+        one.clear()
+        assert len(all_of_it) == 0
+        with DistDict(config_path, prefix="own/") as own:
+            own["a"] = "1"
+        assert list(all_of_it) == ["own/a"]
+
+
+def test_keys_that_are_no_text(config_path: Path) -> None:
+    """A key that another program has made of any bytes is a key like others: what iterating gives can be used."""
+    with Client.from_config(config_path) as client, DistDict(client) as d:
+        client.put(b"\xff\x00", "1")
+        (key,) = d
+        assert d[key] == "1"
+        del d[key]
+        assert client.count() == 0
 
 
 def test_wrong_types(d: DistDict[str]) -> None:

@@ -8,6 +8,7 @@ from raftd.client.errors import (
     ClientError,
     Denied,
     InvalidRequest,
+    LimitReached,
     NotPossible,
     OutcomeUnknown,
     SessionExpired,
@@ -28,7 +29,7 @@ FINAL = {
     RefusalCode.BAD_REQUEST: InvalidRequest,
     RefusalCode.TOO_LARGE: TooLarge,
     RefusalCode.NOT_POSSIBLE: NotPossible,
-    RefusalCode.FULL: NotPossible,
+    RefusalCode.FULL: LimitReached,
 }
 
 

@@ -188,7 +188,7 @@ def test_a_user_is_no_node(pki: Pki, pki_directory: Path, tmp_path: Path) -> Non
         cluster = FakeCluster(lambda _: server_context(pair, pki.user.cacert), size=1)
         async with cluster:
             client = AsyncClient(cluster.endpoints, tls=pki.user.context)
-            client._nodes._cluster = "elsewhere"
+            client._asker.nodes._cluster = "elsewhere"
             assert "a node of cluster 'elsewhere' is expected" in await fails_at_once(client)
             await client.close()
 

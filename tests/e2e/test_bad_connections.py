@@ -50,12 +50,12 @@ async def undisturbed(cluster: Cluster) -> AsyncIterator[None]:
             tasks.create_task(work(*each))
         try:
             await everybody_works()
-            connections = {node_id: dict(client._nodes._connections) for node_id, client in clients.items()}
+            connections = {node_id: dict(client._asker.nodes._connections) for node_id, client in clients.items()}
             yield
             await everybody_works()
         finally:
             stopping.set()
-    assert connections == {node_id: client._nodes._connections for node_id, client in clients.items()}
+    assert connections == {node_id: client._asker.nodes._connections for node_id, client in clients.items()}
     await asyncio.gather(*(client.close() for client in clients.values()))
     assert await cluster.term() == term, "an election was held"
 

@@ -1,8 +1,5 @@
 """Changing members and leader: the way to the leader, and how it may end."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
-
 import pytest
 
 from raftd.client import AsyncClient, ChangeKind, Client, Denied, InvalidRequest, NotPossible, OutcomeUnknown
@@ -10,19 +7,20 @@ from raftd.wire.administration import encode_change, encode_transfer
 from raftd.wire.client import Refusal, RefusalCode, RequestKind
 from raftd.wire.frames import encode_frame
 from tests.client.fake import Cut, FakeCluster, Pki, Refuse, Say
+from tests.client.playing import Scenario, play
 
 PLACES = "client=n4:7400,peer=n4:7401,http=n4:7402"
-Scenario = Callable[[FakeCluster, AsyncClient], Awaitable[None]]
 
 
-def play(pki: Pki, scenario: Scenario, *, timeout: float = 5.0) -> None:
-    async def run() -> None:
-        async with pki.cluster() as cluster, AsyncClient(cluster.endpoints, tls=pki.user, timeout=timeout) as client:
-            for node in cluster.nodes:
-                node.plan_for = lambda kind, _: kind in (RequestKind.MEMBERSHIP_CHANGE, RequestKind.TRANSFER_LEADERSHIP)
-            await scenario(cluster, client)
+def play_it(pki: Pki, scenario: Scenario, **arguments: float) -> None:
+    """With reactions of nodes to what is tested here only."""
 
-    asyncio.run(run())
+    async def planned(cluster: FakeCluster, client: AsyncClient) -> None:
+        for node in cluster.nodes:
+            node.plan_for = lambda kind, _: kind in (RequestKind.MEMBERSHIP_CHANGE, RequestKind.TRANSFER_LEADERSHIP)
+        await scenario(cluster, client)
+
+    play(pki, planned, **arguments)
 
 
 def test_it_goes_to_the_leader(pki: Pki) -> None:
@@ -40,7 +38,7 @@ def test_it_goes_to_the_leader(pki: Pki) -> None:
             (RequestKind.TRANSFER_LEADERSHIP, encode_transfer(2)),
         ]
 
-    play(pki, scenario)
+    play_it(pki, scenario)
 
 
 def test_what_is_not_possible_ends_it(pki: Pki) -> None:
@@ -60,7 +58,7 @@ def test_what_is_not_possible_ends_it(pki: Pki) -> None:
         with pytest.raises(Denied):
             await client.change_membership(ChangeKind.PROMOTE, 4)
 
-    play(pki, scenario)
+    play_it(pki, scenario)
 
 
 def test_without_word_it_is_repeated_and_in_doubt_it_says_so(pki: Pki) -> None:
@@ -76,7 +74,7 @@ def test_without_word_it_is_repeated_and_in_doubt_it_says_so(pki: Pki) -> None:
         leader.plan.append(Say(lambda request_id: encode_frame(b"\3" + request_id.to_bytes(8, "little") + b"no JSON")))
         assert await client.transfer_leadership(2) == 2
 
-    play(pki, scenario)
+    play_it(pki, scenario)
 
 
 def test_what_makes_no_sense_is_not_sent(pki: Pki) -> None:
@@ -91,7 +89,7 @@ def test_what_makes_no_sense_is_not_sent(pki: Pki) -> None:
             await client.transfer_leadership(0)
         assert not any(node.requests for node in cluster.nodes)
 
-    play(pki, scenario)
+    play_it(pki, scenario)
 
 
 def test_a_read_does_not_show_who_leads(pki: Pki) -> None:
@@ -102,7 +100,7 @@ def test_a_read_does_not_show_who_leads(pki: Pki) -> None:
         await client.get("a")
         assert [bool(node.data_requests) for node in cluster.nodes] == [True, False, False]
 
-    play(pki, scenario)
+    play_it(pki, scenario)
 
 
 def test_the_blocking_client_does_the_same(cluster_in_thread: FakeCluster, pki: Pki) -> None:

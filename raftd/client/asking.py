@@ -1,0 +1,213 @@
+"""One request, asked until it is answered: of the leader, of any node, or of one that is named.
+
+`raftd.client.retry` decides where a request goes next and how it ends; what is here is only the waiting.
+"""
+
+import asyncio
+import json
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+from raftd.client.config import parse_endpoint
+from raftd.client.connection import ConnectionLost, NotConnected, Response
+from raftd.client.deadline import Deadline
+from raftd.client.errors import ClientError, Denied, Unavailable
+from raftd.client.nodes import Nodes
+from raftd.client.retry import Attempts, Random, Route
+from raftd.errors import DecodeError, RemoteProtocolError
+from raftd.kv import answers
+from raftd.kv.answers import Answer, Outcome
+from raftd.wire.client import (
+    BODY_OFFSET,
+    RefusalCode,
+    RequestKind,
+    ResponseKind,
+    decode_document,
+    decode_refusal,
+)
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class SessionUnknown(Exception):  # noqa: N818 - never leaves this package
+    """The cluster does not know the session, and what was sent in it certainly did not happen."""
+
+
+class Asker:
+    """The requests of one client: they share its connections, and what it knows about the way to the leader."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        make_context: Callable[[], ssl.SSLContext],
+        *,
+        timeout: float,
+        dead_after: float,
+        random: Random,
+    ) -> None:
+        self.timeout = timeout
+        """Seconds that one call may take."""
+        self.nodes = Nodes(make_context, dead_after=dead_after)
+        self.to_leader = Route([str(parse_endpoint(endpoint)) for endpoint in endpoints])
+        self.to_any = Route(self.to_leader.endpoints, leads=False)
+        self.closing = False
+        """Whether no new call is taken."""
+        self._random = random
+        self._closed = False
+
+    def deadline(self, attempts: Attempts) -> Deadline:
+        """What a call is done inside of. Raises: ClientError: the client is closed."""
+        if self.closing:
+            raise ClientError("the client is closed")
+        return Deadline(self.timeout, attempts)
+
+    async def close(self) -> None:
+        """End all connections; whatever still waits ends in an error."""
+        self.closing = self._closed = True
+        await self.nodes.close()
+
+    async def answer(self, kind: RequestKind, body: bytes, attempts: Attempts, interpret: Callable[[Answer], T]) -> T:
+        """Have the state machine answer.
+
+        Raises:
+            ClientError: as `raftd.client.retry` has it, or `interpret`.
+            SessionUnknown: the cluster does not know the session, and the write certainly did not happen.
+        """
+
+        def digest(endpoint: str, payload: bytes, *, before: bool) -> tuple[T] | None:
+            answer = answers.decode(payload[BODY_OFFSET:])
+            match answer.outcome:
+                case Outcome.SESSION_EXPIRED:
+                    raise attempts.session_expired(before=before) or SessionUnknown
+                case Outcome.TOO_MANY_IN_FLIGHT | Outcome.SESSION_LIMIT:
+                    attempts.postponed(endpoint, answer.outcome.name.lower().replace("_", " "), before=before)
+                    return None
+                case _:
+                    attempts.answered(endpoint)
+                    return (interpret(answer),)
+
+        return await self._repeat(kind, body, attempts, ResponseKind.ANSWER, digest)
+
+    async def document_of_leader(self, kind: RequestKind, body: bytes) -> dict[str, Any]:
+        """Have the leader do something, and say in a document what it did. Raises: ClientError."""
+        attempts = Attempts(self.to_leader, is_write=True)
+
+        def digest(endpoint: str, payload: bytes, *, before: bool) -> tuple[dict[str, Any]]:  # noqa: ARG001 - of another answer more is asked
+            attempts.answered(endpoint)
+            return (_document(payload),)
+
+        async with self.deadline(attempts):
+            return await self._repeat(kind, body, attempts, ResponseKind.DOCUMENT, digest)
+
+    async def document_of(self, endpoint: str, kind: RequestKind, body: bytes) -> dict[str, Any]:
+        """Have one node answer, in a document. Raises: Unavailable, Denied or TlsError; there is one attempt only."""
+        response_kind, payload = await self.response_of(endpoint, kind, body)
+        if response_kind is not ResponseKind.DOCUMENT:
+            raise refused_by(endpoint, response_kind, payload)
+        try:
+            return _document(payload)
+        except RemoteProtocolError as error:
+            raise Unavailable(f"{endpoint}: the answer cannot be read: {error}") from None
+
+    async def response_of(self, endpoint: str, kind: RequestKind, body: bytes) -> Response:
+        """Have one node answer. Raises: as `document_of`."""
+        endpoint = str(parse_endpoint(endpoint))
+        if self.closing:
+            raise ClientError("the client is closed")
+        try:
+            async with asyncio.timeout(self.timeout):
+                connection = await self.nodes.connection(endpoint)
+                return await connection.request(kind, body)
+        except TimeoutError:
+            raise Unavailable(f"{endpoint}: no answer within {self.timeout:g} s") from None
+        except NotConnected as error:
+            raise error.certificates or Unavailable(f"{endpoint}: {error}") from None
+        except ConnectionLost as error:
+            raise Unavailable(f"{endpoint}: {error}") from None
+
+    async def next_endpoint(self, attempts: Attempts) -> str:
+        """Where to go now, after a pause where a round has found nobody.
+
+        Raises:
+            ClientError: the client was closed, or no certificate serves.
+        """
+        while True:
+            if self._closed:
+                raise attempts.given_up("the client was closed")
+            endpoint = attempts.next()
+            if endpoint is not None:
+                return endpoint
+            await asyncio.sleep(attempts.pause_seconds(self._random))
+
+    async def _repeat(
+        self, kind: RequestKind, body: bytes, attempts: Attempts, expected: ResponseKind, digest: "_Digest[T]"
+    ) -> T:
+        """Send the same bytes to whatever node leads, until one answers.
+
+        Args:
+            kind: of the request, with its `body`.
+            body: see `kind`.
+            attempts: where to go, and what came of it.
+            expected: what answers the request.
+            digest: makes of that the result in a tuple of one; None: it must be tried again.
+
+        Raises:
+            ClientError: as `raftd.client.retry` has it, or `digest`.
+        """
+        while True:
+            endpoint = await self.next_endpoint(attempts)
+            try:
+                connection = await self.nodes.connection(endpoint)
+                await connection.reserve()
+            except NotConnected as error:
+                attempts.unreachable(endpoint, str(error), error.certificates)
+                continue
+            response = connection.send(kind, body)
+            before = attempts.sent()
+            try:
+                response_kind, payload = await response
+                if response_kind is ResponseKind.REFUSED:
+                    attempts.refused(endpoint, decode_refusal(payload), before=before)
+                    continue
+                if response_kind is not expected:
+                    raise RemoteProtocolError(f"{response_kind.name} came, and {expected.name} was expected")  # noqa: TRY301 - as if the decoder had said it
+                result = digest(endpoint, payload, before=before)
+            except ConnectionLost as error:
+                attempts.lost(endpoint, str(error))
+            except (RemoteProtocolError, DecodeError) as error:
+                connection.abort(f"the node broke the protocol: {error}")
+                attempts.lost(endpoint, str(error))
+            else:
+                if result is not None:
+                    return result[0]
+
+
+class _Digest(Protocol[T_co]):
+    """Makes a result of an answer's payload."""
+
+    def __call__(self, endpoint: str, payload: bytes, *, before: bool) -> tuple[T_co] | None: ...
+
+
+def refused_by(endpoint: str, kind: ResponseKind, payload: bytes) -> ClientError:
+    """What it means that a named node gave a response that does not answer the request."""
+    if kind is not ResponseKind.REFUSED:
+        return Unavailable(f"{endpoint}: {kind.name} came, which is no answer to this request")
+    try:
+        refusal = decode_refusal(payload)
+    except (RemoteProtocolError, DecodeError) as error:
+        return Unavailable(f"{endpoint}: {error}")
+    reason = f"{endpoint}: {refusal.message or refusal.code.name.lower().replace('_', ' ')}"
+    return Denied(reason) if refusal.code is RefusalCode.DENIED else Unavailable(reason)
+
+
+def _document(payload: bytes) -> dict[str, Any]:
+    """Read a DOCUMENT. Raises: RemoteProtocolError: it is no JSON object."""
+    try:
+        document = json.loads(decode_document(payload))
+    except ValueError as error:
+        raise RemoteProtocolError(str(error)) from None
+    if not isinstance(document, dict):
+        raise RemoteProtocolError("it is not a JSON object")
+    return document

@@ -1,0 +1,116 @@
+"""The thread of a blocking client: it wakes whoever waits, and ends with the client or the program."""
+
+import asyncio
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from raftd.client import Client, ClientError
+from tests.client.fake import FakeCluster, Pki, Silent
+
+
+@pytest.fixture
+def client(cluster_in_thread: FakeCluster, pki: Pki) -> Iterator[Client]:
+    with Client(cluster_in_thread.endpoints, tls=pki.user) as made:
+        yield made
+
+
+def test_close_wakes_those_who_wait(cluster_in_thread: FakeCluster, pki: Pki) -> None:
+    """A thread in the middle of a call gets an error when another closes the client."""
+    client = Client(cluster_in_thread.endpoints, tls=pki.user, timeout=60.0)
+    client.put("a", "1")
+    cluster_in_thread.nodes[0].plan.append(Silent())
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.put, "a", "2")
+        while cluster_in_thread.nodes[0].plan:
+            threading.Event().wait(0.001)
+        client.close()
+        with pytest.raises(ClientError):
+            waiting.result(10)
+
+
+def test_forgotten_clients_are_collected(cluster_in_thread: FakeCluster, pki: Pki) -> None:
+    """A client that nobody refers to any more ends its thread."""
+    threads = threading.active_count()
+    client = Client(cluster_in_thread.endpoints, tls=pki.user)
+    client.put("a", "1")
+    gone = weakref.ref(client)
+    del client
+    gc.collect()
+    assert gone() is None
+    assert threading.active_count() == threads
+
+
+def test_not_in_its_own_thread(client: Client) -> None:
+    """A call that would wait for itself is an error, not a deadlock."""
+
+    async def call_back() -> None:
+        client.get("a")
+
+    with pytest.raises(ClientError, match="own thread"):
+        client._run(call_back())
+
+
+def test_inside_another_event_loop(client: Client) -> None:
+    """The blocking client may be used where an event loop runs, if one accepts that it blocks it."""
+
+    async def use() -> None:
+        client.put("a", "1")
+
+    asyncio.run(use())
+
+
+def test_forked_children_are_told(client: Client) -> None:
+    """In a forked child the thread does not exist: a call there is an error, and not a wait for ever."""
+    process_id = client._thread._process_id
+    client._thread._process_id = process_id + 1
+    with pytest.raises(ClientError, match="fork"):
+        client.get("a")
+    client._thread._process_id = process_id
+
+
+@pytest.mark.parametrize("ending", ["pass", "client.close()", "raise SystemExit(3)"])
+def test_the_interpreter_ends_quietly(config_path: Path, cluster_in_thread: FakeCluster, ending: str) -> None:
+    """A program that forgets to close ends without a word, a hang or a session left behind."""
+    program = f"from raftd.client import Client\nclient = Client.from_config({str(config_path)!r})\n"
+    program += f"client.put('a', '1')\n{ending}\n"
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", program], capture_output=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == (3 if "3" in ending else 0, b"")
+    assert cluster_in_thread.machine.session_count == 0
+
+
+def test_ctrl_c(config_path: Path, cluster_in_thread: FakeCluster) -> None:
+    """Ctrl-C in a call that waits is a KeyboardInterrupt at once; the call is given up, and the program can go on."""
+    cluster_in_thread.leader = None
+    program = (
+        "from raftd.client import Client, ClientConfig\n"
+        f"config = ClientConfig.load({str(config_path)!r})\n"
+        "client = Client(config.endpoints, tls=config.tls, timeout=60.0)\n"
+        "print('waiting', flush=True)\n"
+        "try:\n    client.get('a')\nexcept KeyboardInterrupt:\n    print('interrupted', flush=True)\n"
+        f"print(client.status({cluster_in_thread.endpoints[0]!r}), flush=True)\n"
+        "import asyncio\n"
+        "async def names(): return {task.get_coro().__name__ for task in asyncio.all_tasks()}\n"
+        "print('get' in client._run(names()))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        while not any(node.requests for node in cluster_in_thread.nodes):
+            threading.Event().wait(0.001)
+        os.kill(process.pid, signal.SIGINT)
+        rest, stderr = process.communicate(timeout=30)
+    assert (rest, stderr) == ("interrupted\n{'node_id': 1}\nFalse\n", "")

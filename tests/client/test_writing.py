@@ -1,0 +1,238 @@
+"""Writes and their session, over connections and nodes of which each may be lost at any moment."""
+
+import asyncio
+
+import pytest
+
+from raftd.client import AsyncClient, ClientError, Denied, OutcomeUnknown, SessionExpired
+from raftd.kv.commands import Opcode, parse
+from raftd.wire.client import Refusal, RefusalCode, RequestKind
+from raftd.wire.frames import encode_frame
+from tests.client.fake import Cut, FakeCluster, Pki, Reaction, Refuse, Say, Silent, Wait
+from tests.client.playing import play, until
+
+REFUSALS = [
+    code
+    for code in RefusalCode
+    if code not in {RefusalCode.DENIED, RefusalCode.TOO_LARGE, RefusalCode.NOT_POSSIBLE, RefusalCode.FULL}
+]
+
+
+def puts(cluster: FakeCluster) -> list[bytes]:
+    """The bytes of every put that reached a node, in the order of nodes."""
+    return [body for node in cluster.nodes for kind, body in node.requests if body[:1] == bytes((Opcode.PUT,))]
+
+
+@pytest.mark.parametrize(
+    "reactions",
+    [
+        *([Refuse(Refusal(code, "later"))] for code in REFUSALS if code is not RefusalCode.BAD_REQUEST),
+        *([Cut(sent_bytes)] for sent_bytes in (0, 1, 3, 4, 12, 13, 14, 29, 45)),
+        [Cut(0, apply=False)],
+        [Cut(0, apply=False), Cut(5)],
+        [Cut(0), Cut(0), Cut(0)],
+        [Say(lambda _: b"\xff" * 20, apply=True)],
+        [Say(lambda request_id: encode_frame(b"\1" + request_id.to_bytes(8, "little")), apply=True)],
+        [Say(lambda request_id: encode_frame(b"\1" + request_id.to_bytes(8, "little") + b"\xee" * 17), apply=True)],
+        [Say(lambda request_id: encode_frame(b"\3" + request_id.to_bytes(8, "little") + b"{}"), apply=True)],
+        [Say(lambda request_id: encode_frame(b"\1" + request_id.to_bytes(8, "little") + bytes(18)), apply=True)],
+        [Refuse(Refusal(RefusalCode.OVERLOADED)), Cut(0), Refuse(Refusal(RefusalCode.NO_LEADER))],
+    ],
+)
+def test_a_write_is_repeated_byte_for_byte_and_applied_once(pki: Pki, reactions: list[Reaction]) -> None:
+    """Whatever befalls sendings and answers, the same bytes come again, and the key has version 1."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        for node in cluster.nodes:
+            node.plan_for = lambda kind, body: kind is RequestKind.WRITE and body[0] == Opcode.PUT
+        cluster.nodes[0].plan.extend(reactions)
+        result = await client.put("a", "1", expected_revision=0)
+        assert (result.revision, result.version) == (1, 1)
+        assert cluster.machine.revision == 1
+        sent = puts(cluster)
+        assert len(sent) >= len(reactions) + 1
+        assert len(set(sent)) == 1
+
+    play(pki, scenario)
+
+
+def test_a_delete_whose_answer_was_lost(pki: Pki) -> None:
+    """A repeated delete still says that it deleted: the answer is the first one's."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "1")
+        cluster.nodes[0].plan.append(Cut(0))
+        assert (await client.delete("a")).deleted
+
+    play(pki, scenario)
+
+
+def test_first_unanswered_follows(pki: Pki) -> None:
+    """Each write says from which sequence on this client still waits, so that the cluster may forget the others."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        for _ in range(3):
+            await client.put("a", "1")
+        assert [parse(body, 0)[2:4] for body in puts(cluster)] == [(1, 1), (2, 2), (3, 3)]
+
+    play(pki, scenario)
+
+
+def test_no_answer_until_the_deadline_is_unknown(pki: Pki) -> None:
+    """A write that was sent and never answered may have happened, and that is said."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "0")
+        cluster.nodes[0].plan.append(Silent(apply=True))
+        with pytest.raises(OutcomeUnknown, match="may or may not"):
+            await client.put("a", "1")
+
+    play(pki, scenario, timeout=0.3)
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+def test_a_write_that_was_given_up_is_fenced(pki: Pki, cancel: bool) -> None:
+    """After a deadline or a cancellation the next write moves past it: a late copy is refused by the cluster."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "0")
+        cluster.nodes[0].plan.append(Silent())
+        late = asyncio.create_task(client.put("a", "late"))
+        await until(lambda: len(puts(cluster)) == 2)
+        if cancel:
+            late.cancel()
+        with pytest.raises(asyncio.CancelledError if cancel else OutcomeUnknown):
+            await late
+        await client.put("a", "2")
+        cluster.apply("alice", puts(cluster)[1])
+        assert cluster.machine.get(b"a") == b"2"
+
+    play(pki, scenario, timeout=0.3)
+
+
+def test_an_expired_session_is_replaced_when_nothing_is_in_doubt(pki: Pki) -> None:
+    """A write whose only sending met an expired session goes on in a new one, unseen by the caller."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "1")
+        cluster.expire_sessions()
+        assert cluster.machine.session_count == 0
+        results = await asyncio.gather(*(client.put("a", "2") for _ in range(20)))
+        assert sorted(result.revision for result in results) == list(range(2, 22))
+        assert cluster.machine.session_count == 1
+
+    play(pki, scenario)
+
+
+def test_an_expired_session_with_a_sending_in_doubt_is_an_error(pki: Pki) -> None:
+    """A write that may have been applied in the session that is gone is not made again."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "1")
+        cluster.nodes[0].plan.append(Cut(0))
+        for node in cluster.nodes[1:]:
+            await node.stop()
+        await cluster.nodes[0].stop()
+        task = asyncio.create_task(client.put("a", "2"))
+        await cluster.restart(cluster.nodes[0])
+        await until(lambda: not cluster.nodes[0].plan)
+        cluster.expire_sessions()
+        with pytest.raises(SessionExpired):
+            await task
+        assert cluster.machine.revision == 2
+        assert (await client.put("a", "3")).revision == 3
+
+    play(pki, scenario)
+
+
+def test_denied_after_a_lost_sending_is_unknown(pki: Pki) -> None:
+    """A final refusal ends a write at once; with an earlier sending in doubt it ends as unknown."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        denied = Refuse(Refusal(RefusalCode.DENIED, "alice may not"))
+        cluster.nodes[0].plan.append(denied)
+        with pytest.raises(Denied, match="alice may not"):
+            await client.put("a", "1")
+        cluster.nodes[0].plan.extend([Cut(0), denied])
+        with pytest.raises(OutcomeUnknown, match="alice may not"):
+            await client.put("a", "1")
+
+    play(pki, scenario)
+
+
+def test_more_writes_than_a_session_has_room_for(pki: Pki) -> None:
+    """One write without an answer holds up those that would be too far ahead of it, and no answer is lost."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        cluster.nodes[0].requests_in_flight_max = 4000
+        held = Wait()
+        cluster.nodes[0].plan.append(held)
+        tasks = [asyncio.create_task(client.put("a", "1")) for _ in range(1100)]
+        await until(lambda: sum(task.done() for task in tasks) == 1023)
+        assert len(puts(cluster)) == 1024
+        held.until.set()
+        await asyncio.gather(*tasks)
+        assert cluster.machine.revision == 1100
+
+    play(pki, scenario, timeout=30.0)
+
+
+# Sessions.
+
+
+def test_close_closes_the_session(pki: Pki) -> None:
+    """Nothing is left behind in the cluster; a closed client says so, and closing twice is allowed."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "1")
+        await client.close()
+        await client.close()
+        assert cluster.machine.session_count == 0
+        for call in (client.get("a"), client.put("a", "1"), client.status(cluster.endpoints[0])):
+            with pytest.raises(ClientError, match="closed"):
+                await call
+
+    play(pki, scenario)
+
+
+def test_reading_opens_no_session(pki: Pki) -> None:
+    """A client that only reads leaves nothing in the log."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.get("a")
+        assert cluster.machine.last_applied == 0
+
+    play(pki, scenario)
+
+
+def test_close_does_not_wait_for_the_dead(pki: Pki) -> None:
+    """With the cluster gone or frozen, closing still ends, and calls that wait end in an error."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "1")
+        cluster.nodes[0].plan.append(Silent(freeze=True))
+        waiting = asyncio.create_task(client.put("a", "2"))
+        await until(lambda: cluster.nodes[0].frozen)
+        async with asyncio.timeout(4):
+            await client.close()
+            with pytest.raises(OutcomeUnknown, match="closed"):
+                await waiting
+
+    play(pki, scenario)
+
+
+def test_sessions_are_kept_alive(pki: Pki) -> None:
+    """An idle client touches its session three times in its time to live; one that writes need not."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "1")
+        session = client._writer._session
+        assert session is not None
+        keeper = asyncio.create_task(client._writer._keep_alive(session, 0.02))
+        await until(lambda: sum(body[0] == Opcode.KEEP_ALIVE for _, body in cluster.nodes[0].requests) >= 2)
+        cluster.expire_sessions()
+        await keeper  # ends by itself when the cluster says that the session is over
+        assert client._writer._session is None
+        await client.put("a", "2")
+
+    play(pki, scenario)
