@@ -211,3 +211,19 @@ def test_a_reader_that_leaves_is_no_error(size: int) -> None:
             [sys.executable, "-c", program], stdout=pipe, stderr=subprocess.PIPE, check=False, timeout=30
         )
     assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_json_in_a_line() -> None:
+    """One line, whatever is in it."""
+    line = output.json_line({"key": b"a\n\xff", "list": [b"\n"], "none": None})
+    assert line.count("\n") == 1
+    assert json.loads(line) == {"key": {"base64": "YQr/"}, "list": ["\n"], "none": None}
+
+
+def test_a_table_that_is_made_of_several() -> None:
+    """The second has no header, and at least the widths of the first."""
+    widths = output.column_widths(ROWS, COLUMNS)
+    assert widths == [4, 8, 12, 11, 7]
+    assert output.table([{"node": 7, "role": "x"}], COLUMNS, with_header=False, widths_min=widths) == (
+        "   7  x         -             -            -\n"
+    )

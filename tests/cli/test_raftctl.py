@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from raftd.client import Client
 from raftd.errors import ExitCode
 
 Raftctl = Callable[..., bytes]
@@ -105,9 +106,11 @@ def test_completion_scripts(run: Raftctl, shell: str) -> None:
     assert "raftctl" in script
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
-def test_bash_completes_commands_and_options(run: Raftctl, tmp_path: Path) -> None:
-    """The script, sourced by a real bash, offers what begins so."""
+@pytest.fixture
+def bash_completes(run: Raftctl, tmp_path: Path) -> Callable[..., list[str]]:
+    """What a real bash, which has sourced the script, offers for the last word."""
+    if shutil.which("bash") is None:
+        pytest.skip("there is no bash here")
     (tmp_path / "completion").write_bytes(run("completion", "bash"))
     program = tmp_path / "raftctl"
     program.write_text(f"#!{sys.executable}\nfrom raftd.cli.raftctl import main\nmain()\n")
@@ -116,8 +119,8 @@ def test_bash_completes_commands_and_options(run: Raftctl, tmp_path: Path) -> No
     def complete(*words: str) -> list[str]:
         line = f"""
 source {tmp_path}/completion
-COMP_WORDS=({" ".join(map(repr, words))}); COMP_CWORD={len(words) - 1}
-_raftctl_completion {program} {words[-1]!r} {words[-2]!r}
+COMP_WORDS=({" ".join(map(repr, (str(program), *words)))}); COMP_CWORD={len(words)}
+_raftctl_completion {program} {words[-1]!r} ''
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
         ended = subprocess.run(
@@ -126,6 +129,27 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         assert ended.stderr == ""
         return ended.stdout.split()
 
-    assert complete(str(program), "s") == ["set", "status"]
-    assert complete(str(program), "get", "--s") == ["--stale"]
-    assert complete(str(program), "get", "-o", "j") == ["json"]
+    return complete
+
+
+def test_bash_completes_commands_and_options(bash_completes: Callable[..., list[str]]) -> None:
+    """What begins so."""
+    assert bash_completes("s") == ["set", "status"]
+    assert bash_completes("get", "--s") == ["--stale"]
+    assert bash_completes("get", "-o", "j") == ["json"]
+    assert bash_completes("lease", "k") == ["keep-alive"]
+
+
+def test_bash_completes_keys(
+    bash_completes: Callable[..., list[str]], client: Client, cluster_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cluster's own, wherever the configuration comes from; nothing, and no word, if it cannot be reached."""
+    client.put("complete/one", "1")
+    client.put("complete/two", "2")
+    config = str(cluster_directory / "raftctl.yaml")
+    assert bash_completes("--config", config, "get", "complete/") == ["complete/one", "complete/two"]
+    monkeypatch.setenv("RAFTCTL_CONFIG", config)
+    assert bash_completes("--namespace", "complete/", "set", "t") == ["two"]
+    assert bash_completes("--endpoints", "127.0.0.1:1", "get", "complete/") == []
+    assert bash_completes("--endpoints", "not an address", "get", "complete/") == []
+    assert bash_completes("--config", "/none", "get", "complete/") == []

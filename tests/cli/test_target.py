@@ -4,7 +4,7 @@ import click
 import pytest
 
 from raftd.cli import target as target_module
-from raftd.cli.target import Target
+from raftd.cli.target import Target, target_of
 from raftd.client import ConfigurationError
 from raftd.client.config import PartialConfig
 
@@ -70,3 +70,18 @@ def test_a_place_that_cannot_be_looked_into_is_passed_over(tmp_path: Path, monke
     unusable = (Path("~nobody-of-this-name/raftctl.yaml"), tmp_path / ("x" * 300))
     monkeypatch.setattr(target_module, "CONFIG_PLACES", (*unusable, tmp_path / "f.yaml"))
     assert Target(None, PartialConfig()).resolve().endpoints == ("file:7400",)
+
+
+def test_the_options_of_the_group() -> None:
+    """Each is taken by its name, the namespace too, which counts more than the file's."""
+    said = {"config": Path("f"), "endpoints": ("n1:7400",), "cacert": None, "cert": None, "key": None, "timeout": 1.5}
+    target = target_of({**said, "namespace": "a/", "other": "ignored"})
+    assert target == Target(Path("f"), PartialConfig(("n1:7400",), timeout=1.5, namespace="a/"))
+
+
+def test_a_namespace_in_the_file(places: tuple[Path, Path]) -> None:
+    """It counts where nothing else is said; an empty one is none."""
+    places[0].write_text(FULL + "namespace: file/\n")
+    assert Target(None, PartialConfig()).resolve().namespace == "file/"
+    assert Target(None, PartialConfig(namespace="flag/")).resolve().namespace == "flag/"
+    assert Target(None, PartialConfig(namespace="")).resolve().namespace == ""

@@ -114,3 +114,23 @@ def test_ctrl_c(config_path: Path, cluster_in_thread: FakeCluster) -> None:
         os.kill(process.pid, signal.SIGINT)
         rest, stderr = process.communicate(timeout=30)
     assert (rest, stderr) == ("interrupted\n{'node_id': 1}\nFalse\n", "")
+
+
+def test_what_was_given_up_gives_back_what_it_holds(config_path: Path, cluster_in_thread: FakeCluster) -> None:
+    """Ctrl-C while waiting for a lock, and closing at once: no place is left in the queue."""
+    program = (
+        "from raftd.client import Client\n"
+        f"with Client.from_config({str(config_path)!r}) as client:\n"
+        "    client.lock('l', ttl=600).acquire()\n"
+        "    print('waiting', flush=True)\n"
+        "    client.lock('l', ttl=600).acquire()\n"
+    )
+    machine = cluster_in_thread.machine
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"waiting\n"
+        while machine.key_count < 2:
+            threading.Event().wait(0.001)
+        os.kill(process.pid, signal.SIGINT)
+        process.communicate(timeout=30)
+    assert machine.key_count == 1

@@ -10,6 +10,8 @@ from raftd.consensus.types import Entry, EntryKind, LogIndex, Term
 from raftd.kv import commands
 from raftd.kv.commands import SessionId, Stamp
 from raftd.kv.limits import ADDRESS_BYTES_MAX, KEY_BYTES_MAX, USER_BYTES_MAX
+from raftd.kv.operations import Delete, DeleteRange, Get, Increment, Put, Range, Transaction, Write, WriteOperation
+from raftd.kv.types import LeaseId
 from raftd.node.view import KEY_CHARACTERS_SHOWN, LogDocument
 from raftd.wire.client import encode_document
 from raftd.wire.frames import LENGTH_BYTES
@@ -88,3 +90,45 @@ def test_the_longest_answer_fits_a_frame(key: str) -> None:
     assert len(document["entries"]) == LOG_ENTRIES_MAX
     frame = encode_document(LARGEST, json.dumps(document, separators=(",", ":")))
     assert len(frame) <= LENGTH_BYTES + CLIENT_FRAME_BYTES_MAX
+
+
+def entry_of(command: bytes, *, user: str = "alice") -> Entry:
+    return (LogIndex(1), Term(1), EntryKind.COMMAND, Stamp(user, "10.0.0.1:1").at(1) + command)
+
+
+def write(operation: WriteOperation) -> Entry:
+    return entry_of(commands.write(SessionId(1), 1, 1, Write(operation)))
+
+
+NESTED = Transaction((), (Get(b"a"), Put(b"c", b"secret")), ())
+
+
+@pytest.mark.parametrize(
+    ("entry", "shown"),
+    [
+        (write(DeleteRange(b"a/", b"a0", 10)), {"keys": "a/*"}),
+        (write(DeleteRange(b"a", b"c", 10)), {"keys": "a..c"}),
+        (write(DeleteRange(b"", b"", 10)), {"keys": "*"}),
+        (write(Increment(b"n", 1)), {"key": "n"}),
+        (write(Put(b"k", b"secret", previous=True)), {"key": "k"}),
+        (
+            write(Transaction((), (Put(b"a", b"secret"), Range(b"b/", b"b0"), NESTED), (Delete(b"\xff"), Get(b"a")))),
+            {"keys": "a, b/*, c, \\xff"},
+        ),
+        (write(Transaction((), (Get(b"k" * 4096),) * 3, ())), {"keys": "k" * (KEY_CHARACTERS_SHOWN - 1) + "…"}),
+        (write(Transaction((), (), ())), {"keys": ""}),
+        (entry_of(commands.lease_grant(SessionId(1), 1, 1, 0)), {"leases": "lease 1"}),
+        (entry_of(commands.lease_revoke(SessionId(1), 1, 1, LeaseId(7))), {"leases": "lease 7"}),
+        (entry_of(commands.expire_leases([LeaseId(7), LeaseId(9)]), user=""), {"leases": "lease 7, 9"}),
+        (
+            entry_of(commands.expire_leases([LeaseId(number) for number in range(1, 4000)]), user=""),
+            {"leases": f"lease {', '.join(map(str, range(1, 100)))}"[: KEY_CHARACTERS_SHOWN - 1] + "…"},
+        ),
+        (entry_of(commands.keep_alive(SessionId(1), 0)), {}),
+    ],
+)
+def test_what_is_not_about_one_key(entry: Entry, shown: dict[str, str]) -> None:
+    """Ranges, the keys of a transaction, each once, and leases, in a few words; values are not told here either."""
+    (found,) = newest([entry])["entries"]
+    assert {name: found[name] for name in ("key", "keys", "leases") if name in found} == shown
+    assert "secret" not in json.dumps(found)

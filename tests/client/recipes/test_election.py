@@ -1,4 +1,8 @@
 import asyncio
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -129,3 +133,22 @@ def test_the_blocking_election(cluster_in_thread: FakeCluster, pki: Pki) -> None
         seen.close()
         with pytest.raises(LockLost), client.election("e"):
             client.revoke_lease(client.leases()[0].id)
+
+
+def test_ctrl_c_while_observing(config_path: Path, cluster_in_thread: FakeCluster) -> None:
+    """It ends the observation, and nothing else: the client goes on."""
+    del cluster_in_thread
+    program = (
+        "from raftd.client import Client\n"
+        f"client = Client.from_config({str(config_path)!r})\n"
+        "observed = client.election('e').observe()\n"
+        "print(next(observed), flush=True)\n"
+        "try:\n    next(observed)\nexcept KeyboardInterrupt:\n    print(client.put('a', '1').version)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "None\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == ("1\n", "")
