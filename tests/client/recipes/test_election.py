@@ -142,8 +142,8 @@ def test_ctrl_c_while_observing(config_path: Path, cluster_in_thread: FakeCluste
         "from raftd.client import Client\n"
         f"client = Client.from_config({str(config_path)!r})\n"
         "observed = client.election('e').observe()\n"
-        "print(next(observed), flush=True)\n"
-        "try:\n    next(observed)\nexcept KeyboardInterrupt:\n    print(client.put('a', '1').version)\n"
+        "try:\n    print(next(observed), flush=True)\n    next(observed)\n"
+        "except KeyboardInterrupt:\n    print(client.put('a', '1').version)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
