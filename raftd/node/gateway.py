@@ -4,11 +4,11 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, assert_never
+from typing import Protocol, TypeAlias, assert_never
 
 from raftd.consensus.types import NO_INDEX, LogIndex, NodeId, Role, Term
 from raftd.errors import DecodeError
-from raftd.kv.access import AccessRules, Operation
+from raftd.kv.access import AccessRules, Operation, Permissions
 from raftd.kv.commands import CommandTooLarge, InvalidCommand, Opcode, Stamp, check_key, validate_client_command
 from raftd.kv.machine import StateMachine
 from raftd.net.channel import Channel
@@ -77,6 +77,10 @@ class Documents(Protocol):
         """The newest `last` entries, as JSON would have them."""
 
 
+Reload: TypeAlias = Callable[[Callable[[dict[str, object] | Refusal], None]], None]
+"""Begins to read the node's files anew, and later hands over what came of it; that may be in another turn."""
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayLimits:
     """What clients may have under way on this node."""
@@ -103,6 +107,7 @@ class Gateway:
         wake: Callable[[], None],
         limits: GatewayLimits,
         wall_clock_ns: Callable[[], int] = time.time_ns,
+        reload: Reload | None = None,
     ) -> None:
         """`wake` makes the driver take its next turn.
 
@@ -119,6 +124,8 @@ class Gateway:
         self._wake = wake
         self._limits = limits
         self._wall_clock_ns = wall_clock_ns
+        self._reload = reload
+        self._users: dict[ClientConnection, str] = {}
         self.is_draining = False
         """Whether the node is going down: nothing new is accepted."""
         self._replay_target = NO_INDEX
@@ -139,10 +146,28 @@ class Gateway:
 
     def client_connected(self, channel: Channel, user: str) -> ClientConnection:
         """A client is there, known by its certificate as `user`."""
-        return ClientConnection(self, channel, self._rules.of(user), Stamp(user, channel.remote_address))
+        connection = ClientConnection(self, channel, self._rules.of(user), Stamp(user, channel.remote_address))
+        self._users[connection] = user
+        return connection
+
+    def use(
+        self,
+        *,
+        rules: AccessRules,
+        limits: GatewayLimits,
+        client_addresses: Mapping[NodeId, str],
+    ) -> None:
+        """Go by these from the next request on, on the connections that stand too."""
+        self._rules, self._limits, self._client_addresses = rules, limits, client_addresses
+        known: dict[str, Permissions] = {}
+        for connection, user in self._users.items():
+            if user not in known:
+                known[user] = rules.of(user)
+            connection.permissions = known[user]
 
     def closed(self, connection: ClientConnection) -> None:
         """A client is gone. Its writes under way go on, for they are in the log; nobody hears the answers."""
+        self._users.pop(connection, None)
         connection.answers.clear()
 
     def receive(self, connection: ClientConnection, payloads: list[bytes]) -> None:
@@ -155,6 +180,9 @@ class Gateway:
         self._wake()
         for payload in payloads:
             kind, request_id = parse_request(payload)
+            if connection.leaving:
+                self._requests.owe(connection, encode_refusal(request_id, _LEAVING))
+                continue
             try:
                 refusal = self._dispatch(connection, kind, request_id, payload)
             except CommandTooLarge as error:
@@ -197,8 +225,32 @@ class Gateway:
             case RequestKind.TRANSFER_LEADERSHIP:
                 target = decode_transfer(payload)
                 return self._administer(connection, request_id, lambda: self._administration.transfer(target))
+            case RequestKind.RELOAD:
+                check_no_body(payload)
+                return self._begin_reload(connection, request_id)
             case _:
                 assert_never(kind)
+
+    def _begin_reload(self, connection: ClientConnection, request_id: int) -> Refusal | None:
+        if not connection.permissions.administers:
+            return _DENIED
+        if (refusal := self._admit(connection)) is not None:
+            return refusal
+        if self._reload is None:
+            return Refusal(RefusalCode.NOT_POSSIBLE, "this node has no files to read")
+
+        def done(outcome: dict[str, object] | Refusal) -> None:
+            connection.in_flight -= 1
+            if isinstance(outcome, Refusal):
+                frame = encode_refusal(request_id, outcome)
+            else:
+                frame = encode_document(request_id, json.dumps(outcome, separators=(",", ":")))
+            self._requests.owe(connection, frame)
+            self._wake()
+
+        connection.in_flight += 1
+        self._reload(done)
+        return None
 
     def _write(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
         needs = validate_client_command(payload, BODY_OFFSET)
@@ -241,7 +293,7 @@ class Gateway:
 
     def _admit(self, connection: ClientConnection) -> Refusal | None:
         if self.is_draining:
-            return Refusal(RefusalCode.STOPPING, "this node is going down")
+            return _STOPPING
         if connection.in_flight >= self._limits.requests_in_flight_max:
             return Refusal(
                 RefusalCode.OVERLOADED, f"{connection.in_flight} requests are under way on this connection already"
@@ -286,6 +338,8 @@ class Gateway:
 
 
 _DENIED = Refusal(RefusalCode.DENIED, "the settings grant this user no such right")
+_STOPPING = Refusal(RefusalCode.STOPPING, "this node is going down")
+_LEAVING = Refusal(RefusalCode.STOPPING, "this connection ends, since its certificate is not accepted any more")
 _DISK_LOW = Refusal(
     RefusalCode.OVERLOADED, "the leader's disk is full: keys can be deleted, and written again when it has space"
 )

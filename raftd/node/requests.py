@@ -201,6 +201,8 @@ class Requests:
         for connection in owed:
             frames, connection.answers = connection.answers, []
             connection.channel.send(frames[0] if len(frames) == 1 else b"".join(frames))
+            if connection.leaving:
+                connection.end_if_left()
 
     def _settle(self, connection: ClientConnection, frame: bytes) -> None:
         connection.in_flight -= 1

@@ -55,6 +55,8 @@ class RequestKind(enum.IntEnum):
     """Body: see `raftd.wire.administration`. Response: DOCUMENT, `{"index": …}`: where it is in the log."""
     TRANSFER_LEADERSHIP = 7
     """Body: target u64. Response: DOCUMENT, `{"target": …}`: who was chosen, which it has not become by then."""
+    RELOAD = 20
+    """No body. Response: DOCUMENT, `{"changed": […], "waiting": […]}`, or NOT_POSSIBLE: the old settings stay."""
 
 
 class ResponseKind(enum.IntEnum):
@@ -93,7 +95,7 @@ class RefusalCode(enum.IntEnum):
     OVERLOADED = 3
     """Too much is under way: try again after a pause. Nothing was proposed."""
     STOPPING = 4
-    """This node is going down: go to another one. Nothing was proposed."""
+    """This node is going down: go to another one. Or it ends this connection. Nothing was proposed."""
     OUTCOME_UNKNOWN = 5
     """Leadership was lost while the write was under way: it may or may not happen. Repeat the same bytes."""
     DENIED = 6
@@ -189,7 +191,7 @@ def decode_log(payload: bytes) -> int:
 
 
 def check_no_body(payload: bytes) -> None:
-    """Check a STATUS or PING.
+    """Check a STATUS, PING or RELOAD.
 
     Raises:
         DecodeError: There is a body.
