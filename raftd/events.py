@@ -114,6 +114,12 @@ The node goes on with what it had. Correct it, try it with raftd check-config --
 As long as that is not done, the next restart will fail.
 """,
 )
+SETTINGS_WAIT: Final = Event(
+    "settings_wait",
+    "7bffdbc8cf65446a88704257c02b464b",
+    logging.WARNING,
+    "these settings have changed and count after a restart only: %(settings)s",
+)
 ELECTION_STARTED: Final = Event(
     "election_started",
     "476a14dbdf3846c9b17342db0eed9ebb",
@@ -334,6 +340,7 @@ CATALOGUE: Final = (
     NODE_FAILED,
     SETTINGS_RELOADED,
     SETTINGS_REFUSED,
+    SETTINGS_WAIT,
     ELECTION_STARTED,
     LEADER_ELECTED,
     LEADER_LOST,

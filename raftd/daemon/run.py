@@ -9,37 +9,21 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Final
 
-from raftd import events, pki
+from raftd import events
 from raftd.daemon import logs
+from raftd.daemon.credentials import Credentials, read_credentials
 from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, open_storage
 from raftd.daemon.service import Service
-from raftd.errors import ExitCode, RaftdError, SettingsError, TlsError
+from raftd.errors import ExitCode, RaftdError, SettingsError
 from raftd.event_loop import new_event_loop
-from raftd.settings import NodeSettings, Settings, TlsFiles
+from raftd.settings import NodeSettings, Settings
 from raftd.version import version
-from raftd.wire.identity import node_identity
 
 logger = logging.getLogger(__name__)
 
 _GC_THRESHOLDS: Final = (50_000, 50, 100)
 """Requests make no cycles, so the collector finds next to nothing; seldom is often enough."""
-
-
-def check_files(settings: NodeSettings) -> list[str]:
-    """What keeps a node's certificates and keys from being used, a line each."""
-    identity = node_identity(settings.cluster.name, settings.node_id)
-
-    def check(files: TlsFiles, purpose: pki.Purpose) -> list[str]:
-        return pki.check_files(
-            authority=files.authority,
-            certificate=files.certificate,
-            key=files.key,
-            identity=identity,
-            purpose=purpose,
-        )
-
-    return check(settings.peer_tls, pki.Purpose.PEER) + check(settings.client_tls, pki.Purpose.SERVER)
 
 
 def run(settings: Settings, node_id: int) -> ExitCode:
@@ -74,16 +58,19 @@ def run(settings: Settings, node_id: int) -> ExitCode:
 
 
 def _run(settings: NodeSettings, notifier: Notifier, log_lines_dropped: Callable[[], int]) -> ExitCode:
-    if problems := check_files(settings):
-        raise TlsError("; ".join(problems))
+    credentials = read_credentials(settings)
     events.NODE_STARTED.log(logger, version=version(), node=settings.node_id, cluster=settings.cluster.name)
     gc.set_threshold(*_GC_THRESHOLDS)
     opened = open_storage(settings)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_serve(settings, opened, notifier, log_lines_dropped))
+        return runner.run(_serve(settings, credentials, opened, notifier, log_lines_dropped))
 
 
 async def _serve(
-    settings: NodeSettings, opened: Opened, notifier: Notifier, log_lines_dropped: Callable[[], int]
+    settings: NodeSettings,
+    credentials: Credentials,
+    opened: Opened,
+    notifier: Notifier,
+    log_lines_dropped: Callable[[], int],
 ) -> ExitCode:
-    return await Service(settings, opened, notifier, log_lines_dropped).run()
+    return await Service(settings, credentials, opened, notifier, log_lines_dropped).run()

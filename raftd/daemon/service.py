@@ -16,17 +16,22 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from raftd import events
 from raftd.consensus import Limits as ConsensusLimits
 from raftd.consensus import Membership, Raft, Ready
 from raftd.consensus.types import LogIndex, NodeId, Role, Term
+from raftd.daemon.credentials import Credentials
 from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, bootstrap_membership
+from raftd.daemon.reload import Loaded, Reloader
+from raftd.daemon.revocation import Revocation
 from raftd.errors import ExitCode, RaftdError
 from raftd.http.metrics import Metrics
 from raftd.http.server import HttpServer
+from raftd.http.view import Configuration
 from raftd.net.acceptor import AcceptorLimits
 from raftd.net.client_listener import ClientListener
 from raftd.net.peer_link import PeerAddress
@@ -60,9 +65,16 @@ class Service:
     """One running node."""
 
     def __init__(
-        self, settings: NodeSettings, opened: Opened, notifier: Notifier, log_lines_dropped: Callable[[], int]
+        self,
+        settings: NodeSettings,
+        credentials: Credentials,
+        opened: Opened,
+        notifier: Notifier,
+        log_lines_dropped: Callable[[], int],
     ) -> None:
+        self._started_with = settings
         self._settings = settings
+        """What the node goes by, of what a reload may change; all else is as in `_started_with`."""
         self._opened = opened
         self._notifier = notifier
         self._loop = asyncio.get_running_loop()
@@ -107,6 +119,13 @@ class Service:
             now=self._loop.time,
             log_lines_dropped=log_lines_dropped,
         )
+        self._reloader = Reloader(
+            Loaded(settings, credentials),
+            use=self._use,
+            supervisor=notifier,
+            status_line=self._status_line,
+            is_stopping=lambda: self._gateway.is_draining,
+        )
         self._gateway = Gateway(
             leadership=self._driver.raft,
             machine=self._machine,
@@ -116,13 +135,17 @@ class Service:
             rules=settings.access_rules,
             client_addresses=self._client_addresses,
             wake=self._driver.wake,
-            limits=GatewayLimits(settings.limits.requests_in_flight_max, settings.limits.pending_bytes_max),
+            limits=self._gateway_limits(),
+            reload=self._reloader.request,
         )
         self._maker = self._make_snapshots()
         self._clients = self._make_client_listener(tls_client)
         self._peers = self._make_peer_listener(tls_peer)
         self._view.attach(self._gateway, self._clients)
         self._metrics.attach(self._view)
+        self._revocation = Revocation(
+            clients=self._clients, peers=self._peers, links=self._links, credentials=credentials
+        )
         self._http = HttpServer(self._view, self._metrics, settings.http_listen.host, settings.http_listen.port)
 
     async def run(self) -> ExitCode:
@@ -133,6 +156,8 @@ class Service:
         await self._http.start()
         self._dial(self._driver.raft.membership)
         self._driver.start(self._gateway, self._on_leadership, self._on_membership, self._on_proven)
+        self._reloader.start()
+        self._revocation.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
@@ -186,8 +211,16 @@ class Service:
                 self._settings.limits.requests_in_flight_max,
             ),
             handler=self._gateway,
-            limits=AcceptorLimits(connections_max=self._settings.limits.connections_max),
+            limits=self._client_limits(),
         )
+
+    def _client_limits(self) -> AcceptorLimits:
+        return AcceptorLimits(connections_max=self._settings.limits.connections_max)
+
+    def _gateway_limits(self) -> GatewayLimits:
+        # What a connection may have under way was said in its handshake.
+        in_flight_max = self._started_with.limits.requests_in_flight_max
+        return GatewayLimits(in_flight_max, self._settings.limits.pending_bytes_max)
 
     def _make_peer_listener(self, files: TlsFiles) -> PeerListener:
         return PeerListener(
@@ -325,7 +358,24 @@ class Service:
         self._draining = self._loop.create_task(self._drain())
 
     def _on_hangup(self) -> None:
-        events.SETTINGS_REFUSED.log(logger, reason="this version cannot reload; restart the node")
+        self._reloader.request(lambda _: None)
+
+    def _use(self, loaded: Loaded, configuration: Configuration) -> None:
+        """Go by what was read from the files, of which everything is usable: nothing in here can fail."""
+        settings, credentials = loaded.settings, loaded.credentials
+        self._settings = settings
+        self._client_addresses = {NodeId(node.id): str(node.client_address) for node in settings.nodes}
+        self._view.use(
+            replace(self._view.facts, client_addresses=self._client_addresses, members=settings.members), configuration
+        )
+        logging.getLogger().setLevel(logging.getLevelNamesMapping()[settings.log.level.upper()])
+        self._gateway.use(
+            rules=settings.access_rules, limits=self._gateway_limits(), client_addresses=self._client_addresses
+        )
+        self._clients.use(context=credentials.client_listening, limits=self._client_limits())
+        self._peers.use(context=credentials.peer_listening)
+        self._links.use(context=credentials.peer_dialling)
+        self._revocation.use(credentials)
 
     async def _drain(self) -> None:
         """Wait until nothing is owed, or for as long as the settings allow."""
@@ -388,6 +438,7 @@ class Service:
                 self._notifier.status(self._status_line())
 
     async def _stop(self) -> None:
+        await asyncio.gather(self._reloader.stop(), self._revocation.stop())
         self._driver.stop()
         closing = asyncio.gather(self._clients.stop(), self._peers.stop(), self._links.stop(), self._http.stop())
         hurried = self._loop.create_task(self._hurry.wait())

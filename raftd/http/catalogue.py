@@ -99,6 +99,19 @@ def _build(status: NodeStatus, _: NodeCounters) -> Iterable[Sample]:
     return [((status.version, status.cluster, str(status.node_id)), 1)]
 
 
+def _expiries(status: NodeStatus, _: NodeCounters) -> Iterable[Sample]:
+    ends: dict[tuple[str, ...], float] = {}
+    for each in status.configuration.certificates:
+        name = (each.port, each.kind)
+        ends[name] = min(each.not_after_seconds, ends.get(name, each.not_after_seconds))
+    return ends.items()
+
+
+def _authority_counts(status: NodeStatus, _: NodeCounters) -> Iterable[Sample]:
+    authorities = [each.port for each in status.configuration.certificates if each.kind == "authority"]
+    return [((port,), authorities.count(port)) for port in dict.fromkeys(authorities)]
+
+
 LOG_WRITE_SECONDS: Final = Family(
     "raftd_log_write_duration_seconds",
     Kind.HISTOGRAM,
@@ -198,6 +211,55 @@ FAMILIES: Final = (
         "In how many points this node's raftd.yaml is not what the replicated membership says.",
         (),
         _status(lambda s: len(s.settings_differ)),
+    ),
+    Family(
+        "raftd_settings_info",
+        Kind.GAUGE,
+        "Always 1; the hash is equal on nodes whose raftd.yaml mean the same.",
+        ("hash",),
+        lambda s, _: [((s.configuration.settings_hash,), 1)],
+    ),
+    Family(
+        "raftd_settings_waiting",
+        Kind.GAUGE,
+        "Settings that are different in raftd.yaml and count after a restart only.",
+        (),
+        _status(lambda s: len(s.configuration.waiting)),
+    ),
+    Family(
+        "raftd_reloads_total",
+        Kind.COUNTER,
+        "Reloads of settings and certificates, by how they ended.",
+        ("outcome",),
+        _outcomes(lambda c: (("done", c.reloads_done), ("refused", c.reloads_refused))),
+    ),
+    Family(
+        "raftd_last_reload_successful",
+        Kind.GAUGE,
+        "Whether the node goes by its files: 0 while the latest reload was refused.",
+        (),
+        _status(lambda s: not s.configuration.is_refused),
+    ),
+    Family(
+        "raftd_last_reload_success_timestamp_seconds",
+        Kind.GAUGE,
+        "When the files were read last with success, at a reload or at the start.",
+        (),
+        _status(lambda s: s.configuration.reloaded_seconds),
+    ),
+    Family(
+        "raftd_certificate_not_after_seconds",
+        Kind.GAUGE,
+        "Until when the certificates in the node's files hold, since the epoch; of authorities, the first to end.",
+        ("port", "kind"),
+        _expiries,
+    ),
+    Family(
+        "raftd_trusted_authorities",
+        Kind.GAUGE,
+        "How many authorities the other side of a port may be of.",
+        ("port",),
+        _authority_counts,
     ),
     Family("raftd_connections", Kind.GAUGE, "Client connections.", (), _status(lambda s: s.connections)),
     Family(

@@ -51,6 +51,39 @@ class SettingsDifference:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateStatus:
+    """One certificate in a node's files, as it was read last."""
+
+    port: str
+    """For which port it is: `peer` or `client`."""
+    kind: str
+    """`certificate`: the node's own; `authority`: one that the other side's may be of."""
+    fingerprint: str
+    """SHA-256 over the DER bytes, in hexadecimal."""
+    key_id: str
+    """Of its own key, in hexadecimal: what is of an authority has that as the key id of its issuer. Empty: unknown."""
+    not_after_seconds: float
+    """Until when it holds, since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What a node goes by, as it was read from its files last."""
+
+    settings_hash: str = ""
+    """Equal on nodes whose `raftd.yaml` mean the same."""
+    waiting: tuple[str, ...] = ()
+    """Settings that are different in the file and count after a restart only."""
+    certificates: tuple[CertificateStatus, ...] = ()
+    reloaded_seconds: float = 0.0
+    """When the files were read last with success, since the epoch: at a reload, or at the start."""
+    is_refused: bool = False
+    """Whether the latest reload was refused, so that the files are not what the node goes by."""
+    reloads_done: int = 0
+    reloads_refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class NodeStatus:
     """One node at one moment. Ages are in seconds by the node's monotonic clock."""
 
@@ -92,6 +125,9 @@ class NodeStatus:
     peers: tuple[PeerStatus, ...] = ()
     settings_differ: tuple[SettingsDifference, ...] = ()
     """Shown, never acted on: the membership is the truth."""
+    proven: bool = True
+    """False on a node whose disk was new and that has not caught up yet (`raftd.consensus.proof`)."""
+    configuration: Configuration = Configuration()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +152,8 @@ class NodeCounters:
     """To peers that were not connected or whose queue was full."""
     log_lines_dropped: int = 0
     """Lines that nobody read from the daemon's own standard error or journal in time."""
+    reloads_done: int = 0
+    reloads_refused: int = 0
 
 
 class NodeView(Protocol):

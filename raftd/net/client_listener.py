@@ -6,7 +6,7 @@ trusted, and when its time is over. A connection that could not begin now ends a
 
 import asyncio
 import ssl
-from typing import Final, Protocol
+from typing import Protocol
 
 from raftd.errors import RemoteProtocolError
 from raftd.net.acceptor import Acceptor, AcceptorLimits
@@ -21,9 +21,6 @@ from raftd.wire.handshake import (
     encode_reply,
     negotiate,
 )
-
-LEAVE_SECONDS: Final = 10.0
-"""How long a connection that is to end may wait for its answers."""
 
 
 class ClientReceiver(Protocol):
@@ -57,8 +54,9 @@ class ClientListener:
         listener: Listener,
         handler: ClientHandler,
         limits: AcceptorLimits,
+        leave_seconds: float = 10.0,
     ) -> None:
-        """`cluster` is the name that certificates carry.
+        """`cluster` is the name that certificates carry; a connection that is to end waits so long for its answers.
 
         Raises:
             TlsError: as `server_context`.
@@ -66,6 +64,7 @@ class ClientListener:
         self._cluster = cluster
         self._listener = listener
         self._handler = handler
+        self._leave_seconds = leave_seconds
         self._channel_limits = ChannelLimits(frame_bytes_max=listener.frame_bytes_max)
         self._receivers: dict[Channel, ClientReceiver | None] = {}
         self._expiries: dict[Channel, float] = {}
@@ -104,11 +103,11 @@ class ClientListener:
         return {channel: remote_certificate(channel.transport) for channel in self._expiries if not channel.is_closed}
 
     def end(self, channel: Channel, reason: str) -> None:
-        """End an established connection after the answers that it is owed, or after `LEAVE_SECONDS`."""
+        """End an established connection after the answers that it is owed, or without those that do not come."""
         receiver = self._receivers.get(channel)
         if receiver is None or channel in self._leaving or channel.is_closed:
             return
-        self._leaving[channel] = asyncio.get_running_loop().call_later(LEAVE_SECONDS, channel.abort, reason)
+        self._leaving[channel] = asyncio.get_running_loop().call_later(self._leave_seconds, channel.abort, reason)
         receiver.leave(reason)
 
     def end_expired(self, now: float) -> None:

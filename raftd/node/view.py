@@ -7,7 +7,7 @@ from typing import Final
 from raftd.consensus import Raft
 from raftd.consensus.types import EntryKind, LogIndex, NodeId, Role
 from raftd.http.server import status_document
-from raftd.http.view import NodeCounters, NodeStatus, PeerStatus, ReplicationState
+from raftd.http.view import Configuration, NodeCounters, NodeStatus, PeerStatus, ReplicationState
 from raftd.kv.commands import InvalidCommand, decode
 from raftd.kv.machine import StateMachine
 from raftd.net.client_listener import ClientListener
@@ -57,7 +57,7 @@ class LogDocument:
 
 @dataclass(frozen=True, slots=True)
 class StaticFacts:
-    """What does not change while a node runs."""
+    """What does not change by itself while a node runs: settings, of which a reload brings new ones, and the build."""
 
     cluster: str
     version: str
@@ -101,6 +101,16 @@ class View:
         self._log = LogDocument(driver.raft)
         self._gateway: Gateway | None = None
         self._clients: ClientListener | None = None
+        self._configuration = Configuration()
+
+    def use(self, facts: StaticFacts, configuration: Configuration) -> None:
+        """Tell of these from now on."""
+        self._facts, self._configuration = facts, configuration
+
+    @property
+    def facts(self) -> StaticFacts:
+        """What is told."""
+        return self._facts
 
     def attach(self, gateway: Gateway, clients: ClientListener) -> None:
         """Name the parts that are built after this one, since they in turn use it."""
@@ -143,6 +153,8 @@ class View:
             draining=self._gateway is not None and self._gateway.is_draining,
             peers=tuple(self._peer(peer) for peer in sorted(raft.membership.members - {raft.node_id})),
             settings_differ=tuple(settings_differ(raft.membership, self._facts.members)) if self._facts.members else (),
+            proven=raft.is_proven,
+            configuration=self._configuration,
         )
 
     def counters(self) -> NodeCounters:
@@ -162,6 +174,8 @@ class View:
             connections_refused=0 if self._clients is None else self._clients.refused_total,
             messages_dropped=self._links.dropped_total,
             log_lines_dropped=self._log_lines_dropped(),
+            reloads_done=self._configuration.reloads_done,
+            reloads_refused=self._configuration.reloads_refused,
         )
 
     def status_document(self) -> dict[str, object]:

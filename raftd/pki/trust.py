@@ -1,13 +1,12 @@
 """Whether a certificate that was accepted earlier still would be, once other authorities are trusted.
 
 A connection's handshake is judged by OpenSSL. Here only the certificate is left of it, and the question is narrower: is
-it of one of these authorities, by its signature, and has its time come and not passed? A certificate that reaches an
-authority through others in between is not recognised: its connection ends, and a new handshake decides. So the error is
-always on the safe side, and costs its owner a reconnection.
+it of one of these authorities, by its signature? A certificate that reaches an authority through others in between is
+not recognised: its connection ends, and a new handshake decides. So the error is always on the safe side, and costs its
+owner a reconnection.
 """
 
 from collections.abc import Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 
-from raftd.pki.certificates import load_certificates, validity
+from raftd.pki.certificates import load_certificates
 
 
 class Trust:
@@ -32,23 +31,13 @@ class Trust:
         """All authorities of a PEM file. Raises: as `load_certificates`."""
         return cls(load_certificates(path))
 
-    def refuses(self, der: bytes, now: datetime) -> str | None:
-        """Why a certificate, as its DER bytes, is not accepted at `now`, which is aware; None if it is."""
+    def has_issued(self, der: bytes) -> bool:
+        """Whether one of the authorities has signed a certificate, given as DER; its time is not looked at."""
         try:
             certificate = x509.load_der_x509_certificate(der)
-            not_before, not_after = validity(certificate)
         except ValueError:
-            return "its certificate cannot be read"
-        if now > not_after:
-            return "its certificate has expired"
-        if now < not_before:
-            return "its certificate is not valid yet"
-        issuers = [each for each in self._authorities if is_issued_by(certificate, each)]
-        if not issuers:
-            return "its certificate is of no authority that is trusted now"
-        if all(now > validity(issuer)[1] for issuer in issuers):
-            return "the authority of its certificate has expired"
-        return None
+            return False
+        return any(is_issued_by(certificate, authority) for authority in self._authorities)
 
 
 def is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:

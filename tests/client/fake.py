@@ -206,6 +206,8 @@ class FakeConnection(asyncio.Protocol):
                 return encode_document(request_id, json.dumps(self.node.status))
             case RequestKind.LOG:
                 return encode_document(request_id, '{"entries": []}')
+            case RequestKind.RELOAD:
+                return encode_document(request_id, '{"changed": ["access"], "waiting": []}')
             case RequestKind.MEMBERSHIP_CHANGE | RequestKind.TRANSFER_LEADERSHIP:
                 if cluster.leader is not self.node:
                     return encode_refusal(request_id, cluster.redirection())

@@ -136,10 +136,14 @@ class Channel:
     is_closed: bool = False
     unsent_bytes: int = 0
     remote_address: str = "192.0.2.1:5000"
+    reason: str = ""
 
     def send(self, data: bytes) -> None:
         if not self.is_closed:
             self.sent.append(data)
+
+    def close(self, reason: str = "") -> None:
+        self.is_closed, self.reason = True, reason
 
 
 class Client:
@@ -229,6 +233,8 @@ class Server:
         self.sent: list[tuple[NodeId, Message]] = []
         self.frames: list[tuple[NodeId, bytes]] = []
         self.unreachable: set[int] = set()
+        self.reloads: list[Callable[[dict[str, object] | Refusal], None]] = []
+        """Whoever asked for a reload, to be called with what came of it."""
         self._deliver = deliver
         self.node_id = NodeId(node_id)
         self.machine = machine or StateMachine()
@@ -262,6 +268,7 @@ class Server:
             wake=self.driver.wake,
             limits=gateway_limits or GatewayLimits(),
             wall_clock_ns=lambda: 1_700_000_000_000_000_000,
+            reload=self.reloads.append,
         )
 
         def note(role: Role, term: Term, leader_id: NodeId | None) -> None:

@@ -197,3 +197,19 @@ def test_everyone_is_answered_once_and_nothing_is_held_in_the_end(steps: list[st
     assert all(client.connection.in_flight == 0 for client in clients)
     for request_id, client in asked.items():
         assert request_id in client.responses or client.channel.is_closed
+
+
+def test_a_connection_that_leaves_ends_behind_its_last_answer(
+    requests: Requests, server: Server, client: Client
+) -> None:
+    """The last of its writes is answered, in the same turn in which it ends."""
+    queue(requests, client, 1, 2)
+    requests.proposed(LogIndex(5), Term(1))
+    client.connection.leave("why")
+    apply(requests, server, 5, 1)
+    requests.flush()
+    assert not client.channel.is_closed
+    apply(requests, server, 6, 1)
+    requests.flush()
+    assert list(client.responses) == [1, 2]
+    assert client.channel.is_closed

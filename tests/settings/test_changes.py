@@ -13,7 +13,11 @@ from raftd.settings.changes import compare
         ("", "log: {level: debug, format: json}\n", (("log.level",), ("log.format",), ())),
         ("prefix: app/", "prefix: apps/", (("access",), (), ())),
         ("pki/client-ca.crt", "pki/bundle.crt", (("tls.client.authority",), (), ())),
-        ("", "limits: {connections: 7, segment_size: 8 MiB}\n", (("limits.connections",), ("limits.segment_size",), ())),
+        (
+            "",
+            "limits: {connections: 7, segment_size: 8 MiB}\n",
+            (("limits.connections",), ("limits.segment_size",), ()),
+        ),
         ("", "timing: {tick: 25 ms}\ndata_directory: /elsewhere/{node}\n", ((), ("data_directory", "timing.tick"), ())),
         ("name: demo", "name: other", ((), (), ("cluster.name",))),
         ("", "# a comment\n", ((), (), ())),

@@ -149,6 +149,7 @@ WRITTEN = {
     "client/write-keep-alive": request(1, 8, command(3, 12, 0, 5)),
     "client/membership-replace": request(6, 15, change(5, 4, 2, "client=n4:7400,peer=n4:7401,http=n4:7402")),
     "client/transfer-leadership": request(7, 17, struct.pack("<Q", 0)),
+    "client/reload": request(20, 19, b""),
 }
 
 

@@ -207,6 +207,7 @@ REQUESTS = {
     ),
     "transfer-leadership": (RequestKind.TRANSFER_LEADERSHIP, 17, encode_transfer(None)),
     "transfer-leadership-to-node": (RequestKind.TRANSFER_LEADERSHIP, 18, encode_transfer(NodeId(3))),
+    "reload": (RequestKind.RELOAD, 19, b""),
 }
 DOCUMENTS = {"document": (10, '{"role": "leader"}'), "document-empty": (U64_MAX, "")}
 REFUSALS = {
