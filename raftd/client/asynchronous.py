@@ -23,6 +23,7 @@ from raftd.client.errors import (
     CompareFailed,
     Denied,
     InvalidRequest,
+    NotPossible,
     OutcomeUnknown,
     TooLarge,
     Unavailable,
@@ -32,7 +33,7 @@ from raftd.client.nodes import Nodes
 from raftd.client.results import DeleteResult, KeyValue, PutResult
 from raftd.client.retry import Attempts, Random, Route
 from raftd.client.session import Session
-from raftd.client.tls import ClientTls
+from raftd.client.tls import ClientTls, keeping_the_last
 from raftd.errors import DecodeError, InvariantViolation, RemoteProtocolError
 from raftd.kv import answers, commands
 from raftd.kv.answers import Answer, OpenedSession, Outcome
@@ -101,7 +102,7 @@ class AsyncClient:
             raise InvalidRequest("endpoints is a list of host:port, and has at least one")
         if not (0 < timeout < math.inf and 0 < dead_after < math.inf and 0 < session_ttl * 1000 < 1 << 32):
             raise InvalidRequest("timeout, session_ttl and dead_after are seconds, and more than 0")
-        make_context = tls.context if isinstance(tls, ClientTls) else tls
+        make_context = keeping_the_last(tls.context) if isinstance(tls, ClientTls) else tls
         make_context()  # a file that cannot be used shows here, and not in the first call
         self._timeout = timeout
         self._session_ttl_ms = max(1, round(session_ttl * 1000))
@@ -204,6 +205,15 @@ class AsyncClient:
         if not 0 < last < 1 << 32:
             raise InvalidRequest("last is a number of entries, and more than 0")
         return await self._document(endpoint, RequestKind.LOG, encode_log_body(last))
+
+    async def reload(self, endpoint: str) -> dict[str, Any]:
+        """Make one node read its settings, certificates and keys anew; what has changed, and what waits for a restart.
+
+        Raises:
+            NotPossible: a file cannot be used, and the message says which; nothing has changed.
+            ClientError: as `status`.
+        """
+        return await self._document(endpoint, RequestKind.RELOAD, b"")
 
     async def ping(self, endpoint: str) -> float:
         """Seconds that one node's connection took to answer; proves neither leader nor quorum. Raises: as `status`."""
@@ -576,4 +586,5 @@ def _document_refused(endpoint: str, kind: ResponseKind, payload: bytes) -> Clie
     except (RemoteProtocolError, DecodeError) as error:
         return Unavailable(f"{endpoint}: {error}")
     reason = f"{endpoint}: {refusal.message or refusal.code.name.lower().replace('_', ' ')}"
-    return Denied(reason) if refusal.code is RefusalCode.DENIED else Unavailable(reason)
+    kinds = {RefusalCode.DENIED: Denied, RefusalCode.NOT_POSSIBLE: NotPossible}
+    return kinds.get(refusal.code, Unavailable)(reason)

@@ -83,6 +83,10 @@ class Client:
         """As `AsyncClient.transfer_leadership`."""
         return self._run(self._client.transfer_leadership(target))
 
+    def reload(self, endpoint: str) -> dict[str, Any]:
+        """As `AsyncClient.reload`."""
+        return self._run(self._client.reload(endpoint))
+
     def ping(self, endpoint: str) -> float:
         """As `AsyncClient.ping`."""
         return self._run(self._client.ping(endpoint))

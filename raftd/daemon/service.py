@@ -72,9 +72,8 @@ class Service:
         notifier: Notifier,
         log_lines_dropped: Callable[[], int],
     ) -> None:
-        self._started_with = settings
         self._settings = settings
-        """What the node goes by, of what a reload may change; all else is as in `_started_with`."""
+        """As of the latest reload: once the node runs, only for what a reload may change."""
         self._opened = opened
         self._notifier = notifier
         self._loop = asyncio.get_running_loop()
@@ -86,15 +85,7 @@ class Service:
         tls_peer = TlsFiles(settings.peer_tls.authority, settings.peer_tls.certificate, settings.peer_tls.key)
         tls_client = TlsFiles(settings.client_tls.authority, settings.client_tls.certificate, settings.client_tls.key)
         self._links = self._make_links(tls_peer)
-        self._writer: LogWriter[Ready] = LogWriter(
-            opened.log,
-            on_stored=self._on_stored,
-            on_failure=self._on_writer_failure,
-            clock=self._loop.time,
-            on_sync=self._on_sync,
-            # The gateway stops at one `pending_bytes_max`, besides what the turn under way adds.
-            queue_bytes_max=max(QUEUE_BYTES_MAX, 4 * settings.limits.pending_bytes_max),
-        )
+        self._writer = self._make_writer()
         self._background = BackgroundThread(self._loop.call_soon_threadsafe)
         self._machine = opened.machine
         self._requests = Requests(self._machine, clock=self._loop.time, latencies=latencies_of(self._metrics))
@@ -108,17 +99,7 @@ class Service:
             tick_seconds=settings.timing.tick_seconds,
             observe_apply=self._metrics.apply_seconds.observe,
         )
-        self._view = View(
-            facts=self._facts(),
-            driver=self._driver,
-            machine=self._machine,
-            requests=self._requests,
-            links=self._links,
-            storing_seconds=self._storing_seconds,
-            disk_low=lambda: self._writer.disk_low,
-            now=self._loop.time,
-            log_lines_dropped=log_lines_dropped,
-        )
+        self._view = self._make_view(log_lines_dropped)
         self._reloader = Reloader(
             Loaded(settings, credentials),
             use=self._use,
@@ -135,7 +116,7 @@ class Service:
             rules=settings.access_rules,
             client_addresses=self._client_addresses,
             wake=self._driver.wake,
-            limits=self._gateway_limits(),
+            limits=GatewayLimits(settings.limits.requests_in_flight_max, settings.limits.pending_bytes_max),
             reload=self._reloader.request,
         )
         self._maker = self._make_snapshots()
@@ -178,14 +159,35 @@ class Service:
         await self._stop()
         return code
 
-    def _facts(self) -> StaticFacts:
+    def _make_writer(self) -> LogWriter[Ready]:
+        return LogWriter(
+            self._opened.log,
+            on_stored=self._on_stored,
+            on_failure=self._on_writer_failure,
+            clock=self._loop.time,
+            on_sync=self._on_sync,
+            # The gateway stops at one `pending_bytes_max`, besides what the turn under way adds.
+            queue_bytes_max=max(QUEUE_BYTES_MAX, 4 * self._settings.limits.pending_bytes_max),
+        )
+
+    def _make_view(self, log_lines_dropped: Callable[[], int]) -> View:
         settings = self._settings
-        return StaticFacts(
-            settings.cluster.name,
-            version(),
-            settings.timing.tick_seconds,
-            self._client_addresses,
-            settings.members,
+        return View(
+            facts=StaticFacts(
+                settings.cluster.name,
+                version(),
+                settings.timing.tick_seconds,
+                self._client_addresses,
+                settings.members,
+            ),
+            driver=self._driver,
+            machine=self._machine,
+            requests=self._requests,
+            links=self._links,
+            storing_seconds=self._storing_seconds,
+            disk_low=lambda: self._writer.disk_low,
+            now=self._loop.time,
+            log_lines_dropped=log_lines_dropped,
         )
 
     def _make_links(self, files: TlsFiles) -> PeerLinks:
@@ -216,11 +218,6 @@ class Service:
 
     def _client_limits(self) -> AcceptorLimits:
         return AcceptorLimits(connections_max=self._settings.limits.connections_max)
-
-    def _gateway_limits(self) -> GatewayLimits:
-        # What a connection may have under way was said in its handshake.
-        in_flight_max = self._started_with.limits.requests_in_flight_max
-        return GatewayLimits(in_flight_max, self._settings.limits.pending_bytes_max)
 
     def _make_peer_listener(self, files: TlsFiles) -> PeerListener:
         return PeerListener(
@@ -369,9 +366,7 @@ class Service:
             replace(self._view.facts, client_addresses=self._client_addresses, members=settings.members), configuration
         )
         logging.getLogger().setLevel(logging.getLevelNamesMapping()[settings.log.level.upper()])
-        self._gateway.use(
-            rules=settings.access_rules, limits=self._gateway_limits(), client_addresses=self._client_addresses
-        )
+        self._gateway.use(rules=settings.access_rules, client_addresses=self._client_addresses)
         self._clients.use(context=credentials.client_listening, limits=self._client_limits())
         self._peers.use(context=credentials.peer_listening)
         self._links.use(context=credentials.peer_dialling)

@@ -150,15 +150,9 @@ class Gateway:
         self._users[connection] = user
         return connection
 
-    def use(
-        self,
-        *,
-        rules: AccessRules,
-        limits: GatewayLimits,
-        client_addresses: Mapping[NodeId, str],
-    ) -> None:
+    def use(self, *, rules: AccessRules, client_addresses: Mapping[NodeId, str]) -> None:
         """Go by these from the next request on, on the connections that stand too."""
-        self._rules, self._limits, self._client_addresses = rules, limits, client_addresses
+        self._rules, self._client_addresses = rules, client_addresses
         known: dict[str, Permissions] = {}
         for connection, user in self._users.items():
             if user not in known:

@@ -268,7 +268,6 @@ class Limits:
             "pending_bytes",
             kinds.size("1MiB", "16GiB"),
             "Writes of all clients that await their commit; beyond, further ones are refused as OVERLOADED.",
-            Change.RELOAD,
         ),
     ] = 64 << 20
     segment_bytes: Annotated[

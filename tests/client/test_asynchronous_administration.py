@@ -123,3 +123,24 @@ def test_the_blocking_client_does_the_same(cluster_in_thread: FakeCluster, pki: 
         assert client.change_membership(ChangeKind.PROMOTE, 4) == 7
         assert client.transfer_leadership(2) == 2
         assert client.members().voters == {1}
+
+
+def test_one_node_reloads(pki: Pki) -> None:
+    """The one that is asked, leader or not; a file that it cannot use is no reason to ask another one."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        node = cluster.nodes[1]
+        node.plan_for = lambda kind, _: kind is RequestKind.RELOAD
+        assert await client.reload(node.address) == {"changed": ["access"], "waiting": []}
+        node.plan.extend(
+            [
+                Refuse(Refusal(RefusalCode.NOT_POSSIBLE, "raftd.yaml: is not YAML")),
+                Refuse(Refusal(RefusalCode.DENIED, "not an administrator")),
+            ]
+        )
+        with pytest.raises(NotPossible, match=r"raftd.yaml: is not YAML"):
+            await client.reload(node.address)
+        with pytest.raises(Denied):
+            await client.reload(node.address)
+
+    play(pki, scenario)

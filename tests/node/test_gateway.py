@@ -28,7 +28,7 @@ from raftd.wire.client import (
     encode_request,
 )
 from raftd.wire.frames import LENGTH_BYTES
-from tests.node.parts import RULES, Client, Server
+from tests.node.parts import Client, Server
 
 SESSION = SessionId(1)
 
@@ -335,16 +335,13 @@ def test_a_follower_takes_reads_as_long_as_it_knows_a_leader() -> None:
     assert server.requests.has_queued_reads
 
 
-def use(server: Server, rules: AccessRules, limits: GatewayLimits | None = None) -> None:
-    server.gateway.use(rules=rules, limits=limits or GatewayLimits(), client_addresses={NodeId(9): "nine:7400"})
-
-
 def test_other_rules_count_on_connections_that_stand() -> None:
     """From the next request on: what was taken away is denied, what was given is allowed."""
     server = leader()
     alice, bob, gone = server.client("alice"), server.client("bob"), server.client("bob")
     gone.connection.closed()
-    use(server, AccessRules([Grant("bob", b"", read=True, write=True)], administrators=["bob"]))
+    rules = AccessRules([Grant("bob", b"", read=True, write=True)], administrators=["bob"])
+    server.gateway.use(rules=rules, client_addresses={})
     requests = list(REQUESTS.values())
     refused = [alice.send(request)[0] for request in requests]
     allowed = [bob.send(request)[0] for request in requests]
@@ -360,18 +357,6 @@ def test_other_rules_count_on_connections_that_stand() -> None:
 def is_denied(client: Client, request_id: int) -> bool:
     kind, _ = client.responses[request_id]
     return kind is ResponseKind.REFUSED and client.refusal(request_id).code is RefusalCode.DENIED
-
-
-def test_other_limits_count_at_once() -> None:
-    """The bound on what may be under way is the newest one."""
-    server = leader()
-    client = server.client()
-    use(server, RULES, GatewayLimits(requests_in_flight_max=1))
-    first, second = client.put(b"a", b"b")
-    server.scheduler.run()
-    server.store()
-    assert client.responses[first][0] is ResponseKind.ANSWER
-    assert client.refusal(second).code is RefusalCode.OVERLOADED
 
 
 def test_a_connection_that_is_to_end_is_told_to_go_elsewhere() -> None:
