@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from raftd.cli.output import OutputFormat, format_option, show_record, write
-from raftd.cli.status import STORING_SECONDS_MAX, Answer, look
+from raftd.cli.status import STORING_SECONDS_MAX, Answer, look_settled
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client, ClientError, Members
 from raftd.errors import ExitCode
@@ -55,7 +55,7 @@ def can_stop_command(target: Target, node: int, max_lag: int, output_format: Out
     """
     config = target.resolve()
     with Client.from_config(replace(config, timeout=min(config.timeout, _PATIENCE_SECONDS))) as client:
-        overview = look(client, config.endpoints)
+        overview = look_settled(client, config.endpoints)
     if not any(isinstance(answer, dict) for answer in overview.answers.values()):
         raise next(answer for answer in overview.answers.values() if isinstance(answer, ClientError))
     verdict = judge(overview.answers, node, max_lag)
@@ -133,6 +133,7 @@ def _troubles(
         yield f"node {other} has a new disk and has not caught up yet"
     if status["storing_seconds"] > STORING_SECONDS_MAX:
         yield f"the disk of node {other} has been busy for {status['storing_seconds']:.0f} s"
+    # One that does not answer is a reason of its own.
     for peer in status["peers"]:
-        if peer["node_id"] in members.voters - {node} and not peer["connected"]:
+        if peer["node_id"] in (members.voters & documents.keys()) - {node} and not peer["connected"]:
             yield f"node {other} cannot reach node {peer['node_id']}"

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from raftd.cli.output import OutputFormat, format_option, show_record, warn
-from raftd.cli.status import Answer, look
+from raftd.cli.status import Answer, look_settled
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client, ConfigurationError, Members
 from raftd.client.config import parse_timeout
@@ -110,7 +110,7 @@ def wait_ready_command(
     config = target.resolve()
     with Client.from_config(replace(config, timeout=min(config.timeout, _PATIENCE_SECONDS))) as client:
         goal, missing = wait(
-            lambda: look(client, config.endpoints).answers, Goal(node, commit_index, voters), wait_seconds
+            lambda: look_settled(client, config.endpoints).answers, Goal(node, commit_index, voters), wait_seconds
         )
     if missing is not None:
         warn("raftctl", f"node {node} is not ready within {wait_seconds:g} s: {missing}")

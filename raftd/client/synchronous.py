@@ -83,6 +83,10 @@ class Client:
         """As `AsyncClient.transfer_leadership`."""
         return self._run(self._client.transfer_leadership(target))
 
+    def find_leader(self) -> str:
+        """As `AsyncClient.find_leader`."""
+        return self._run(self._client.find_leader())
+
     def reload(self, endpoint: str) -> dict[str, Any]:
         """As `AsyncClient.reload`."""
         return self._run(self._client.reload(endpoint))

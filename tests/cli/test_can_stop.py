@@ -89,7 +89,7 @@ def test_a_node_that_does_not_answer_is_a_reason_but_for_itself() -> None:
     ]))  # fmt: skip
     verdict = judge(seen, 1, MAX_LAG)
     assert "node 2 does not answer" in verdict.reasons
-    assert verdict.reasons[0] == "the quorum would be lost: 0 voters would be left, and 2 are needed"
+    assert verdict.reasons[0] == "the quorum would be lost: 1 voters would be left, and 2 are needed"
     assert judge(seen, 2, MAX_LAG).can_stop
 
 
