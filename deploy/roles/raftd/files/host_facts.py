@@ -1,0 +1,79 @@
+"""Say what of raftd a host has, as JSON. Nothing is changed; what is not there is null."""
+
+import grp
+import hashlib
+import json
+import pwd
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+SETTINGS = Path("/etc/raftd/raftd.yaml")
+FOUNDED = Path("/etc/raftd/founded")
+PKI = Path("/etc/raftd/pki")
+DATA = Path("/var/lib/raftd")
+CURRENT = Path("/opt/raftd/current")
+ASK_SECONDS = 20
+
+
+def main() -> None:
+    """Look."""
+    node = sys.argv[1]
+    settings = read(SETTINGS) or ""
+    data = DATA / node
+    has_data = data.is_dir() and any(data.iterdir())
+    facts = {
+        "package": said("dpkg-query", "--show", "--showformat=${Version}", "raftd"),
+        "release": CURRENT.resolve().name if CURRENT.is_symlink() else None,
+        "cluster_id": found(r"^  id: (\S+)$", settings),
+        "cluster_name": found(r"^  name: (\S+)$", settings),
+        "nodes": [json.loads(line) for line in re.findall(r'^  - (\{"id".*\})$', settings, re.MULTILINE)],
+        "founded": read(FOUNDED),
+        "has_data": has_data,
+        "is_active": said("systemctl", "is-active", f"raftd@{node}") is not None,
+        "status": status() if has_data else [],
+        "files": {path.name: description(path) for path in sorted(PKI.glob("*"))} if PKI.is_dir() else {},
+    }
+    print(json.dumps(facts))
+
+
+def status() -> list[dict[str, object]]:
+    """What the nodes say that answer."""
+    program = CURRENT / "bin" / "raftctl" if CURRENT.is_symlink() else "raftctl"
+    text = said(str(program), "--timeout", "3s", "status", "--output", "json", codes=(0, 8))
+    return [row["status"] for row in json.loads(text or "[]") if "status" in row]
+
+
+def description(path: Path) -> str:
+    """Owner, group, mode and checksum of a file."""
+    about = path.lstat()
+    owner, group = pwd.getpwuid(about.st_uid).pw_name, grp.getgrgid(about.st_gid).gr_name
+    return f"{owner}:{group} {about.st_mode & 0o7777:04o} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def said(*command: str, codes: tuple[int, ...] = (0,)) -> str | None:
+    """What a program wrote that ended well."""
+    try:
+        ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=ASK_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return ended.stdout.strip() if ended.returncode in codes else None
+
+
+def read(path: Path) -> str | None:
+    """A file's text."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
+
+
+def found(pattern: str, text: str) -> str | None:
+    """What the pattern's group has."""
+    match = re.search(pattern, text, re.MULTILINE)
+    return match[1].strip('"') if match else None
+
+
+if __name__ == "__main__":
+    main()
