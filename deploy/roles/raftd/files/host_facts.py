@@ -14,6 +14,7 @@ FOUNDED = Path("/etc/raftd/founded")
 PKI = Path("/etc/raftd/pki")
 DATA = Path("/var/lib/raftd")
 CURRENT = Path("/opt/raftd/current")
+PREVIOUS = (Path("/opt/raftd/previous"), Path("/var/cache/raftd/previous.deb"))
 ASK_SECONDS = 20
 
 
@@ -26,6 +27,8 @@ def main() -> None:
     facts = {
         "package": said("dpkg-query", "--show", "--showformat=${Version}", "raftd"),
         "release": CURRENT.resolve().name if CURRENT.is_symlink() else None,
+        "previous": previous(),
+        "program": (said(program("raftd"), "--version") or "").removeprefix("raftd ") or None,
         "cluster_id": found(r"^  id: (\S+)$", settings),
         "cluster_name": found(r"^  name: (\S+)$", settings),
         "nodes": [json.loads(line) for line in re.findall(r'^  - (\{"id".*\})$', settings, re.MULTILINE)],
@@ -40,9 +43,22 @@ def main() -> None:
 
 def status() -> list[dict[str, object]]:
     """What the nodes say that answer."""
-    program = CURRENT / "bin" / "raftctl" if CURRENT.is_symlink() else "raftctl"
-    text = said(str(program), "--timeout", "3s", "status", "--output", "json", codes=(0, 8))
+    text = said(program("raftctl"), "--timeout", "3s", "status", "--output", "json", codes=(0, 8))
     return [row["status"] for row in json.loads(text or "[]") if "status" in row]
+
+
+def previous() -> str | None:
+    """The version that an upgrade has left here to go back to: a release, or a package."""
+    for link in PREVIOUS:
+        if link.is_symlink() and link.exists():
+            name = link.resolve().name
+            return name.split("_")[1] if name.endswith(".deb") else name
+    return None
+
+
+def program(name: str) -> str:
+    """Where a program is."""
+    return str(CURRENT / "bin" / name) if CURRENT.is_symlink() else name
 
 
 def description(path: Path) -> str:
