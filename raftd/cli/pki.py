@@ -43,7 +43,11 @@ def _directory_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _days_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
-        "--days", type=click.IntRange(1, DAYS_MAX), default=default, show_default=True, help="How long it holds."
+        "--days",
+        type=click.FloatRange(0, DAYS_MAX, min_open=True),
+        default=default,
+        show_default=True,
+        help="How long it holds; a fraction of a day is for trying out what happens then.",
     )
 
 
@@ -92,7 +96,7 @@ def group() -> None:
 @_directory_option
 @_days_option(AUTHORITY_DAYS)
 @_force_option
-def init(cluster: str, directory: Path, days: int, *, force: bool) -> None:
+def init(cluster: str, directory: Path, days: float, *, force: bool) -> None:
     """Make the two authorities of a cluster: one for peers, one for clients.
 
     Keep the .key files off the nodes: who has them can be anybody. With --force, nothing that was issued before is
@@ -115,7 +119,7 @@ def init(cluster: str, directory: Path, days: int, *, force: bool) -> None:
 @_days_option(LEAF_DAYS)
 @_renew_option
 @_force_option
-def issue_node(node_id: int, hosts: tuple[str, ...], directory: Path, days: int, *, renew: bool, force: bool) -> None:
+def issue_node(node_id: int, hosts: tuple[str, ...], directory: Path, days: float, *, renew: bool, force: bool) -> None:
     """Issue a node's two certificates: for its peers, and for its clients.
 
     With --renew they are replaced. The node goes on with the old ones until it has the new ones and reloads.
@@ -137,7 +141,7 @@ def issue_node(node_id: int, hosts: tuple[str, ...], directory: Path, days: int,
 @_days_option(LEAF_DAYS)
 @_renew_option
 @_force_option
-def issue_user(name: str, directory: Path, days: int, *, renew: bool, force: bool) -> None:
+def issue_user(name: str, directory: Path, days: float, *, renew: bool, force: bool) -> None:
     """Issue a user's certificate. What NAME may do is said under `access` in raftd.yaml."""
     files = pki.user_files(directory, name)
     with _saying(files):
@@ -162,9 +166,13 @@ def issue_user(name: str, directory: Path, days: int, *, renew: bool, force: boo
     help="Which of them.",
 )
 @_directory_option
-@click.option("--days", type=click.IntRange(1, DAYS_MAX), help="How long what is made holds, if not as long as always.")
+@click.option(
+    "--days",
+    type=click.FloatRange(0, DAYS_MAX, min_open=True),
+    help="How long what is made holds, if not as long as always.",
+)
 @format_option
-def rotate_ca(phase: str | None, name: str, directory: Path, days: int | None, output_format: OutputFormat) -> None:
+def rotate_ca(phase: str | None, name: str, directory: Path, days: float | None, output_format: OutputFormat) -> None:
     """Let new authorities take over from old ones while the cluster runs, in three steps.
 
     After each step, copy the directory's .crt files, and the nodes' and users' keys, to where they are used, reload all

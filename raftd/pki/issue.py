@@ -49,6 +49,7 @@ LEAF_DAYS = 365
 DAYS_MAX = 36_500
 HOSTS_MAX = 100
 BACKDATED = timedelta(minutes=5)
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class _Authority:
 
 
 def create_authorities(
-    directory: Path, cluster: str, *, days: int = AUTHORITY_DAYS, overwrite: bool = False, now: datetime | None = None
+    directory: Path, cluster: str, *, days: float = AUTHORITY_DAYS, overwrite: bool = False, now: datetime | None = None
 ) -> tuple[KeyPairFiles, KeyPairFiles]:
     """Make the peer and the client authority of a cluster, both or none; `now` is aware.
 
@@ -89,7 +90,7 @@ def create_authorities(
 
 
 def create_next_authority(
-    directory: Path, name: AuthorityName, *, days: int = AUTHORITY_DAYS, now: datetime | None = None
+    directory: Path, name: AuthorityName, *, days: float = AUTHORITY_DAYS, now: datetime | None = None
 ) -> KeyPairFiles:
     """Make the authority that is to take over from the one in `directory`, beside it; `now` is aware.
 
@@ -129,7 +130,7 @@ def issue_node(
     node_id: int,
     hosts: Sequence[str],
     *,
-    days: int = LEAF_DAYS,
+    days: float = LEAF_DAYS,
     overwrite: bool = False,
     now: datetime | None = None,
 ) -> NodeFiles:
@@ -167,7 +168,7 @@ def issue_node(
 
 
 def issue_user(
-    directory: Path, name: str, *, days: int = LEAF_DAYS, overwrite: bool = False, now: datetime | None = None
+    directory: Path, name: str, *, days: float = LEAF_DAYS, overwrite: bool = False, now: datetime | None = None
 ) -> KeyPairFiles:
     """Issue a user's certificate, by the client authority in `directory`; `now` is aware.
 
@@ -204,7 +205,7 @@ def renew(
     files: KeyPairFiles,
     name: AuthorityName,
     *,
-    days: int = LEAF_DAYS,
+    days: float = LEAF_DAYS,
     now: datetime | None = None,
 ) -> None:
     """Replace a certificate by one for the same identity, hosts and uses, with a new key.
@@ -273,7 +274,7 @@ def _issue(
     usages: Sequence[x509.ObjectIdentifier],
     files: KeyPairFiles,
     *,
-    days: int,
+    days: float,
     now: datetime,
     overwrite: bool,
 ) -> None:
@@ -294,12 +295,12 @@ def _issue(
     _write(files, certificate, key, overwrite=overwrite)
 
 
-def _period(now: datetime | None, days: int) -> tuple[datetime, datetime]:
-    if not 1 <= days <= DAYS_MAX:
-        raise TlsError(f"a certificate holds for 1 to {DAYS_MAX} days, not {days}")
+def _period(now: datetime | None, days: float) -> tuple[datetime, datetime]:
+    if not 0 < days <= DAYS_MAX:
+        raise TlsError(f"a certificate holds for more than 0 and at most {DAYS_MAX} days, not {days}")
     # X.509 has no fractions of a second.
     moment = (now or datetime.now(UTC)).replace(microsecond=0)
-    return moment - BACKDATED, moment + timedelta(days=days)
+    return moment - BACKDATED, moment + timedelta(seconds=round(days * _DAY_SECONDS))
 
 
 def _new_key() -> ec.EllipticCurvePrivateKey:

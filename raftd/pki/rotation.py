@@ -90,7 +90,7 @@ def rotation(directory: Path, name: AuthorityName) -> Rotation:
 
 
 def trust_both(
-    directory: Path, name: AuthorityName, *, days: int = AUTHORITY_DAYS, now: datetime | None = None
+    directory: Path, name: AuthorityName, *, days: float = AUTHORITY_DAYS, now: datetime | None = None
 ) -> None:
     """Make the next authority, if there is none yet, and put it into the bundle; the present one goes on issuing.
 
@@ -109,7 +109,7 @@ def trust_both(
 
 
 def reissue(
-    directory: Path, name: AuthorityName, *, days: int = LEAF_DAYS, now: datetime | None = None
+    directory: Path, name: AuthorityName, *, days: float = LEAF_DAYS, now: datetime | None = None
 ) -> tuple[Path, ...]:
     """Let the next authority issue from now on, and issue anew what is of the old one; returns what was replaced.
 
