@@ -140,6 +140,8 @@ def document(value: object, output_format: OutputFormat) -> str:
 def printable(data: bytes | str) -> str:
     """Show `data` in one line: printable text as it is, the rest escaped; different data never look the same."""
     text = data.decode("utf-8", "surrogateescape") if isinstance(data, bytes) else data
+    if text.isascii() and text.isprintable() and "\\" not in text:
+        return text  # as nearly all is: a listing of many keys spends its time here
     return "".join(map(_escape, text))
 
 
@@ -298,6 +300,8 @@ def _is_numeric(values: Sequence[object]) -> bool:
 
 def _width(text: str) -> int:
     """Columns that `text` takes on a terminal: two for East Asian wide characters, none for combining marks."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
     )

@@ -4,10 +4,11 @@ Keys and values are bytes. What a shell passes is taken byte for byte, UTF-8 or 
 `surrogateescape`, and `os.fsencode` is its exact inverse (PEP 383).
 """
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import click
 
@@ -125,12 +126,24 @@ def given_value(value: bytes) -> bytes:
     """A value as it was given, `-` being what standard input has, byte for byte.
 
     Raises:
-        click.ClickException: that is too much for a value.
+        click.ClickException: that is too much for a value, or cannot be read.
     """
     if value != STDIN:
         return value
     # Whatever comes, no more than this is taken into memory.
-    data = sys.stdin.buffer.read(VALUE_BYTES_MAX + 1)
+    with reading_stdin() as stream:
+        data = stream.read(VALUE_BYTES_MAX + 1)
     if len(data) > VALUE_BYTES_MAX:
         raise click.ClickException(f"a value has at most {VALUE_BYTES_MAX} bytes, and standard input has more")
     return data
+
+
+@contextlib.contextmanager
+def reading_stdin() -> Iterator[BinaryIO]:
+    """Standard input, as bytes. Raises: click.ClickException: it cannot be read."""
+    if sys.stdin is None:  # Python's word for one that was closed when it started
+        raise click.ClickException("cannot read standard input: it is closed")
+    try:
+        yield sys.stdin.buffer
+    except OSError as error:
+        raise click.ClickException(f"cannot read standard input: {error.strerror}") from None

@@ -2,7 +2,6 @@
 
 import contextlib
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import click
 from raftd.cli import dump
 from raftd.cli.dump import DumpError, Entry
 from raftd.cli.output import OutputFormat, format_option, show_record, warn
+from raftd.cli.parameters import reading_stdin
 from raftd.cli.progress import Progress
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client, ClientError, OutcomeUnknown, Put, Transaction, TransactionResult, version
@@ -169,7 +169,8 @@ def _opened(file: str) -> Iterator[BinaryIO]:
                 stream = stack.enter_context(Path(file).open("rb"))
             else:
                 stream = stack.enter_context(tempfile.TemporaryFile())
-                shutil.copyfileobj(sys.stdin.buffer, stream)
+                with reading_stdin() as source:
+                    shutil.copyfileobj(source, stream)
                 stream.seek(0)
             yield stream
     except OSError as error:

@@ -20,6 +20,8 @@ from typing import Final, NoReturn
 
 import click
 
+from raftd.client import ClientError
+
 NOT_EXECUTABLE: Final = 126
 NOT_FOUND: Final = 127
 _FROM_TERMINAL: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
@@ -98,6 +100,8 @@ def run(command: Command, wait_lost: Callable[[float], bool] | None = None, *, k
             code = process.wait()
         finally:
             ended.set()
+        if stopped.is_set():
+            forwarding.kill_rest()
         return Ended(128 - code if code < 0 else code, forwarding.received, stopped.is_set())
 
 
@@ -146,6 +150,12 @@ class _Forwarding:
                 process.send_signal(number)
             else:
                 os.killpg(process.pid, number)
+
+    def kill_rest(self) -> None:
+        """Kill what the command, which has ended, has left behind: nothing of it may go on."""
+        if not self.in_foreground and self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
@@ -199,9 +209,12 @@ def _stop_when_lost(
     stopped: threading.Event,
     kill_after: float,
 ) -> None:
-    while not wait_lost(_LOOK_SECONDS):
-        if ended.is_set():
-            return
+    try:
+        while not wait_lost(_LOOK_SECONDS):
+            if ended.is_set():
+                return
+    except ClientError:  # nobody can tell any more: then it may be lost
+        pass
     if not ended.is_set():
         stopped.set()
         forwarding.send(signal.SIGTERM)

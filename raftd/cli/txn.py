@@ -1,13 +1,12 @@
 """`raftctl txn`: conditions, what to do if they hold, and what otherwise, in one step."""
 
-import sys
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 import click
 
 from raftd.cli.output import OutputFormat, format_option, show_record, show_rows, write
-from raftd.cli.parameters import fenced_option
+from raftd.cli.parameters import fenced_option, reading_stdin
 from raftd.cli.target import Target, pass_target
 from raftd.cli.txn_format import Draft, SingleOperation, parse
 from raftd.cli.txn_steps import COLUMNS, rows_of, steps_of
@@ -80,22 +79,18 @@ def txn_command(target: Target, file: str, fence: Fence | None, output_format: O
 
 
 def _read(file: str) -> str:
-    try:
-        data = _read_at_most(sys.stdin.buffer) if file == "-" else _read_file(Path(file))
-    except OSError as error:
-        raise click.ClickException(f"{file}: {error.strerror}") from None
+    if file == "-":
+        with reading_stdin() as stream:
+            data = stream.read(TEXT_BYTES_MAX + 1)
+    else:
+        try:
+            with Path(file).open("rb") as stream:
+                data = stream.read(TEXT_BYTES_MAX + 1)
+        except OSError as error:
+            raise click.ClickException(f"{file}: {error.strerror}") from None
     if len(data) > TEXT_BYTES_MAX:
         raise click.ClickException(f"{file}: that is too long for a transaction")
     return data.decode("utf-8", "surrogateescape")
-
-
-def _read_file(path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return _read_at_most(stream)
-
-
-def _read_at_most(stream: BinaryIO) -> bytes:
-    return stream.read(TEXT_BYTES_MAX + 1)
 
 
 def build(client: Client, draft: Draft) -> Transaction[TransactionResult]:

@@ -1,5 +1,7 @@
 import io
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -10,6 +12,7 @@ from raftd.cli.parameters import Span, given_value, span_of
 from raftd.client import Fence
 from raftd.errors import ExitCode
 from raftd.kv.limits import VALUE_BYTES_MAX
+from tests.cli.conftest import PROGRAM
 
 Taken = dict[str, object]
 
@@ -90,3 +93,18 @@ def test_a_value_from_standard_input(stdin: Callable[[bytes], io.BytesIO]) -> No
     with pytest.raises(click.ClickException, match="at most 1048576 bytes"):
         given_value(b"-")
     assert stream.tell() == VALUE_BYTES_MAX + 1
+
+
+@pytest.mark.parametrize(
+    "command", [["set", "k", "-"], ["cas", "k", "-", "x"], ["elect", "e", "-"], ["txn"], ["import"]]
+)
+@pytest.mark.parametrize(("redirection", "said"), [("<&-", "it is closed"), ("0>/dev/null", "Bad file descriptor")])
+def test_standard_input_that_cannot_be_read(
+    cluster_directory: Path, command: list[str], redirection: str, said: str
+) -> None:
+    """One line, and no node is asked."""
+    words = " ".join(f"'{word}'" for word in (*PROGRAM, "--config", str(cluster_directory / "raftctl.yaml"), *command))
+    ended = subprocess.run(
+        ["bash", "-c", f"{words} {redirection}"], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (1, f"raftctl: cannot read standard input: {said}\n")

@@ -11,6 +11,7 @@ import pytest
 
 from raftd.cli import running
 from raftd.cli.running import CannotRunError, Command, check_runnable, ended_by_signals, run
+from raftd.client import ClientError
 from tests.cli.conftest import PATIENCE_SECONDS, wait_until
 
 
@@ -89,6 +90,33 @@ def test_a_command_is_stopped_when_what_it_needs_is_lost(script: Script, tmp_pat
     assert (ended.exit_code, ended.is_stopped) == (9, True)
     assert (tmp_path / "out").read_text() == "asked\n"
     assert not run(Command(script("exit 0")), threading.Event().wait, kill_after=0.0).is_stopped
+
+
+def test_what_a_stopped_command_leaves_behind_is_killed(script: Script, tmp_path: Path) -> None:
+    """A child that ignores SIGTERM does not go on without the lock either."""
+    lost = threading.Event()
+    words = script("(trap '' TERM; touch ready; exec sleep 100) & echo $! > child; wait")
+    set_when_there(lost, tmp_path / "ready")
+    assert run(Command(words), lost.wait, kill_after=PATIENCE_SECONDS).is_stopped
+    child = int((tmp_path / "child").read_text())
+    wait_until(lambda: is_gone(child), "the child is gone")
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended, be it that nobody has looked after it yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_one_who_cannot_tell_counts_as_a_loss(script: Script) -> None:
+    """What is needed may be lost then, so the command is stopped, and nothing is said of a thread."""
+
+    def wait_lost(_seconds: float) -> bool:
+        raise ClientError("the client is closed")
+
+    assert run(Command(script("exec sleep 100")), wait_lost, kill_after=PATIENCE_SECONDS).is_stopped
 
 
 def test_a_command_that_does_not_end_is_killed(script: Script, tmp_path: Path) -> None:
