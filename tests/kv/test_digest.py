@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.kv.test_machine import ONE, VALID, populated
+from tests.kv.test_machine import ONE
+from tests.kv.test_machine_totality import LEASE, VALID, populated
 
 
 def test_the_digest_does_not_depend_on_the_order_of_arrival() -> None:
@@ -33,4 +34,19 @@ def test_the_digest_shows_when_a_session_was_active() -> None:
         each.advance_clock(1)
     assert driver.machine.digest() == twin.machine.digest()
     twin.machine._sessions.touch(ONE, b"alice", 0)
+    assert driver.machine.digest() != twin.machine.digest()
+
+
+def test_the_digest_shows_what_a_history_holds() -> None:
+    """Machines that differ only in which changes they hold have different digests."""
+    driver, twin = populated(), populated()
+    history = twin.machine.history
+    history._let_go(history._changes[-1][0], len(history) - 1, 1 << 30, 0)
+    assert driver.machine.digest() != twin.machine.digest()
+
+
+def test_the_digest_shows_which_keys_a_lease_has() -> None:
+    """Though they are the records' to say: a lease that had others would end others."""
+    driver, twin = populated(), populated()
+    twin.machine.leases.detach(LEASE, b"leased")
     assert driver.machine.digest() != twin.machine.digest()

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -10,16 +11,28 @@ from hypothesis import strategies as st
 from raftd.consensus.types import LogIndex, Term
 from raftd.errors import LocalProtocolError
 from raftd.kv import commands
-from raftd.kv.commands import Revision, SessionId, Stamp
+from raftd.kv.commands import Revision, SessionId, Stamp, Write
 from raftd.kv.limits import Limits
 from raftd.kv.machine import StateMachine
+from raftd.kv.operations import Delete, DeleteRange, Increment, Put, Transaction
 from raftd.kv.snapshot import HEAD, SnapshotReader
 from raftd.kv.snapshot_loader import SnapshotLoader
-from raftd.kv.types import NO_LEASE
+from raftd.kv.types import NO_LEASE, LeaseId
 from tests.kv.test_store import delete, put
 
 TERM = Term(3)
-LIMITS = Limits(sessions_max=6, in_flight_max=4, answer_bytes_max=300, ttl_ms_min=10, advance_ms_max=40)
+LIMITS = Limits(
+    sessions_max=6,
+    in_flight_max=4,
+    answer_bytes_max=300,
+    ttl_ms_min=10,
+    advance_ms_max=40,
+    leases_max=4,
+    keys_per_lease_max=3,
+    history_changes_max=40,
+    history_bytes_max=900,
+    history_ms_max=200,
+)
 KEYS = [b"a", b"aa", b"b", b"b\x00", b"c" * 300, b"\xff", b"\xff\xff"]
 
 
@@ -59,19 +72,28 @@ def random_command(source: random.Random, machine: StateMachine) -> tuple[bytes,
     mark = known.first_unanswered if known is not None else 1
     sequence = mark + source.randrange(5)
     first_unanswered = source.randint(max(1, mark - 1), sequence)
+    head = session, sequence, first_unanswered
     expected = Revision(source.randrange(machine.revision + 1)) if source.random() < 0.1 else None
     key = source.choice(KEYS) if source.random() < 0.8 else source.randbytes(source.randint(1, 3))
+    lease = source.choice([*(lease.lease_id for lease in machine.leases), LeaseId(1)])
+    several = (Put(key, b"", lease), Increment(b"n", 1), Delete(source.choice(KEYS)), Put(source.choice(KEYS), b"1"))
     make: list[Callable[[], bytes]] = [
-        lambda: commands.put(session, sequence, first_unanswered, key, source.randbytes(9), expected_revision=expected),
-        lambda: commands.delete(session, sequence, first_unanswered, key, expected_revision=expected),
+        lambda: commands.put(*head, key, source.randbytes(9), expected_revision=expected),
+        lambda: commands.delete(*head, key, expected_revision=expected),
         lambda: commands.open_session(source.randrange(100)),
         lambda: commands.close_session(session),
         lambda: commands.keep_alive(session, first_unanswered),
         lambda: commands.advance_clock(source.randrange(30)),
         lambda: b"not a command",
+        lambda: commands.lease_grant(*head),
+        lambda: commands.lease_revoke(*head, lease),
+        lambda: commands.expire_leases([lease]),
+        lambda: commands.write(*head, Write(Put(key, b"leased", lease, previous=True))),
+        lambda: commands.write(*head, Write(Transaction((), several[source.randrange(2) :]))),
+        lambda: commands.write(*head, Write(DeleteRange(key, b"", 2))),
     ]
-    (kind,) = source.choices(range(7), weights=(12, 8, 3, 1, 2, 2, 1))
-    return make[kind](), "" if kind == 5 else source.choice(["alice"] * 9 + ["bob"])
+    (kind,) = source.choices(range(13), weights=(12, 6, 3, 1, 2, 2, 1, 4, 1, 1, 5, 5, 2))
+    return make[kind](), "" if kind in {5, 9} else source.choice(["alice"] * 9 + ["bob"])
 
 
 @given(seed=st.integers(0, 1 << 32), before=st.integers(0, 120), budget_bytes=st.sampled_from([1, 40, 200, 1000]))
@@ -187,6 +209,39 @@ def test_nothing_is_kept_without_a_reader() -> None:
     reader.close()
     assert reader.read(1) is None
     assert (machine._store._walk, machine._sessions._walk, reader._changes) == (None, None, [])
+
+
+def test_a_session_s_answers_come_in_pieces() -> None:
+    """One may remember far more than a piece may have; and what it forgets meanwhile is still shown."""
+    machine = StateMachine()
+    send(machine, commands.open_session())
+    send(machine, commands.write(SessionId(1), 1, 1, Write(Put(b"k", bytes(100_000)))))
+    for sequence in range(2, 12):
+        send(machine, commands.write(SessionId(1), sequence, 1, Write(Put(b"k", bytes(100_000), previous=True))))
+    digest, reader = machine.digest(), machine.begin_snapshot()
+    pieces = []
+    while (piece := reader.read(1000)) is not None:
+        pieces.append(piece)
+        if len(pieces) == 4:
+            send(machine, commands.keep_alive(SessionId(1), 12))
+    assert max(map(len, pieces)) < 102_000
+    assert load(b"".join(pieces)).digest() == digest
+
+
+def test_no_value_is_in_a_snapshot_twice() -> None:
+    """What a change wrote is there as the next change's previous value, or as the key's."""
+    machine = StateMachine()
+    send(machine, commands.open_session())
+    for sequence, letter in enumerate("abcdefgh", 1):
+        send(machine, commands.put(SessionId(1), sequence, sequence, b"k", letter.encode() * 1000))
+    snapshot = read_all(machine.begin_snapshot())
+    assert [snapshot.count(letter.encode() * 1000) for letter in "abcdefgh"] == [1] * 8
+    assert len(snapshot) < 9000
+    loaded = load(snapshot)
+    held = loaded.history.held()
+    assert all(later[2] is earlier[3] for earlier, later in pairwise(held))
+    assert held[-1][3] is loaded._store.get(b"k")
+    assert len({id(each[6]) for each in held} | {id(each[7]) for each in held}) == 2
 
 
 @pytest.mark.parametrize("budget_bytes", [0, 1, 500, 5000, 1 << 20])
