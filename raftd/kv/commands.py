@@ -128,6 +128,7 @@ _VALUE_LENGTH_BYTES: Final = _VALUE_LENGTH.size
 # An enum's member is looked up in a dict and through a descriptor; a global costs a tenth of that.
 _PUT: Final = Opcode.PUT
 _DELETE: Final = Opcode.DELETE
+_DELETE_NUMBER: Final = _DELETE.value
 _WRITES_KEY: Final = Operation.WRITE
 _ADVANCE_CLOCK: Final = Opcode.ADVANCE_CLOCK
 _EXPIRE_LEASES: Final = Opcode.EXPIRE_LEASES
@@ -244,9 +245,11 @@ def parse_stamped(data: bytes) -> tuple[ParsedStamp, Parsed]:
         InvalidCommand: the stamp or the command is not valid, or a client's stamp is on a server's command.
     """
     stamp, start = parse_stamp(data)
+    if start < len(data) and data[start] in _PLAIN_WRITES:
+        return stamp, _parse_write(data, start)
     parsed = parse(data, start)
     # The gateway has refused it already; should it ever fail to, a client still cannot end others' sessions and leases.
-    if stamp[1] and not parsed[1]:
+    if stamp[1]:
         _refuse_servers_commands(parsed[0])
     return stamp, parsed
 
@@ -341,7 +344,7 @@ def _parse_write(data: bytes, start: int) -> Parsed:
     if not 1 <= key_length <= KEY_BYTES_MAX:
         refuse_key(key_length)
     key_end: int = key_start + key_length
-    if opcode == _DELETE:
+    if opcode == _DELETE_NUMBER:
         if key_end != end:
             raise InvalidCommand("a DELETE does not end with its key")
         return _DELETE, session, sequence, first_unanswered, expected_revision, data[key_start:key_end], end

@@ -144,6 +144,8 @@ def test_what_was_done_does_not_grow(writer: Writer) -> None:
     put = commands.put(ONE, 1, 1, b"k", b"")
     assert writer.driver.machine.grows(put)
     writer.driver.send(put)
+    writer.driver.send(commands.delete(ONE, 2, 1, b"k"))
     assert not writer.driver.machine.grows(put)
+    assert writer.driver.machine.grows(commands.put(ONE, 3, 1, b"k", b""))
     for command in (commands.open_session(), commands.lease_grant(ONE, 5, 5), b"", b"\x10"):
         assert not writer.driver.machine.grows(command)
