@@ -22,7 +22,6 @@ _DEB_NAMES: Final = {
     "cryptography": "python3-cryptography",
     "prometheus-client": "python3-prometheus-client",
     "PyYAML": "python3-yaml",
-    "sortedcontainers": "python3-sortedcontainers",
     "uvloop": "python3-uvloop",
 }
 _RPM_NAMES: Final = {**_DEB_NAMES, "prometheus-client": "python3-prometheus_client", "PyYAML": "python3-pyyaml"}

@@ -37,7 +37,6 @@ _RAFTD_NEEDS: Final = (
     "python3-click",
     "python3-cryptography",
     "python3-prometheus-client",
-    "python3-sortedcontainers",
     "python3-uvloop",
     "python3-yaml",
 )
