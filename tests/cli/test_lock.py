@@ -1,5 +1,6 @@
 import re
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,18 @@ from tests.cli.conftest import PATIENCE_SECONDS, PROGRAM, Spawn, wait_until
 from tests.client.fake import FakeCluster
 
 Raftctl = Callable[..., bytes]
+
+TIDY = """\
+import os, signal
+def tidy(*_):
+    print("tidy", flush=True)
+    os._exit(6)
+signal.signal(signal.SIGTERM, tidy)
+print("ready", flush=True)
+while True:
+    signal.pause()
+"""
+"""A program that ends by SIGTERM in its own way."""
 
 
 def nested(cluster_directory: Path) -> str:
@@ -96,8 +109,8 @@ def test_a_signal_while_it_waits_leaves_nothing_behind(spawn: Spawn, client: Cli
 
 def test_a_signal_while_it_runs_ends_the_command(spawn: Spawn, client: Client) -> None:
     """It decides how; then the lock is given back."""
-    script = "trap 'echo tidy; exit 6' TERM; echo ready; while :; do sleep 0.02; done"
-    process = spawn("lock", "lock/run", "--", "sh", "-c", script)
+    # Not a shell: one that waits for a child tells of that child's end by the same signal, if it comes to it.
+    process = spawn("lock", "lock/run", "--", sys.executable, "-S", "-c", TIDY)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     process.terminate()
