@@ -135,6 +135,7 @@ def test_what_is_held_back_may_be_compacted_away() -> None:
     assert raft.commit_index == 6
     raft.snapshot_available(raft.snapshot_metadata(LogIndex(6)))
     raft.compact(LogIndex(6))
+    assert raft.has_ready
     (chunk,) = raft.ready().snapshot_chunks
     assert (chunk.peer, chunk.last_included_index) == (2, 6)
     raft.propose([b"f"])
