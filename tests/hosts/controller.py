@@ -1,8 +1,10 @@
 """The machine that Ansible runs on: an inventory of a lab's hosts, and playbooks that are run against them."""
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,6 +19,8 @@ CLUSTER_NAME: Final = "lab"
 CLUSTER_ID: Final = "7d1f4a52-9a3e-4a27-8a4c-0c8f6f1b2e11"
 OPERATOR: Final = "operator"
 PLAYBOOK_SECONDS_MAX: Final = 300
+CANARY_RATE: Final = 200
+"""Writes a second."""
 _PLUGINS: Final = Path(__file__).with_name("connection_plugins")
 _RECAP: Final = re.compile(
     r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=(\d+)\s+rescued=(\d+)",
@@ -82,24 +86,19 @@ class Controller:
         path.write_text(json.dumps({"raftd": {"hosts": hosts, "vars": self.variables}}, indent=1))
         return path
 
-    def play(self, playbook: str, *options: str, check: bool = True, **variables: object) -> Run:
-        """Run a playbook of deploy/.
-
-        Raises:
-            AssertionError: it failed, and `check` was not taken off.
-        """
+    def start(self, playbook: str, *options: str, **variables: object) -> subprocess.Popen[str]:
+        """Begin to run a playbook of deploy/; what it says is its standard output."""
         command = [
             *(sys.executable, "-m", "ansible", "playbook", "-i", str(self.write_inventory())),
             *(str(DEPLOY / playbook), "--extra-vars", json.dumps(variables), *options),
         ]
-        ended = subprocess.run(
+        return subprocess.Popen(
             command,
-            check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             text=True,
-            timeout=PLAYBOOK_SECONDS_MAX,
+            start_new_session=True,
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": str(self.directory),
@@ -108,18 +107,59 @@ class Controller:
                 "ANSIBLE_PIPELINING": "1",
                 "ANSIBLE_FORKS": "10",
                 "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
-                "ANSIBLE_DEPRECATION_WARNINGS": "1",
             },
         )
-        run = Run(ended.returncode, ended.stdout)
+
+    def play(self, playbook: str, *options: str, check: bool = True, **variables: object) -> Run:
+        """Run a playbook of deploy/ to its end.
+
+        Raises:
+            AssertionError: it failed, and `check` was not taken off.
+        """
+        process = self.start(playbook, *options, **variables)
+        try:
+            output, _ = process.communicate(timeout=PLAYBOOK_SECONDS_MAX)
+        finally:
+            interrupt(process)
+        run = Run(process.returncode, output)
         assert not check or run.returncode == 0, f"{playbook} ended with {run.returncode}:\n{run.output}"
         return run
+
+    def play_under_load(self, playbook: str, *options: str, **variables: object) -> dict[str, Any]:
+        """Run a playbook while its own canary writes, and return the canary's report, in which no write has failed.
+
+        Raises:
+            AssertionError: it failed, or a write or a read did.
+        """
+        path = self.directory / "canary.json"
+        path.unlink(missing_ok=True)
+        variables |= {"raftd_canary": True, "raftd_canary_rate": CANARY_RATE, "raftd_canary_report": str(path)}
+        self.play(playbook, *options, check=True, **variables)
+        report: dict[str, Any] = json.loads(path.read_text())
+        print(
+            f"{playbook}: {report['tried']} writes in {report['seconds']:.0f} s, {report['failed']} failed, "
+            f"longest stall {report['longest_stall_seconds']:.2f} s"
+        )
+        assert report["acknowledged"] == report["tried"] > CANARY_RATE, report
+        assert (report["missing"], report["reads_failed"], report["unverified"]) == (0, 0, 0), report
+        return report
 
     def raftctl(self, host: str, *arguments: str, check: bool = True) -> str:
         """Run raftctl on a host, as its operator."""
         return self.lab[host].run("raftctl", *arguments, check=check).stdout
 
+    def json(self, host: str, *arguments: str) -> list[dict[str, Any]]:
+        """What raftctl on a host says as JSON, whether it finds all well or not."""
+        rows: list[dict[str, Any]] = json.loads(self.raftctl(host, *arguments, "--output", "json", check=False) or "[]")
+        return rows
+
     def status(self, host: str) -> list[dict[str, Any]]:
         """What the nodes say of themselves, asked from a host."""
-        rows = json.loads(self.raftctl(host, "status", "--output", "json", check=False) or "[]")
-        return [row["status"] for row in rows if "status" in row]
+        return [row["status"] for row in self.json(host, "status") if "status" in row]
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """End a playbook that is under way, with all that it has started on this machine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -3,10 +3,12 @@
 import grp
 import hashlib
 import json
+import platform
 import pwd
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 SETTINGS = Path("/etc/raftd/raftd.yaml")
@@ -19,12 +21,17 @@ ASK_SECONDS = 20
 
 
 def main() -> None:
-    """Look."""
-    node = sys.argv[1]
+    """Look, for the node that is named first; the second is what time it is on the controller."""
+    node, controller_seconds = sys.argv[1], float(sys.argv[2])
     settings = read(SETTINGS) or ""
     data = DATA / node
     has_data = data.is_dir() and any(data.iterdir())
+    system = platform.freedesktop_os_release()
     facts = {
+        "system": f"{system['ID']} {system.get('VERSION_ID', '')}",
+        "has_systemd": Path("/run/systemd/system").is_dir(),
+        "clock_differs": round(time.time() - controller_seconds),
+        "clock_is_kept": said("timedatectl", "show", "--property=NTPSynchronized", "--value") == "yes",
         "package": said("dpkg-query", "--show", "--showformat=${Version}", "raftd"),
         "release": CURRENT.resolve().name if CURRENT.is_symlink() else None,
         "previous": previous(),

@@ -1,7 +1,7 @@
 """Say what package a file is, as JSON: runs on the controller, which need not be a Debian.
 
-A .deb is an ar(5) archive whose control.tar.* has a file `control`; see deb(5). A wheelhouse is a directory with raftd's
-wheel and the checksums of all wheels.
+A .deb is an ar(5) archive whose control.tar.* has a file `control`; see deb(5). A wheelhouse is a directory with the
+wheel of raftd and the checksums of all wheels.
 """
 
 import hashlib

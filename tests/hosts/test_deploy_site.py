@@ -1,0 +1,173 @@
+"""`deploy/site.yml`: from empty hosts to a cluster, and from a cluster to itself."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hosts.backend import inspect
+from tests.hosts.cluster import CLIENT_PORT, HTTP_PORT, PEER_PORT, unit_property
+from tests.hosts.controller import OPERATOR, Controller
+from tests.hosts.fleet import Fleet
+from tests.hosts.host import Host
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(400, func_only=True)]
+
+
+def fingerprint(host: Host) -> str:
+    """Everything on a host that a playbook could have changed, but for what passes by itself."""
+    directories = "/etc /lib/systemd /opt /usr/bin /usr/local /var/cache /var/lib"
+    return host.shell(
+        rf"find {directories} -xdev \( -path '/var/lib/raftd/*' -o -path /var/lib/systemd \) -prune "
+        r"-o -type f -printf '%p %u:%g %m ' -exec sha256sum {} \; -o -printf '%p %u:%g %m %l\n' | sort; "
+        "systemctl list-unit-files --no-legend 'raftd*' || true; systemctl list-units --no-legend 'raftd@*' || true"
+    )
+
+
+@pytest.fixture
+def alone(fleet: Fleet, tmp_path: Path) -> Iterator[Controller]:
+    """A cluster of one, still to be made, on a host that has nothing."""
+    name = fleet.spare
+    yield Controller(
+        fleet.lab, tmp_path / "alone", {name: 1}, raftd_deb=fleet.variables["raftd_deb"], raftd_cluster_name="alone"
+    )
+    fleet.lab[name].shell("dpkg --purge raftd </dev/null; rm -rf /etc/raftd /var/lib/raftd /var/cache/raftd /opt/raftd")
+
+
+def test_a_second_run_changes_nothing(fleet: Fleet) -> None:
+    """Run again, it changes no host and not the controller, and restarts no node."""
+    hosts = {name: fleet.lab[name] for name in fleet.nodes}
+    before = {name: (fingerprint(host), main_process(host, fleet.nodes[name])) for name, host in hosts.items()}
+    assert fleet.play("site.yml").changed == dict.fromkeys(fleet.nodes, 0)
+    after = {name: (fingerprint(host), main_process(host, fleet.nodes[name])) for name, host in hosts.items()}
+    assert {name: pid for name, (_, pid) in after.items()} == {name: pid for name, (_, pid) in before.items()}
+    assert fleet.play("site.yml", "--check").changed == dict.fromkeys(fleet.nodes, 0)
+
+
+def main_process(host: Host, node: int) -> str:
+    return unit_property(host, f"raftd@{node}", "MainPID")
+
+
+def test_a_dry_run_on_empty_hosts_changes_nothing(alone: Controller) -> None:
+    """With --check on an empty host, it tells of changes and makes none; then the real run does them."""
+    (name,) = alone.nodes
+    host = alone.lab[name]
+    before = fingerprint(host)
+    dry = alone.play("site.yml", "--check")
+    assert dry.changed[name] > 0
+    assert "raftd@1 be enabled and started" in dry.text
+    assert fingerprint(host) == before
+    assert not alone.pki.exists()
+    alone.play("site.yml")
+    assert json.loads(host.run("raftctl", "status", "--output", "json").stdout)[0]["status"]["role"] == "leader"
+
+
+def test_a_dry_run_tells_what_a_run_would_do(fleet: Fleet) -> None:
+    """Where one file was changed by hand, --check names that host and changes nothing; a run puts it right."""
+    name = fleet.followers()[0]
+    host = fleet.lab[name]
+    settings = host.root / "etc/raftd/raftctl.yaml"
+    good = settings.read_text()
+    settings.write_text(good + "# by hand\n")
+    others = {other: 0 for other in fleet.nodes if other != name}
+    assert fleet.play("site.yml", "--check").changed == {name: 1} | others
+    assert settings.read_text() != good
+    assert fleet.play("site.yml").changed == {name: 1} | others
+    assert settings.read_text() == good
+
+
+def test_settings_are_reloaded_and_not_restarted_for(fleet: Fleet) -> None:
+    """A changed setting counts after the run, without a restart; one that needs a restart is told of."""
+    before = {name: main_process(fleet.lab[name], node) for name, node in fleet.nodes.items()}
+    fleet.variables["raftd_settings"] = {"log": {"level": "warning"}, "limits": {"segment_size": "32MiB"}}
+    run = fleet.play("site.yml")
+    del fleet.variables["raftd_settings"]
+    assert "counting only after a restart (playbooks/restart.yml): limits.segment_size" in run.text
+    assert {name: main_process(fleet.lab[name], node) for name, node in fleet.nodes.items()} == before
+    fleet.play("site.yml")
+
+
+def test_bad_settings_reach_no_host(fleet: Fleet) -> None:
+    """A raftd.yaml that raftd refuses is not put in place: the old one stays, and the nodes go on."""
+    files = {name: fleet.lab[name].root / "etc/raftd/raftd.yaml" for name in fleet.nodes}
+    before = {name: path.read_text() for name, path in files.items()}
+    fleet.variables["raftd_settings"] = {"timing": {"tick": "5 parsecs"}}
+    run = fleet.play("site.yml", check=False)
+    del fleet.variables["raftd_settings"]
+    assert run.returncode != 0
+    assert "parsecs" in run.text
+    assert {name: path.read_text() for name, path in files.items()} == before
+    fleet.until_well()
+
+
+def test_users_files_and_ports(fleet: Fleet) -> None:
+    """Settings and keys are root's to write and the node's to read; no authority's key is on any host."""
+    for name, node in fleet.nodes.items():
+        host = fleet.lab[name]
+        seen = inspect(host)
+        user = seen.user("raftd")
+        assert (user.shell, user.home, user.group) == ("/usr/sbin/nologin", "/", "raftd")
+        assert user.uid < 1000
+        for path, owner, group, mode in (
+            ("/etc/raftd", "root", "raftd", 0o750),
+            ("/etc/raftd/pki", "root", "raftd", 0o750),
+            ("/etc/raftd/raftd.yaml", "root", "raftd", 0o640),
+            ("/etc/raftd/raftctl.yaml", "root", "raftd", 0o640),
+            (f"/var/lib/raftd/{node}", "raftd", "raftd", 0o700),
+        ):
+            file = seen.file(path)
+            assert (file.user, file.group, file.mode) == (owner, group, mode), path
+        keys = host.shell("find / -xdev -name '*.key' -path '*raftd*' -printf '%f %u:%g %m\\n' | sort")
+        own = [f"node-{node}.client.key", f"node-{node}.peer.key", f"user-{OPERATOR}.key"]
+        assert keys.splitlines() == [f"{key} root:raftd 640" for key in own]
+        for port in (CLIENT_PORT, PEER_PORT, HTTP_PORT):
+            assert seen.socket(f"tcp://{host.address}:{port}").is_listening
+    authorities = {path.name for path in fleet.pki.glob("*-ca.key")}
+    assert authorities == {"peer-ca.key", "client-ca.key"}
+    assert all(path.stat().st_mode & 0o077 == 0 for path in fleet.pki.glob("*.key"))
+
+
+def test_units_and_their_sandbox(fleet: Fleet) -> None:
+    """Nodes and timers start at boot; the unit is the hardened one, and nothing runs as root."""
+    for name, node in fleet.nodes.items():
+        host = fleet.lab[name]
+        seen = inspect(host)
+        assert seen.service(f"raftd@{node}").is_enabled
+        assert seen.service(f"raftd@{node}").is_running
+        assert seen.service(f"raftd-certs@{node}.timer").is_enabled
+        assert {process.user for process in seen.process.filter(comm="raftd")} == {"raftd"}
+        said = host.shell(f"systemd-analyze security --no-pager raftd@{node} | tail -1")
+        exposure = re.search(r"(\d+\.\d+)", said)
+        assert exposure is not None, said
+        assert float(exposure[1]) <= 1.1
+        host.shell(f"systemctl start raftd-certs@{node}.service")
+        assert host.shell("systemctl list-units --failed --no-legend") == ""
+
+
+def test_the_journal_tells(fleet: Fleet) -> None:
+    """Events are in the journal with their fields, and `journalctl -x` explains them."""
+    for name, node in fleet.nodes.items():
+        said = fleet.lab[name].shell(f"journalctl -x --no-pager --unit raftd@{node} RAFTD_EVENT=node_ready")
+        assert "the ports listen" in said
+        assert "The node takes connections and may vote" in said
+
+
+def test_prometheus_is_told_of_the_nodes(fleet: Fleet) -> None:
+    """The file for Prometheus has each node's HTTP port, and the cluster's name as a label."""
+    (group,) = json.loads((fleet.directory / "generated/raftd-targets.json").read_text())
+    assert sorted(group["targets"]) == sorted(f"{name}:{HTTP_PORT}" for name in fleet.nodes)
+    assert group["labels"] == {"cluster": "lab"}
+
+
+def test_verify_finds_all_well_and_what_is_not(fleet: Fleet) -> None:
+    """verify.yml changes nothing and succeeds where all is well; it fails where a node is not enabled."""
+    name, node = next(iter(fleet.nodes.items()))
+    assert fleet.play("playbooks/verify.yml").changed == dict.fromkeys(fleet.nodes, 0)
+    host = fleet.lab[name]
+    try:
+        host.shell(f"systemctl disable raftd@{node}")
+        assert fleet.play("playbooks/verify.yml", check=False).returncode != 0
+    finally:
+        host.shell(f"systemctl enable raftd@{node}")
