@@ -86,6 +86,8 @@ def test_a_wrong_package(empty: Controller, tmp_path: Path, spoil: str, message:
             path.write_bytes(Path(str(empty.variables["raftd_deb"])).read_bytes()[:1000])
         case "text":
             path.write_text("no package")
+        case _:
+            pass
     empty.variables["raftd_deb"] = str(path)
     text = refused(empty).text
     assert message in text
