@@ -86,9 +86,12 @@ class Controller:
         path.write_text(json.dumps({"raftd": {"hosts": hosts, "vars": self.variables}}, indent=1))
         return path
 
-    def start(self, playbook: str, *options: str, **variables: object) -> subprocess.Popen[str]:
-        """Begin to run a playbook of deploy/; what it says is its standard output."""
+    def start(
+        self, playbook: str, *options: str, on_network: bool = False, **variables: object
+    ) -> subprocess.Popen[str]:
+        """Begin to run a playbook of deploy/, on the hosts' network if told so; what it says is its standard output."""
         command = [
+            *(self.lab.on_network() if on_network else ()),
             *(sys.executable, "-m", "ansible", "playbook", "-i", str(self.write_inventory())),
             *(str(DEPLOY / playbook), "--extra-vars", json.dumps(variables), *options),
         ]
@@ -110,13 +113,15 @@ class Controller:
             },
         )
 
-    def play(self, playbook: str, *options: str, check: bool = True, **variables: object) -> Run:
+    def play(
+        self, playbook: str, *options: str, check: bool = True, on_network: bool = False, **variables: object
+    ) -> Run:
         """Run a playbook of deploy/ to its end.
 
         Raises:
             AssertionError: it failed, and `check` was not taken off.
         """
-        process = self.start(playbook, *options, **variables)
+        process = self.start(playbook, *options, on_network=on_network, **variables)
         try:
             output, _ = process.communicate(timeout=PLAYBOOK_SECONDS_MAX)
         finally:
@@ -134,7 +139,7 @@ class Controller:
         path = self.directory / "canary.json"
         path.unlink(missing_ok=True)
         variables |= {"raftd_canary": True, "raftd_canary_rate": CANARY_RATE, "raftd_canary_report": str(path)}
-        self.play(playbook, *options, check=True, **variables)
+        self.play(playbook, *options, check=True, on_network=False, **variables)
         report: dict[str, Any] = json.loads(path.read_text())
         print(
             f"{playbook}: {report['tried']} writes in {report['seconds']:.0f} s, {report['failed']} failed, "

@@ -55,10 +55,6 @@ def test_a_lost_quorum_is_recovered_with_what_is_left(doomed: Fleet) -> None:
     refused = doomed.play("playbooks/destroy.yml", check=False)
     assert refused.returncode != 0
     assert sum(refused.changed.values()) == 0
-    doomed.play("playbooks/destroy.yml", raftd_confirm=CLUSTER_NAME)
-    for name in doomed.nodes:
-        assert doomed.lab[name].shell("ls -d /etc/raftd /var/lib/raftd 2>/dev/null || true") == ""
-    assert (doomed.pki / "peer-ca.key").exists()
 
 
 def test_gameday_kill_host(fleet: Fleet) -> None:
@@ -77,7 +73,7 @@ def test_gameday_cut_link(fleet: Fleet) -> None:
 
 def test_gameday_expire_certificate(fleet: Fleet) -> None:
     """A follower's certificates run out and are renewed: the service holds, and somebody would have been warned."""
-    fleet.play("playbooks/gameday/expire-certificate.yml", raftd_canary_rate=100, raftd_gameday_seconds=20)
+    fleet.play("playbooks/gameday/expire-certificate.yml", raftd_canary_rate=100, raftd_gameday_seconds=15)
     assert {row["ok"] for row in fleet.json(fleet.any_host.name, "cert", "status")} == {True}
 
 

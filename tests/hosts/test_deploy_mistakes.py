@@ -98,7 +98,7 @@ def test_certificates_of_another_cluster(empty: Controller) -> None:
     """Authorities of another cluster in the directory that the inventory names."""
     create_authorities(empty.pki, "other")
     text = refused(empty).text
-    assert "are not of the cluster lab: raftd://other/" in text
+    assert re.search(r"are not of the cluster lab:.? - raftd://other/", text), text
     assert "Mend `raftd_cluster_name`, or name this cluster's own directory: `raftd_pki_directory: …`" in text
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.hosts.cluster import CLIENT_PORT, HTTP_PORT, PEER_PORT, unit_property
 from tests.hosts.controller import OPERATOR, Controller
 from tests.hosts.fleet import Fleet
 from tests.hosts.host import Host
+from tests.packaging.conftest import NEWER_VERSION, build, build_newer
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(400, func_only=True)]
 
@@ -30,10 +32,11 @@ def fingerprint(host: Host) -> str:
 def alone(fleet: Fleet, tmp_path: Path) -> Iterator[Controller]:
     """A cluster of one, still to be made, on a host that has nothing."""
     name = fleet.spare
-    yield Controller(
+    made = Controller(
         fleet.lab, tmp_path / "alone", {name: 1}, raftd_deb=fleet.variables["raftd_deb"], raftd_cluster_name="alone"
     )
-    fleet.lab[name].shell("dpkg --purge raftd </dev/null; rm -rf /etc/raftd /var/lib/raftd /var/cache/raftd /opt/raftd")
+    yield made
+    made.play("playbooks/destroy.yml", raftd_confirm="alone")
 
 
 def test_a_second_run_changes_nothing(fleet: Fleet) -> None:
@@ -61,6 +64,26 @@ def test_a_dry_run_on_empty_hosts_changes_nothing(alone: Controller) -> None:
     assert not alone.pki.exists()
     alone.play("site.yml")
     assert json.loads(host.run("raftctl", "status", "--output", "json").stdout)[0]["status"]["role"] == "leader"
+
+
+def test_a_wheelhouse_is_installed_upgraded_and_set_back(alone: Controller, tmp_path: Path) -> None:
+    """Releases lie side by side, a link says which one counts, and a second run changes nothing."""
+    (name,) = alone.nodes
+    host = alone.lab[name]
+    if host.shell("python3 -c 'import sys; print(sys.version_info[:2])'") != str(sys.version_info[:2]):
+        pytest.skip("wheels made here are for another Python than the hosts have")
+    alone.variables |= {"raftd_deb": "", "raftd_wheelhouse": str(build("wheelhouse", tmp_path))}
+    alone.play("site.yml")
+    assert alone.play("site.yml").changed == {name: 0}
+    before = host.shell("readlink /opt/raftd/current")
+    alone.variables["raftd_wheelhouse"] = str(build_newer(tmp_path / "newer", "wheelhouse"))
+    refused = alone.play("playbooks/upgrade.yml", check=False, raftd_stop_gate_seconds=2)
+    assert "the quorum would be lost" in refused.text
+    for playbook, release in (("upgrade", f"releases/{NEWER_VERSION}"), ("rollback", before)):
+        alone.play(f"playbooks/{playbook}.yml", raftd_allow_outage=True)
+        assert host.shell("readlink /opt/raftd/current") == release
+        (status,) = alone.status(name)
+        assert status["version"].split("+")[0] == release.removeprefix("releases/")
 
 
 def test_a_dry_run_tells_what_a_run_would_do(fleet: Fleet) -> None:
@@ -155,6 +178,21 @@ def test_prometheus_is_told_of_the_nodes(fleet: Fleet) -> None:
     (group,) = json.loads((fleet.directory / "generated/raftd-targets.json").read_text())
     assert sorted(group["targets"]) == sorted(f"{name}:{HTTP_PORT}" for name in fleet.nodes)
     assert group["labels"] == {"cluster": "lab"}
+
+
+def test_ssh_and_sudo_do_too(fleet: Fleet) -> None:
+    """Nothing needs the lab's own way in: over SSH and by sudo, as users have it, a run finds nothing to do."""
+    ours = fleet.variables
+    fleet.variables = {
+        **ours,
+        "ansible_connection": "ssh",
+        "ansible_become": True,
+        "ansible_ssh_common_args": f"-F {fleet.lab.directory}/ssh_config -o ControlPath=/run/raftd-%C",
+    }
+    try:
+        assert fleet.play("site.yml", on_network=True).changed == dict.fromkeys(fleet.nodes, 0)
+    finally:
+        fleet.variables = ours
 
 
 def test_verify_finds_all_well_and_what_is_not(fleet: Fleet) -> None:

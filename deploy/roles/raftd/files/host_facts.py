@@ -17,6 +17,7 @@ PKI = Path("/etc/raftd/pki")
 DATA = Path("/var/lib/raftd")
 CURRENT = Path("/opt/raftd/current")
 PREVIOUS = (Path("/opt/raftd/previous"), Path("/var/cache/raftd/previous.deb"))
+SYSTEM_FILES = ("etc/systemd/system/raftd*.*", "etc/tmpfiles.d/raftd.conf", "usr/lib/systemd/catalog/raftd.catalog")
 ASK_SECONDS = 20
 
 
@@ -43,7 +44,8 @@ def main() -> None:
         "has_data": has_data,
         "is_active": said("systemctl", "is-active", f"raftd@{node}") is not None,
         "status": status() if has_data else [],
-        "files": {path.name: description(path) for path in sorted(PKI.glob("*"))} if PKI.is_dir() else {},
+        "files": {path.name: description(path) for path in sorted(PKI.glob("*"))}
+        | {str(path): description(path) for pattern in SYSTEM_FILES for path in sorted(Path("/").glob(pattern))},
     }
     print(json.dumps(facts))
 
