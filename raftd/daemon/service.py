@@ -310,6 +310,7 @@ class Service:
             events.ELECTION_STARTED.log(logger, term=term)
         elif role is Role.FOLLOWER:
             events.LEADER_LOST.log(logger, term=term)
+        self._dial(self._driver.raft.membership)
 
     def _on_membership(self, membership: Membership) -> None:
         events.MEMBERSHIP_CHANGED.log(
@@ -324,13 +325,22 @@ class Service:
         self._background.run(self._opened.directory.prove, lambda _: None, self._fail)
 
     def _dial(self, membership: Membership) -> None:
-        """Keep a link to each member; a node that is to join, and knows of none yet, to all that the settings name."""
+        """Keep a link to each member and to the leader; while this node is no member, to all that the settings name.
+
+        A node that catches up goes by memberships of the past, and who leads now, and has to be answered, may not be in
+        them. Where such a leader is, only the settings can say.
+        """
         known = {NodeId(node.id): node.peer_address for node in self._settings.nodes}
         for node_id in membership.members:
             addresses = replicated_addresses(membership, node_id)
             if addresses is not None:
                 known[node_id] = addresses.peer
-        wanted = membership.members or known.keys()
+        wanted = set(membership.members)
+        if self._settings.node_id not in wanted:
+            wanted.update(known)
+        leader_id = self._driver.raft.leader_id
+        if leader_id is not None:
+            wanted.add(leader_id)
         self._links.set_peers(
             PeerAddress(node_id, known[node_id].host, known[node_id].port) for node_id in wanted if node_id in known
         )

@@ -22,6 +22,11 @@ def with_joining(_: int, document: Document) -> Document:
     return replace(document, nodes=tuple(replace(node, joins=node.id > 3) for node in document.nodes))
 
 
+def with_more_joining(_: int, document: Document) -> Document:
+    """All but the first two wait to be added."""
+    return replace(document, nodes=tuple(replace(node, joins=node.id > 2) for node in document.nodes))
+
+
 async def raftctl(cluster: Cluster, *arguments: str, code: int = ExitCode.OK) -> Any:
     """Run it as an operator does; what it prints as JSON, or its one line of error."""
     tls = cluster.tls
@@ -71,5 +76,29 @@ def test_nodes_come_and_go_under_load(make_cluster: MakeCluster) -> None:
             rows = {row["node"]: row["role"] for row in await raftctl(cluster, "member", "list")}
             assert {node for node, role in rows.items() if "voter" in role} == {1, 3, 5}
         await check_exactly_once(cluster, writers)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.timeout(180)
+def test_a_new_node_catches_up_with_a_leader_that_came_late(make_cluster: MakeCluster) -> None:
+    """Its log begins with members of long ago, which the leader is not among: it answers that leader all the same.
+
+    It is sent more than may be under way without an answer, in an idle cluster.
+    """
+
+    async def scenario() -> None:
+        cluster = make_cluster(5, changes=with_more_joining)
+        await cluster.start(1, 2, 3, 4)
+        await cluster.leader()
+        await raftctl(cluster, "member", "add", "3", *addresses(cluster, 3))
+        async with cluster.client() as client:
+            for first in range(0, 6000, 500):
+                await asyncio.gather(*(client.put(f"key-{number}", "value") for number in range(first, first + 500)))
+            await raftctl(cluster, "member", "replace", "1", "4", *addresses(cluster, 4))
+            await raftctl(cluster, "transfer-leader", "4")
+            await cluster.start(5)
+            added = await raftctl(cluster, "member", "add", "5", *addresses(cluster, 5), "--wait-timeout", "60s")
+        assert added["done"]
 
     asyncio.run(scenario())
