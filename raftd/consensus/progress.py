@@ -61,11 +61,24 @@ class Progress:
     _patience_intervals: int = _CHUNK_PATIENCE_INTERVALS
     _must_ask: bool = False
     """The peer was out of reach, and has confirmed nothing since: it may have begun anew, without its log."""
+    doubted_round: int = 0
+    """The peer has begun anew: nothing it says counts before a quorum without it has answered this round
+    (`replication`, *Lost disks*). 0: it counts."""
 
     @property
     def confirmed_index(self) -> LogIndex:
         """What the peer surely holds now: nothing, while it may have begun anew."""
         return NO_INDEX if self._must_ask else self.match_index
+
+    @property
+    def counted_index(self) -> LogIndex:
+        """What of the log counts as stored by the peer, when it comes to commitment."""
+        return NO_INDEX if self.doubted_round else self.match_index
+
+    @property
+    def counted_round(self) -> int:
+        """The latest heartbeat round that counts as answered: none, while the peer may have forgotten a newer term."""
+        return 0 if self._must_ask or self.doubted_round else self.confirmed_round
 
     def may_send(self, last_index: LogIndex, limits: Limits) -> bool:
         """Whether an AppendEntries from next_index on can go out now, to a peer that lacks something of the log."""
@@ -134,16 +147,44 @@ class Progress:
         self._probe(max(LogIndex(self.match_index + 1), min(next_index, prev_log_index)))
         return True
 
-    def lost_its_log(self) -> None:
-        """The peer has nothing, though it had acknowledged entries: its disk was lost, and it begins anew (`proof`).
+    def installed(self, match_index: LogIndex, next_round: int) -> bool:
+        """The peer has taken in a snapshot, so it has everything up to `match_index`. Returns whether that is news.
+
+        Args:
+            match_index: As the peer says.
+            next_round: The next heartbeat round to begin.
+        """
+        if self._must_ask:
+            # Its answers to chunks do not tell whether it still has the disk of which it had acknowledged entries.
+            self._must_ask = False
+            self.doubted_round = next_round
+        is_news = self.accepted(match_index)
+        if is_news and self.state is ProgressState.SNAPSHOT:
+            # It was busy with an older one, and what came of this one meanwhile was not looked at.
+            self.is_paused = False
+        return is_news
+
+    def has_no_log(self, next_round: int) -> bool:
+        """The peer's log is empty. Returns whether that may be since it lost its disk and begins anew (`proof`).
 
         The one case in which match_index goes back, and only after the peer was out of reach. Should an answer from
         before its first success come this late, then this is wrong, and does no more harm than to ask again.
+
+        Args:
+            next_round: The next heartbeat round to begin.
         """
-        if self._must_ask and self.state is not ProgressState.SNAPSHOT:
-            self._must_ask = False
-            self.match_index = NO_INDEX
-            self._probe(LogIndex(1))
+        if not self._must_ask or self.state is ProgressState.SNAPSHOT:
+            return False
+        self._must_ask = False
+        self.doubted_round = next_round
+        self.match_index = NO_INDEX
+        self._probe(LogIndex(1))
+        return True
+
+    def trust(self) -> None:
+        """What the peer says counts again; it has to hear what is committed, be there anything new or not (`proof`)."""
+        self.doubted_round = 0
+        self.inquiry_due = self.state is ProgressState.REPLICATE
 
     def unreachable(self) -> None:
         """Something to this peer was dropped: send nothing more than heartbeats until it answers one."""

@@ -16,13 +16,14 @@ it says so. The voter's own membership is no answer: on a new disk it is what th
 
 What is *everything that was committed*? The commit index that a leader tells of in an AppendEntries that fits, if the
 entry there is of the leader's own term (§5.4.2: only then does a leader know of all commits before it). Fits, because a
-leader that thinks that this node has entries which it lost learns of that by a refusal, and only from then on no commit
-counts them.
+leader that thinks that this node has entries which it lost learns of that by a refusal. From then on no commit counts
+them, nor anything that this node says, and it is told of none, until others have confirmed that this leader is not one
+of long ago (`replication`, *Lost disks*).
 
 What this leaves open is whatever two unproven nodes can decide between themselves, and must: when a cluster begins with
 two of its three nodes up, they are one new node and another, and when the third is down, which has seen a commit, and
 one of the two had too and lost its disk, they are the same. No rule that starts the one cluster stops the other, but to
-wait for all three. So it is for whoever replaces a disk to see that a majority is proven .
+wait for all three. So it is for whoever replaces a disk to see that a majority is proven.
 So are votes: one that was forgotten in the very term of the loss can only be given anew to an unproven candidate.
 
 The price is a narrow one: if a cluster of three crashes in the first milliseconds of its life, when some of its nodes

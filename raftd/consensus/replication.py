@@ -39,6 +39,15 @@ term's worth of entries on one side at least, and next_index falls with each of 
 heartbeats nor other peers wait behind it. The bytes are the driver's; here is only how far the peer is. When it has
 installed the snapshot, entries follow.
 
+*Lost disks*: a peer that has begun anew on an empty disk (`proof`) has forgotten in which terms it took part, and would
+confirm, and commit with, a leader that stood still while it helped to elect another one. So as long as a peer that was
+out of reach has not shown that it has its log, it confirms no rounds; and once it is found to have begun anew, neither
+its answers nor its silence count until a quorum without it has answered a round that began after that. Had a leader of
+a newer term been elected with its help, one of that quorum would know of it. Until then it is not told what is
+committed either, or it might vouch for itself by what an old leader says. A leader that needs every vote is spared all
+this: nobody else can have been elected without its own. What remains is a vote that was given right before the disk was
+lost, and completes an election only after that round.
+
 *Farewell*: a peer that a membership has removed is sent log and heartbeats for a while longer, so that it learns that
 its removal is committed and stops by itself.
 
@@ -60,8 +69,9 @@ from raftd.consensus.messages import (
 )
 from raftd.consensus.node import Node
 from raftd.consensus.progress import Progress, ProgressState
+from raftd.consensus.proof import needs_every_vote
 from raftd.consensus.ready import SnapshotChunk
-from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId
+from raftd.consensus.types import NO_INDEX, Entry, EntryKind, LogIndex, NodeId
 from raftd.errors import InvariantViolation
 
 
@@ -155,12 +165,16 @@ class Replication:
         """Whether a quorum, this node included, answered within an election timeout (thesis §6.2)."""
         node = self._node
         patience = node.limits.election_timeout_ticks
-        heard = {peer for peer, progress in self.progress.items() if progress.silent_ticks < patience}
+        heard = {
+            peer
+            for peer, progress in self.progress.items()
+            if progress.silent_ticks < patience and not progress.doubted_round
+        }
         return quorum.is_quorum(node.membership, heard | {node.node_id})
 
     def confirmed_round(self) -> int:
         """The latest heartbeat round that a quorum has answered: when it began, nobody else led (thesis §6.4)."""
-        reached = {peer: progress.confirmed_round for peer, progress in self.progress.items()}
+        reached = {peer: progress.counted_round for peer, progress in self.progress.items()}
         reached[self._node.node_id] = self.round
         return quorum.agreed(self._node.membership, reached)
 
@@ -210,9 +224,8 @@ class Replication:
         progress.silent_ticks = 0
         if not reply.success:
             # A refusal for its old term says nothing about the log, though it may come to be of the leader's own term.
-            if reply.conflict_index == 1 and progress.match_index:
-                progress.lost_its_log()
-            elif reply.conflict_index:
+            is_empty = reply.conflict_index == 1 and not reply.conflict_term
+            if not (is_empty and progress.has_no_log(self.round + 1)) and reply.conflict_index:
                 progress.refused(reply.match_index, self._next_index_to_try(reply))
         elif progress.accepted(reply.match_index) and reply.match_index > self._node.commit_index:
             self.advance_commit()
@@ -227,7 +240,9 @@ class Replication:
         if not reply.installed:
             progress.chunk_answered(reply.last_included_index, reply.next_offset)
             return
-        if progress.accepted(reply.last_included_index) and reply.last_included_index > self._node.commit_index:
+        if progress.installed(reply.last_included_index, self.round + 1) and (
+            reply.last_included_index > self._node.commit_index
+        ):
             self.advance_commit()
         self._end_snapshot(progress)
 
@@ -249,6 +264,7 @@ class Replication:
         progress.silent_ticks = 0
         progress.confirmed_round = max(progress.confirmed_round, reply.round)
         progress.heartbeat_answered()
+        self._end_doubts()
 
     def unreachable(self, peer: NodeId) -> None:
         """A message to `peer` was dropped on this side."""
@@ -259,7 +275,7 @@ class Replication:
     def advance_commit(self) -> None:
         """Commit what a quorum has stored, if it is of this term (§5.3, §5.4.2)."""
         node = self._node
-        reached: dict[NodeId, int] = {peer: progress.match_index for peer, progress in self.progress.items()}
+        reached: dict[NodeId, int] = {peer: progress.counted_index for peer, progress in self.progress.items()}
         reached[node.node_id] = node.storing.stored_index
         index = LogIndex(quorum.agreed(node.membership, reached))
         if index > node.commit_index and node.log.term_at(index) == node.current_term:
@@ -301,6 +317,17 @@ class Replication:
         if progress.state is ProgressState.SNAPSHOT and base_index <= progress.match_index:
             progress.end_snapshot()
 
+    def _end_doubts(self) -> None:
+        """Count those who began anew again, where others have confirmed this leader since, or nobody else can lead."""
+        doubted = [progress for progress in self.progress.values() if progress.doubted_round]
+        if not doubted:
+            return
+        confirmed_round, is_alone = self.confirmed_round(), needs_every_vote(self._node)
+        for progress in doubted:
+            if is_alone or confirmed_round >= progress.doubted_round:
+                progress.trust()
+        self.advance_commit()
+
     def _end_farewells(self) -> None:
         for peer, farewell in list(self._farewells.items()):
             farewell.ticks_left -= 1
@@ -328,9 +355,8 @@ class Replication:
         prev_log_term = node.log.term_at(prev_log_index)
         if prev_log_term is None:
             raise InvariantViolation(f"next_index {progress.next_index} of node {peer} is outside the log")
-        message = AppendEntries(
-            node.current_term, node.node_id, prev_log_index, prev_log_term, node.commit_index, entries
-        )
+        commit_index = NO_INDEX if self.progress[peer].doubted_round else node.commit_index
+        message = AppendEntries(node.current_term, node.node_id, prev_log_index, prev_log_term, commit_index, entries)
         node.send(peer, message)
 
     def _next_index_to_try(self, refusal: AppendEntriesReply) -> LogIndex:

@@ -81,8 +81,9 @@ class SnapshotReceiver:
             raise InvariantViolation(f"{snapshot} was installed, and {source} was asked for")
         self._source = None
         is_used = self._node.install(snapshot)
-        if self._node.leader_id == source.leader_id:
-            self._say_installed(source.leader_id)
+        if self._node.leader_id is not None:
+            # Be it another one by now: what it sent while this node was at work was not looked at.
+            self._say_installed(self._node.leader_id)
         return is_used
 
     def _end_work(self, last_included_index: LogIndex) -> _Source:

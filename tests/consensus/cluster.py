@@ -53,6 +53,8 @@ class Server:
         self.disk_base = 0
         self.disk_entries: list[Entry] = []
         self.disk_snapshot: Snapshot | None = None
+        self.is_unproven = False
+        """The disk is new, and its node was not proven since."""
         self.is_stalled = False
         """The disk stores nothing."""
         self.is_up = False
@@ -75,6 +77,7 @@ class Server:
             random=self.cluster.random,
             limits=self.cluster.limits,
             snapshot=None if snapshot is None else snapshot.metadata,
+            unproven=self.is_unproven,
         )
         self.observation = observe(self.raft)
         self.is_up = True
@@ -86,6 +89,7 @@ class Server:
         now = observe(raft)
         check_delta(self.observation, now)
         self.observation = now
+        self.is_unproven = not raft.is_proven
         if raft.role is Role.LEADER:
             self.cluster.saw_leader(self)
 
@@ -279,6 +283,14 @@ class Cluster:
     def restart(self, number: int) -> None:
         """Start a server that crashed."""
         self.servers[NodeId(number)].start()
+
+    def lose_disk(self, number: int) -> None:
+        """Start a server anew, on an empty disk."""
+        server = self.servers[NodeId(number)]
+        server.disk_hard_state = HardState(Term(0), None)
+        server.disk_base, server.disk_entries, server.disk_snapshot = 0, [], None
+        server.is_unproven = True
+        server.start()
 
     def tick(self, *numbers: int) -> None:
         """One tick for these servers, or for all that run."""

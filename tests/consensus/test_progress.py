@@ -87,17 +87,64 @@ def test_an_unreachable_peer_that_lacks_nothing_is_asked_and_goes_on() -> None:
 def test_a_peer_that_was_away_and_has_nothing_left_begins_anew() -> None:
     """The one way back for match_index, and it is open only until the peer has confirmed something."""
     progress = replicating(20)
-    progress.lost_its_log()
+    assert not progress.has_no_log(8)
     assert progress.match_index == 20  # a late refusal, from before its first success
     progress.unreachable()
     progress.accepted(LogIndex(20))
-    progress.lost_its_log()
+    assert not progress.has_no_log(8)
     assert progress.match_index == 20
     assert progress.confirmed_index == 20
     progress.unreachable()
     assert (progress.match_index, progress.confirmed_index) == (20, 0)
-    progress.lost_its_log()
+    assert progress.has_no_log(8)
     assert (progress.match_index, progress.next_index, progress.state) == (0, 1, ProgressState.PROBE)
+    assert progress.doubted_round == 8
+
+
+def test_a_peer_that_was_away_confirms_no_round_before_it_has_shown_its_log() -> None:
+    """It may have forgotten that it helped to elect another leader."""
+    progress = replicating(20)
+    progress.confirmed_round = 7
+    assert progress.counted_round == 7
+    progress.unreachable()
+    assert (progress.counted_round, progress.counted_index) == (0, 20)
+    progress.accepted(LogIndex(20))
+    assert (progress.counted_round, progress.counted_index) == (7, 20)
+
+
+def test_who_began_anew_does_not_count_until_trusted() -> None:
+    """Neither rounds nor entries; once they do, the peer is asked, which tells it what is committed."""
+    progress = replicating(20)
+    progress.unreachable()
+    progress.has_no_log(8)
+    progress.confirmed_round = 8
+    progress.accepted(LogIndex(20))
+    assert (progress.match_index, progress.counted_index, progress.counted_round) == (20, 0, 0)
+    assert not progress.inquiry_due
+    progress.trust()
+    assert (progress.counted_index, progress.counted_round) == (20, 8)
+    assert progress.inquiry_due
+
+
+def test_a_snapshot_does_not_show_that_a_peer_which_was_away_has_its_disk() -> None:
+    """It is taken in on an empty disk as well as on any other."""
+    progress = replicating(20)
+    progress.begin_snapshot(LogIndex(30), Term(1))
+    progress.unreachable()
+    assert progress.installed(LogIndex(30), 8)
+    assert (progress.state, progress.match_index, progress.doubted_round) == (ProgressState.REPLICATE, 30, 8)
+
+
+def test_who_has_taken_in_an_older_snapshot_is_sent_the_newer_one_at_once() -> None:
+    """While it was at work it looked at nothing that came; an answer that is no news says nothing of that."""
+    progress = replicating(20)
+    progress.begin_snapshot(LogIndex(40), Term(1))
+    progress.chunk_sent()
+    assert progress.installed(LogIndex(30), 8)
+    assert (progress.state, progress.match_index, progress.is_paused) == (ProgressState.SNAPSHOT, 30, False)
+    progress.chunk_sent()
+    assert not progress.installed(LogIndex(30), 8)
+    assert progress.is_paused
 
 
 def test_silence_is_asked_about_after_a_whole_interval() -> None:

@@ -116,6 +116,15 @@ def test_a_leader_that_is_gone_is_not_answered() -> None:
     assert not raft.has_ready
 
 
+def test_a_leader_that_came_meanwhile_hears_of_the_snapshot_of_the_last_one() -> None:
+    """Its own chunks were not looked at while the driver was at work; so it knows that it may go on."""
+    raft = make_raft()
+    take_in(raft, chunk(0, done=True))
+    say(raft, 3, chunk(0, term=4, leader=3, index=12))
+    assert raft.snapshot_installed(metadata())
+    assert complete(raft) == [(3, installed(9, term=4))]
+
+
 def test_a_snapshot_of_what_is_committed_is_installed_already() -> None:
     """The answer says how far this node is, once all of that is stored."""
     raft = make_raft()

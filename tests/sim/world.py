@@ -22,6 +22,9 @@ HEALED_ELECTION_TIMEOUTS = 10
 ANSWERED_SECONDS = 60.0
 """By then a healed quorum must have answered every request, for nothing new is asked."""
 
+HEALED_DISK_SECONDS = 0.002
+"""How long a healed disk takes, on average."""
+
 CAUGHT_UP_SECONDS = 30.0
 """So much later each of them must have all that is committed, whatever its disk has been through."""
 
@@ -217,16 +220,20 @@ class World:
         """Seconds until a commit is due: some elections, and what the one that is furthest behind has to be sent."""
         ends = [self.processes[node_id].log_end for node_id in healed]
         messages = (max(ends) - min(ends)) / self.plan.append_entries_max
-        messages += max(self.disks[node_id].snapshot_bytes() for node_id in healed) / self.plan.transfer_chunk_bytes
+        snapshot_bytes = max(self.disks[node_id].snapshot_bytes() for node_id in healed)
+        messages += snapshot_bytes / self.plan.transfer_chunk_bytes
         catching_up = messages * 4 * (self.plan.latency + self.plan.turn_delay + 0.02)
-        return HEALED_ELECTION_TIMEOUTS * ELECTION_TIMEOUT_SECONDS + catching_up
+        # A snapshot is loaded piece by piece, and an older one may have to be taken in first: nothing stops that.
+        pieces = snapshot_bytes / self.plan.snapshot_file_chunk_bytes
+        loading = 2 * pieces * (HEALED_DISK_SECONDS + self.plan.turn_delay)
+        return HEALED_ELECTION_TIMEOUTS * ELECTION_TIMEOUT_SECONDS + catching_up + loading
 
     def _can_run(self, node_id: NodeId) -> bool:
         """Whether a node's disk is sound, or can be made so; its process starts soon if it does not run."""
         disk = self.disks[node_id]
         disk.filesystem.space = None
         disk.hung_until = 0.0
-        disk.latency = 0.002
+        disk.latency = HEALED_DISK_SECONDS
         disk.error_due = ""
         disk.crash_in_calls = None
         self.processes[node_id].disarm()
