@@ -12,7 +12,7 @@ help:
 	@echo "make test    all tests (make test-hosts: those that boot whole hosts)"
 	@echo "make check   lint, types, architecture"
 	@echo "make fmt     format the code"
-	@echo "make bench   measure puts and gets against a demo cluster"
+	@echo "make bench   measure puts and gets against a demo cluster (docs/benchmarks.md has more to measure)"
 	@echo "make sim     simulate clusters: SEEDS=1000 runs"
 	@echo "make mutants put bugs back in, and see that the simulator finds them"
 	@echo "make deb     the Debian package, into dist/ (make rpm, make wheelhouse: the others)"

@@ -6,20 +6,18 @@ waits for nothing but the loop, again and again, and the longest answer is about
 """
 
 import asyncio
-import contextlib
-import dataclasses
 import re
-import tempfile
+import sys
 import time
-from pathlib import Path
 
 import click
 
 from raftd import events
+from raftd.cli.output import run_main
 from raftd.client import AsyncClient
-from raftd.pki import create_authorities, issue_node, issue_user
-from raftd.settings import render
-from tests.e2e.cluster import CLUSTER_NAME, USER, Cluster, NodeProcess, own_address, until
+from raftd.settings import Limits
+from tests.bench.nodes import new_cluster, patient_client, set_limits
+from tests.e2e.cluster import Cluster, NodeProcess, until
 
 _MADE = re.compile(r"snapshot of entry \d+ made in ([\d.]+) s")
 _READY = events.NODE_READY.text.partition("%")[0]
@@ -52,38 +50,28 @@ class Latencies:
 @click.option("--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Without a snapshot.")
 def bench(keys: int, value_bytes: int, per_second: int, seconds: float) -> None:
     """Measure puts with and without a snapshot, and a restart."""
-    with tempfile.TemporaryDirectory(prefix="raftd-bench-") as name:
-        asyncio.run(_measure(Path(name), keys, value_bytes, per_second, seconds))
+    asyncio.run(_measure(keys, value_bytes, per_second, seconds))
 
 
-async def _measure(directory: Path, keys: int, value_bytes: int, per_second: int, seconds: float) -> None:
-    pki = directory / "pki"
-    create_authorities(pki, CLUSTER_NAME)
-    issue_node(pki, 1, [own_address()])
-    issue_user(pki, USER)
-    with contextlib.closing(Cluster(directory, pki, 1)) as cluster:
+async def _measure(keys: int, value_bytes: int, per_second: int, seconds: float) -> None:
+    with new_cluster(1) as cluster:
         node, value = cluster.nodes[1], bytes(value_bytes)
-        _set_snapshot_log_bytes(cluster, node, 64 << 30)
+        set_limits(cluster, Limits(snapshot_log_bytes=64 << 30))
         await _start(cluster, "new")
-        async with cluster.client(timeout=60.0) as client, cluster.client(timeout=60.0) as prober:
+        async with patient_client(cluster) as client, patient_client(cluster) as prober:
             began = time.monotonic()
             await _fill(client, keys, value)
             click.echo(f"{keys} keys of {value_bytes} bytes put in {time.monotonic() - began:.1f} s")
             await _steady("without a snapshot", client, prober, node, (keys, value, per_second, seconds))
         node.kill()
         # From now on there is always a snapshot being made.
-        _set_snapshot_log_bytes(cluster, node, 64 << 10)
+        set_limits(cluster, Limits(snapshot_log_bytes=64 << 10))
         await _start(cluster, "with the log only")
-        async with cluster.client(timeout=60.0) as client, cluster.client(timeout=60.0) as prober:
+        async with patient_client(cluster) as client, patient_client(cluster) as prober:
             await _steady("while snapshots are made", client, prober, node, (keys, value, per_second, 2 * seconds))
         click.echo(f"snapshots took: {', '.join(_MADE.findall(node.log))} s")
         node.kill()
         await _start(cluster, "with a snapshot")
-
-
-def _set_snapshot_log_bytes(cluster: Cluster, node: NodeProcess, count: int) -> None:
-    limits = dataclasses.replace(cluster.document.limits, snapshot_log_bytes=count, segment_bytes=64 << 20)
-    node.settings.write_text(render(dataclasses.replace(cluster.document, limits=limits)))
 
 
 async def _start(cluster: Cluster, title: str) -> None:
@@ -93,7 +81,7 @@ async def _start(cluster: Cluster, title: str) -> None:
     # Longer than a test would wait.
     await until(lambda: _READY in node.recent_log, "the node is ready", seconds=_PATIENCE_SECONDS)
     ready = time.monotonic() - began
-    async with cluster.client(timeout=60.0) as client:
+    async with patient_client(cluster) as client:
         await client.get("key 0")
     click.echo(f"start, {title}: ready after {ready:.2f} s, answers after {time.monotonic() - began:.2f} s")
 
@@ -140,4 +128,4 @@ async def _steady(
 
 
 if __name__ == "__main__":
-    bench()
+    sys.exit(run_main(bench, "bench"))
