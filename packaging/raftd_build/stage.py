@@ -24,7 +24,7 @@ _COMPLETIONS: Final = {
     "zsh": "usr/share/zsh/vendor-completions/_{}",
     "fish": "usr/share/fish/vendor_completions.d/{}.fish",
 }
-_DOCUMENTS: Final = ("README.md", "ARCHITECTURE.md", "docs/*.md")
+_DOCUMENTS: Final = ("README.md", "ARCHITECTURE.md", "docs/*.md", "docs/img/*.png")
 _DOCUMENTATION: Final = "usr/share/doc/raftd"
 _BUILD_SECONDS_MAX: Final = 120
 

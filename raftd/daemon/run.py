@@ -5,8 +5,8 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Final
 
 from raftd import events, pki
@@ -16,6 +16,7 @@ from raftd.daemon.opening import Opened, open_storage
 from raftd.daemon.service import Service
 from raftd.errors import ExitCode, RaftdError, SettingsError, TlsError
 from raftd.event_loop import new_event_loop
+from raftd.http.recent import RecentEvents
 from raftd.settings import NodeSettings, Settings, TlsFiles
 from raftd.version import version
 from raftd.wire.identity import node_identity
@@ -62,28 +63,45 @@ def run(settings: Settings, node_id: int) -> ExitCode:
         level=logging.getLevelNamesMapping()[node.log.level.upper()],
         node_id=node_id,
     )
-    with closing(handler), closing(Notifier()) as notifier:
+    with closing(handler), closing(Notifier()) as notifier, _remembering() as recent:
         for warning in settings.warnings:
             logger.warning("%s", warning.partition("\n")[0])  # what follows is the place in the file, with a caret
         try:
-            return _run(node, notifier, lambda: handler.dropped)
+            return _run(node, notifier, lambda: handler.dropped, recent)
         except RaftdError as error:
             events.NODE_FAILED.log(logger, reason=error)
             notifier.status(f"failed: {error}")
             return error.exit_code
 
 
-def _run(settings: NodeSettings, notifier: Notifier, log_lines_dropped: Callable[[], int]) -> ExitCode:
+@contextmanager
+def _remembering() -> Iterator[RecentEvents]:
+    """What is logged from now on, for the status page; it begins before the data directory is read."""
+    recent, top = RecentEvents(), logging.getLogger("raftd")
+    top.addHandler(recent)
+    try:
+        yield recent
+    finally:
+        top.removeHandler(recent)
+
+
+def _run(
+    settings: NodeSettings, notifier: Notifier, log_lines_dropped: Callable[[], int], recent: RecentEvents
+) -> ExitCode:
     if problems := check_files(settings):
         raise TlsError("; ".join(problems))
     events.NODE_STARTED.log(logger, version=version(), node=settings.node_id, cluster=settings.cluster.name)
     gc.set_threshold(*_GC_THRESHOLDS)
     opened = open_storage(settings)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_serve(settings, opened, notifier, log_lines_dropped))
+        return runner.run(_serve(settings, opened, notifier, log_lines_dropped, recent))
 
 
 async def _serve(
-    settings: NodeSettings, opened: Opened, notifier: Notifier, log_lines_dropped: Callable[[], int]
+    settings: NodeSettings,
+    opened: Opened,
+    notifier: Notifier,
+    log_lines_dropped: Callable[[], int],
+    recent: RecentEvents,
 ) -> ExitCode:
-    return await Service(settings, opened, notifier, log_lines_dropped).run()
+    return await Service(settings, opened, notifier, log_lines_dropped, recent).run()

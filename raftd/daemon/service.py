@@ -25,7 +25,10 @@ from raftd.consensus.types import LogIndex, NodeId, Role, Term
 from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, bootstrap_membership
 from raftd.errors import ExitCode, RaftdError
+from raftd.http.catalogue import RequestKind, RequestOutcome
 from raftd.http.metrics import Metrics
+from raftd.http.pulse import Pulse
+from raftd.http.recent import RecentEvents
 from raftd.http.server import HttpServer
 from raftd.net.acceptor import AcceptorLimits
 from raftd.net.client_listener import ClientListener
@@ -62,7 +65,12 @@ class Service:
     """One running node."""
 
     def __init__(
-        self, settings: NodeSettings, opened: Opened, notifier: Notifier, log_lines_dropped: Callable[[], int]
+        self,
+        settings: NodeSettings,
+        opened: Opened,
+        notifier: Notifier,
+        log_lines_dropped: Callable[[], int],
+        recent: RecentEvents,
     ) -> None:
         self._settings = settings
         self._opened = opened
@@ -122,7 +130,8 @@ class Service:
         self._peers = self._make_peer_listener(tls_peer)
         self._view.attach(self._gateway, self._clients)
         self._metrics.attach(self._view)
-        self._http = HttpServer(self._view, self._metrics, settings.http_listen.host, settings.http_listen.port)
+        self._pulse = self._make_pulse()
+        self._http = self._make_http(recent)
 
     async def run(self) -> ExitCode:
         """Listen, serve, and stop in order."""
@@ -172,6 +181,15 @@ class Service:
             on_up=self._peer_up,
             on_down=self._peer_down,
         )
+
+    def _make_pulse(self) -> Pulse:
+        metrics = self._metrics
+        writes = metrics.request_seconds[RequestKind.WRITE, RequestOutcome.OK]
+        return Pulse(self._view.status, writes=writes, syncs=metrics.log_sync_seconds, now=self._loop.time)
+
+    def _make_http(self, recent: RecentEvents) -> HttpServer:
+        host, port = self._settings.http_listen.host, self._settings.http_listen.port
+        return HttpServer(self._view, self._metrics, host, port, pulse=self._pulse, events=recent)
 
     def _make_client_listener(self, files: TlsFiles) -> ClientListener:
         return ClientListener(
@@ -407,10 +425,11 @@ class Service:
         )
 
     async def _report(self) -> None:
-        """Feed the watchdog while all is well, and keep the status line true."""
+        """Feed the watchdog while all is well, and keep the status line and the page's plots true."""
         interval = min(self._notifier.watchdog_interval_seconds or _STATUS_SECONDS, _STATUS_SECONDS)
         while True:
             await asyncio.sleep(interval)
+            self._pulse.beat()
             if self._driver.raft.is_removed:
                 events.NODE_REMOVED.log(logger)
                 self._end(ExitCode.REMOVED)

@@ -6,9 +6,30 @@ its `_created` series. This one adds to a list; the scrape turns it into Prometh
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 
 from prometheus_client.utils import floatToGoString
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramState:
+    """What a histogram has counted up to some moment."""
+
+    counts: tuple[int, ...]
+    """In each bucket, not cumulative; the last is the one without a bound."""
+    sum: float
+
+    def since(self, earlier: "HistogramState") -> "HistogramState":
+        """What was counted after `earlier`, which is of the same histogram."""
+        counts = tuple(now - then for now, then in zip(self.counts, earlier.counts, strict=True))
+        return HistogramState(counts, self.sum - earlier.sum)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of all values; None where there is none."""
+        count = sum(self.counts)
+        return self.sum / count if count else None
 
 
 class Histogram:
@@ -30,6 +51,16 @@ class Histogram:
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """The inclusive upper bounds of all buckets but the last."""
+        return self._bounds
+
+    @property
+    def state(self) -> HistogramState:
+        """What has been counted so far."""
+        return HistogramState(tuple(self._counts), self._sum)
+
     def observe(self, value: float) -> None:
         """Count `value`, in the unit of the bounds."""
         self._counts[bisect_left(self._bounds, value)] += 1
@@ -39,3 +70,22 @@ class Histogram:
         """The buckets as Prometheus wants them, (bound, observations up to it), and the sum of all values."""
         bounds = [*map(floatToGoString, self._bounds), "+Inf"]
         return list(zip(bounds, map(float, accumulate(self._counts)), strict=True)), self._sum
+
+
+def quantile(bounds: Sequence[float], counts: Sequence[int], q: float) -> float | None:
+    """Estimate the value that `q` (0 to 1) of all values are not above, as Prometheus does: linear within a bucket.
+
+    Values above the last bound count as that bound.
+
+    Returns:
+        None where nothing was counted.
+    """
+    rank = q * sum(counts)
+    if rank <= 0:
+        return None
+    below = 0
+    for low, high, count in zip((0.0, *bounds), bounds, counts, strict=False):
+        if below + count >= rank:
+            return low + (high - low) * (rank - below) / count
+        below += count
+    return bounds[-1]

@@ -1,4 +1,4 @@
-"""The HTTP listener: /metrics, /livez, /readyz, /status.
+"""The HTTP listener: the status page, /metrics, /livez, /readyz, /status.
 
 It shares the event loop with everything else of the node, so that an answer proves that the loop turns. It is for
 machines on a trusted network and only reads; nothing of the store's contents is in it.
@@ -6,19 +6,20 @@ machines on a trusted network and only reads; nothing of the store's contents is
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Final
 
 from aiohttp import web
 
 from raftd.errors import ListenError
+from raftd.http import page
 from raftd.http.connection import Connection, ConnectionLimits, ConnectionTable, answer
 from raftd.http.health import Check, HealthLimits, explain, liveness, readiness, summarize
 from raftd.http.metrics import CONTENT_TYPE, Metrics
+from raftd.http.pulse import Pulse
+from raftd.http.recent import RecentEvents
 from raftd.http.view import NodeStatus, NodeView
-
-_INDEX: Final = "raftd node {node_id}: /metrics /livez /readyz /status\n"
 
 
 def status_document(status: NodeStatus) -> dict[str, object]:
@@ -35,6 +36,8 @@ class HttpServer:
     Args:
         view: The node.
         metrics: What /metrics renders; the caller has attached `view` to it.
+        pulse: What the page plots; the caller lets it beat.
+        events: What the page tells of.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one, see `address`.
         health_limits: From where on the node is called unwell.
@@ -48,11 +51,15 @@ class HttpServer:
         host: str,
         port: int,
         *,
+        pulse: Pulse,
+        events: RecentEvents,
         health_limits: HealthLimits | None = None,
         connection_limits: ConnectionLimits | None = None,
     ) -> None:
         self._view = view
         self._metrics = metrics
+        self._pulse = pulse
+        self._events = events
         self._host = host
         self._port = port
         self._health_limits = health_limits or HealthLimits()
@@ -105,7 +112,10 @@ class HttpServer:
     def _page(self, request: web.BaseRequest) -> web.Response:
         match request.path:
             case "/":
-                return answer(200, _INDEX.format(node_id=self._view.status().node_id).encode())
+                status = self._view.status()
+                checks = readiness(status, self._health_limits)
+                body = page.render(status, checks, self._pulse, self._events.newest(), time.time())
+                return answer(200, body, page.CONTENT_TYPE, **page.headers())
             case "/metrics":
                 return answer(200, self._metrics.render(), CONTENT_TYPE)
             case "/status":

@@ -41,6 +41,10 @@ class PeerStatus:
     clock_difference_seconds: float | None = None
     """How far this node's wall clock is ahead of the peer's, what a message takes included; None: not heard of, which
     a follower has of nobody but its leader."""
+    is_learner: bool = False
+    """Whether it stores the log and does not vote."""
+    http_address: str = ""
+    """Where it serves its own status, `host:port`; empty if nobody says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,8 @@ class NodeStatus:
     peers: tuple[PeerStatus, ...] = ()
     settings_differ: tuple[SettingsDifference, ...] = ()
     """Shown, never acted on: the membership is the truth."""
+    is_learner: bool = False
+    """Whether this node stores the log and does not vote."""
 
 
 @dataclass(frozen=True, slots=True)

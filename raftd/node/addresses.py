@@ -27,6 +27,12 @@ def client_address(membership: Membership, node_id: NodeId, settings: Mapping[No
     return settings.get(node_id, "") if addresses is None else str(addresses.client)
 
 
+def http_address(membership: Membership, node_id: NodeId, settings: Mapping[NodeId, MemberAddresses]) -> str:
+    """Where a node serves its status, `host:port`; empty if nobody says."""
+    addresses = replicated_addresses(membership, node_id) or settings.get(node_id)
+    return "" if addresses is None else str(addresses.http)
+
+
 def settings_differ(membership: Membership, settings: Mapping[NodeId, MemberAddresses]) -> Iterator[SettingsDifference]:
     """In what `raftd.yaml` is not what the cluster has become, node by node; nothing where no membership is known."""
     if not membership.members:

@@ -1,7 +1,7 @@
 """What a node tells of itself: to scrapes and health checks, and to administrators."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final
 
@@ -15,7 +15,7 @@ from raftd.kv.operations import DeleteRange, Range, Transaction
 from raftd.kv.ranges import prefix_end
 from raftd.net.client_listener import ClientListener
 from raftd.net.peer_links import PeerLinks
-from raftd.node.addresses import client_address, settings_differ
+from raftd.node.addresses import client_address, http_address, settings_differ
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
 from raftd.node.lease_keeper import LeaseKeeper
@@ -164,6 +164,7 @@ class View:
             draining=self._gateway is not None and self._gateway.is_draining,
             peers=tuple(self._peer(peer) for peer in sorted(raft.membership.members - {raft.node_id})),
             settings_differ=tuple(settings_differ(raft.membership, self._facts.members)) if self._facts.members else (),
+            is_learner=raft.node_id in raft.membership.learners,
         )
 
     def counters(self) -> NodeCounters:
@@ -219,22 +220,24 @@ class View:
 
     def _peer(self, peer: NodeId) -> PeerStatus:
         link = self._links.link(peer)
-        connected = link is not None and link.is_up
-        queued_bytes = 0 if link is None else link.queued_bytes
-        clock_difference = self._driver.clocks.difference_seconds(peer)
         raft = self._driver.raft
         progress = raft.progress.get(peer)
-        if progress is None:
-            return PeerStatus(peer, connected, queued_bytes=queued_bytes, clock_difference_seconds=clock_difference)
-        return PeerStatus(
+        status = PeerStatus(
             peer,
-            connected,
-            ReplicationState(progress.state.value),
-            progress.match_index,
-            raft.last_index - progress.match_index,
-            progress.in_flight_bytes,
-            queued_bytes,
-            clock_difference_seconds=clock_difference,
+            connected=link is not None and link.is_up,
+            queued_bytes=0 if link is None else link.queued_bytes,
+            clock_difference_seconds=self._driver.clocks.difference_seconds(peer),
+            is_learner=peer in raft.membership.learners,
+            http_address=http_address(raft.membership, peer, self._facts.members),
+        )
+        if progress is None:
+            return status
+        return replace(
+            status,
+            state=ReplicationState(progress.state.value),
+            match_index=progress.match_index,
+            lag_entries=raft.last_index - progress.match_index,
+            in_flight_bytes=progress.in_flight_bytes,
         )
 
 

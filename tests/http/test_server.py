@@ -1,5 +1,6 @@
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol
@@ -9,8 +10,11 @@ import uvloop
 
 from raftd.consensus.types import Role
 from raftd.errors import ListenError
+from raftd.http.catalogue import RequestKind, RequestOutcome
 from raftd.http.connection import ConnectionLimits
 from raftd.http.metrics import Metrics
+from raftd.http.pulse import Pulse
+from raftd.http.recent import RecentEvents
 from raftd.http.server import HttpServer
 from raftd.http.view import NodeCounters, NodeStatus
 
@@ -20,6 +24,24 @@ class FakeNode(Protocol):
 
     def status(self) -> NodeStatus: ...
     def counters(self) -> NodeCounters: ...
+
+
+def make_server(
+    node: FakeNode,
+    metrics: Metrics,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    connection_limits: ConnectionLimits | None = None,
+) -> HttpServer:
+    pulse = Pulse(
+        node.status,
+        writes=metrics.request_seconds[RequestKind.WRITE, RequestOutcome.OK],
+        syncs=metrics.log_sync_seconds,
+        now=time.monotonic,
+    )
+    return HttpServer(
+        node, metrics, host, port, pulse=pulse, events=RecentEvents(), connection_limits=connection_limits
+    )
 
 
 Serve = Callable[[Callable[[HttpServer], Awaitable[None]]], None]
@@ -33,7 +55,7 @@ def serve(request: pytest.FixtureRequest, node: FakeNode) -> Callable[..., None]
         async def main() -> None:
             metrics = Metrics()
             metrics.attach(node)
-            server = HttpServer(node, metrics, "127.0.0.1", 0, connection_limits=limits)
+            server = make_server(node, metrics, connection_limits=limits)
             await server.start()
             try:
                 await asyncio.wait_for(scenario(server), 10)
@@ -70,7 +92,7 @@ def test_pages(serve: Serve) -> None:
 
     async def scenario(server: HttpServer) -> None:
         for path, kind, start in (
-            ("/", "text/plain; charset=utf-8", "raftd node 1: /metrics"),
+            ("/", "text/html; charset=utf-8", "<!doctype html>\n"),
             ("/metrics", "text/plain; version=0.0.4; charset=utf-8", "# HELP "),
             ("/status", "application/json", "{"),
             ("/livez", "text/plain; charset=utf-8", "ok\n"),
@@ -292,7 +314,7 @@ def test_a_taken_port_is_told_in_one_line(serve: Serve, node: FakeNode) -> None:
     """A port in use is an error that names the address."""
 
     async def scenario(server: HttpServer) -> None:
-        second = HttpServer(node, Metrics(), *server.address)
+        second = make_server(node, Metrics(), *server.address)
         with pytest.raises(ListenError, match=r"^cannot listen for HTTP on 127\.0\.0\.1:\d+: .*in use") as caught:
             await second.start()
         assert "\n" not in str(caught.value)
@@ -322,7 +344,7 @@ def test_stop_ends_open_connections(node: FakeNode) -> None:
     """Stopping does not wait for clients, and gives the port back."""
 
     async def main() -> None:
-        server = HttpServer(node, Metrics(), "127.0.0.1", 0)
+        server = make_server(node, Metrics())
         await server.start()
         address = server.address
         reader, writer = await asyncio.open_connection(*address)
@@ -331,7 +353,7 @@ def test_stop_ends_open_connections(node: FakeNode) -> None:
         with suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
-        again = HttpServer(node, Metrics(), *address)
+        again = make_server(node, Metrics(), *address)
         await again.start()
         await again.stop()
 

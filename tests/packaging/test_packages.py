@@ -63,10 +63,12 @@ def test_all_files_are_root_s_and_nobody_else_may_write(deb: Path) -> None:
 
 
 def test_the_whole_package_is_in_it(installed: Path) -> None:
-    """Every module of raftd, every unit, and every manual page is there, and no cache of anybody's."""
+    """Every module and data file of raftd, every unit and manual page is there, and no cache of anybody's."""
     library = installed / "usr/lib/python3/dist-packages"
-    modules = {path.relative_to(ROOT) for path in (ROOT / "raftd").rglob("*.py")}
-    assert modules == {path.relative_to(library) for path in library.rglob("*.py")}
+    patterns = ("*.py", "*.css", "*.js")
+    files = {path.relative_to(ROOT) for pattern in patterns for path in (ROOT / "raftd").rglob(pattern)}
+    assert files == {path.relative_to(library) for pattern in patterns for path in library.rglob(pattern)}
+    assert {path.name for path in files} >= {"page.css", "page.js"}
     units = {path.name for pattern in ("*.service", "*.timer", "*.target") for path in (ROOT / "systemd").glob(pattern)}
     assert units == {path.name for path in (installed / "lib/systemd/system").iterdir()}
     for page in ("man1/raftctl.1.gz", "man5/raftd.yaml.5.gz", "man8/raftd.8.gz"):
