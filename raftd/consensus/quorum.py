@@ -27,6 +27,16 @@ def agreed(membership: Membership, reached: Mapping[NodeId, int]) -> int:
     return value
 
 
+def margin(membership: Membership, nodes: AbstractSet[NodeId]) -> int:
+    """How many of the voters in `nodes` may be missing from it as well, and it is a quorum still; negative: it is none.
+
+    The worst case counts: of those whose end does the most harm.
+    """
+    return min(
+        len(voters & nodes) - (len(voters) // 2 + 1) for voters in (membership.voters, membership.outgoing) if voters
+    )
+
+
 def _is_majority(voters: frozenset[NodeId], nodes: AbstractSet[NodeId]) -> bool:
     return len(voters & nodes) > len(voters) // 2
 

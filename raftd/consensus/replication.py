@@ -161,16 +161,19 @@ class Replication:
                 farewell.told_round = self.round
         return self.round
 
-    def hears_quorum(self) -> bool:
-        """Whether a quorum, this node included, answered within an election timeout (thesis §6.2)."""
-        node = self._node
-        patience = node.limits.election_timeout_ticks
+    def heard(self) -> set[NodeId]:
+        """Whose answers within an election timeout count, this node's own included."""
+        patience = self._node.limits.election_timeout_ticks
         heard = {
             peer
             for peer, progress in self.progress.items()
             if progress.silent_ticks < patience and not progress.doubted_round
         }
-        return quorum.is_quorum(node.membership, heard | {node.node_id})
+        return heard | {self._node.node_id}
+
+    def hears_quorum(self) -> bool:
+        """Whether a quorum, this node included, answered within an election timeout (thesis §6.2)."""
+        return quorum.is_quorum(self._node.membership, self.heard())
 
     def confirmed_round(self) -> int:
         """The latest heartbeat round that a quorum has answered: when it began, nobody else led (thesis §6.4)."""

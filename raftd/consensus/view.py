@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from raftd.consensus import quorum
 from raftd.consensus.election import Election
 from raftd.consensus.membership import Membership, SnapshotMetadata
 from raftd.consensus.node import Node
@@ -118,6 +119,13 @@ class RaftView:
     def snapshot(self) -> SnapshotMetadata | None:
         """The newest snapshot that this node is known to have on its disk."""
         return self._node.snapshot
+
+    @property
+    def quorum_margin(self) -> int | None:
+        """How many more voters may fail before nothing can be committed; None on a node that does not lead."""
+        if self._node.role is not Role.LEADER:
+            return None
+        return quorum.margin(self._node.membership, self._replication.heard())
 
     @property
     def progress(self) -> Mapping[NodeId, Progress]:

@@ -15,6 +15,7 @@ import logging
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,14 +23,16 @@ from raftd import events
 from raftd.consensus import Limits as ConsensusLimits
 from raftd.consensus import Membership, Raft, Ready
 from raftd.consensus.types import LogIndex, NodeId, Role, Term
+from raftd.daemon.garbage import GarbagePauses
 from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, bootstrap_membership
 from raftd.errors import ExitCode, RaftdError
-from raftd.http.catalogue import RequestKind, RequestOutcome
+from raftd.http.durations import RequestKind, RequestOutcome
 from raftd.http.metrics import Metrics
 from raftd.http.pulse import Pulse
 from raftd.http.recent import RecentEvents
 from raftd.http.server import HttpServer
+from raftd.http.view import Configuration
 from raftd.net.acceptor import AcceptorLimits
 from raftd.net.client_listener import ClientListener
 from raftd.net.peer_link import PeerAddress
@@ -43,6 +46,7 @@ from raftd.node.gateway import Gateway, GatewayLimits
 from raftd.node.latency import latencies_of
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
+from raftd.node.round_trips import RoundTrips
 from raftd.node.snapshots import SnapshotLimits, SnapshotMaker
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender, TransferLimits
 from raftd.node.view import StaticFacts, View
@@ -110,6 +114,8 @@ class Service:
             scheduler=self._loop,
             tick_seconds=settings.timing.tick_seconds,
             observe_apply=self._metrics.apply_seconds.observe,
+            observe_tick_delay=self._metrics.tick_delay_seconds.observe,
+            round_trips=RoundTrips(self._metrics.round_trip),
         )
         self._view = View(
             facts=self._facts(),
@@ -120,15 +126,15 @@ class Service:
             keeper=self._keeper,
             links=self._links,
             storing_seconds=self._storing_seconds,
-            disk_low=lambda: self._writer.disk_low,
+            disk=self._writer,
             now=self._loop.time,
             log_lines_dropped=log_lines_dropped,
         )
         self._gateway = self._make_gateway()
-        self._maker = self._make_snapshots()
+        self._maker, self._sender, self._installer = self._make_snapshots()
         self._clients = self._make_client_listener(tls_client)
         self._peers = self._make_peer_listener(tls_peer)
-        self._view.attach(self._gateway, self._clients)
+        self._complete_view()
         self._metrics.attach(self._view)
         self._pulse = self._make_pulse()
         self._http = self._make_http(recent)
@@ -156,10 +162,24 @@ class Service:
         gc.freeze()
         self._notifier.ready(self._status_line())
         reporter = self._loop.create_task(self._report())
-        code = await self._ended
+        observers = {generation: each.observe for generation, each in self._metrics.garbage_seconds.items()}
+        with GarbagePauses(observers):
+            code = await self._ended
         reporter.cancel()
         await self._stop()
         return code
+
+    def _complete_view(self) -> None:
+        self._view.attach(
+            gateway=self._gateway,
+            clients=self._clients,
+            peers=self._peers,
+            maker=self._maker,
+            sender=self._sender,
+            installer=self._installer,
+        )
+        configuration = Configuration(settings_hash=self._settings.fingerprint, reloaded_seconds=time.time())
+        self._view.use(self._view.facts, configuration)
 
     def _facts(self) -> StaticFacts:
         settings = self._settings
@@ -268,7 +288,7 @@ class Service:
             ),
         )
 
-    def _make_snapshots(self) -> SnapshotMaker:
+    def _make_snapshots(self) -> tuple[SnapshotMaker, SnapshotSender, SnapshotInstaller]:
         """Build what makes, sends and installs snapshots, and give it to the driver."""
         raft, driver = self._driver.raft, self._driver
         limits = self._settings.limits
@@ -300,7 +320,7 @@ class Service:
             wake=driver.wake,
         )
         driver.attach(maker, sender, installer)
-        return maker
+        return maker, sender, installer
 
     # What happens while it runs.
 

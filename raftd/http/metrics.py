@@ -8,19 +8,23 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from raftd.http.catalogue import (
+from raftd.consensus.types import NodeId
+from raftd.http.catalogue import FAMILIES
+from raftd.http.durations import (
     APPLY_SECONDS,
-    FAMILIES,
+    GARBAGE_SECONDS,
+    GENERATIONS,
     LOG_SYNC_SECONDS,
     LOG_WRITE_SECONDS,
     REQUEST_BUCKETS,
     REQUEST_SECONDS,
+    ROUND_TRIP_SECONDS,
     STORE_BUCKETS,
-    Family,
-    Kind,
+    TICK_DELAY_SECONDS,
     RequestKind,
     RequestOutcome,
 )
+from raftd.http.family import Family, Kind
 from raftd.http.histogram import Histogram
 from raftd.http.view import NodeView
 
@@ -44,6 +48,9 @@ class Metrics:
         self.request_seconds: Final = {
             (kind, outcome): Histogram(REQUEST_BUCKETS) for kind in RequestKind for outcome in RequestOutcome
         }
+        self.tick_delay_seconds: Final = Histogram(STORE_BUCKETS)
+        self.garbage_seconds: Final = {generation: Histogram(REQUEST_BUCKETS) for generation in GENERATIONS}
+        self._round_trip_seconds: dict[tuple[str, ...], Histogram] = {}
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -53,6 +60,13 @@ class Metrics:
     def attach(self, view: NodeView) -> None:
         """Let scrapes ask `view` from now on; once for each registry."""
         self._registry.register(_NodeCollector(view))
+
+    def round_trip(self, peer: NodeId, seconds: float) -> None:
+        """Observe a heartbeat's round trip to `peer`."""
+        histogram = self._round_trip_seconds.get((str(peer),))
+        if histogram is None:
+            histogram = self._round_trip_seconds[str(peer),] = Histogram(REQUEST_BUCKETS)
+        histogram.observe(seconds)
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format 0.0.4 (`CONTENT_TYPE`); a few milliseconds' work."""
@@ -67,6 +81,9 @@ class Metrics:
             LOG_SYNC_SECONDS: {(): self.log_sync_seconds},
             APPLY_SECONDS: {(): self.apply_seconds},
             REQUEST_SECONDS: requests,
+            ROUND_TRIP_SECONDS: self._round_trip_seconds,
+            TICK_DELAY_SECONDS: {(): self.tick_delay_seconds},
+            GARBAGE_SECONDS: {(generation,): each for generation, each in self.garbage_seconds.items()},
         }
 
 

@@ -37,7 +37,7 @@ class PeerStatus:
     queued_bytes: int = 0
     """Bytes of frames that wait for the peer's socket."""
     round_trip_seconds: float | None = None
-    """The latest heartbeat's round trip; None before the first."""
+    """The latest heartbeat's round trip; None before the first, and where this node does not lead."""
     clock_difference_seconds: float | None = None
     """How far this node's wall clock is ahead of the peer's, what a message takes included; None: not heard of, which
     a follower has of nobody but its leader."""
@@ -45,6 +45,80 @@ class PeerStatus:
     """Whether it stores the log and does not vote."""
     http_address: str = ""
     """Where it serves its own status, `host:port`; empty if nobody says."""
+    contact_seconds: float | None = None
+    """How long ago the peer was heard; None where this node does not lead."""
+    queued_bytes_max: int = 0
+    """With more bytes waiting for the socket, messages are dropped."""
+    sent_bytes: int = 0
+    """Of messages on this node's link to the peer, as long as it is a member; likewise the next three."""
+    received_bytes: int = 0
+    connect_failures: int = 0
+    """Vain attempts to set the link up."""
+    disconnects: int = 0
+    """Links that stood and were lost."""
+    diverged: bool = False
+    """Whether the peer's state was found to differ from this node's as of the same entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateStatus:
+    """One certificate in a node's files, as it was read last."""
+
+    port: str
+    """For which port it is: `peer` or `client`."""
+    kind: str
+    """`certificate`: the node's own; `authority`: one that the other side's may be of."""
+    fingerprint: str
+    """SHA-256 over the DER bytes, in hexadecimal."""
+    key_id: str
+    """Of its own key, in hexadecimal: what is of an authority has that as the key id of its issuer. Empty: unknown."""
+    not_after_seconds: float
+    """Until when it holds, since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What a node goes by, as it was read from its files last."""
+
+    settings_hash: str = ""
+    """Equal on nodes whose `raftd.yaml` mean the same."""
+    waiting: tuple[str, ...] = ()
+    """Settings that are different in the file and count after a restart only."""
+    certificates: tuple[CertificateStatus, ...] = ()
+    reloaded_seconds: float = 0.0
+    """When the files were read last with success, since the epoch: at a reload, or at the start."""
+    is_refused: bool = False
+    """Whether the latest reload was refused, so that the files are not what the node goes by."""
+    reloads_done: int = 0
+    reloads_refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotStatus:
+    """The newest snapshot, and those on their way."""
+
+    index: LogIndex = NO_INDEX
+    """The entry as of which the newest one on the disk is; 0: there is none."""
+    size_bytes: int = 0
+    """Of the state in the latest one that was made here; 0: none was."""
+    last_seconds: float = 0.0
+    """How long the latest one took that was made here; 0: none was."""
+    succeeded_seconds: float | None = None
+    """When one was last made or installed, since the epoch; None: not since the start."""
+    transfers: int = 0
+    """Peers that one is being sent to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How many there may be at most."""
+
+    sessions: int = 0
+    leases: int = 0
+    watches: int = 0
+    connections: int = 0
+    history_changes: int = 0
+    history_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +191,25 @@ class NodeStatus:
     settings_differ: tuple[SettingsDifference, ...] = ()
     """Shown, never acted on: the membership is the truth."""
     is_learner: bool = False
-    """Whether this node stores the log and does not vote."""
+    """Whether this node is a member that does not vote."""
+    voters: int = 0
+    """By the membership in force; likewise the next."""
+    learners: int = 0
+    quorum_margin: int | None = None
+    """How many more voters may fail before nothing can be committed; None where this node does not lead."""
+    leader_contact_seconds: float = 0.0
+    """How long ago a leader was heard, a vote was given or an election began; 0 on a leader."""
+    compared_hash: int = 0
+    """Of the state as of `compared_index`, where it is compared with other nodes'; 0: not yet."""
+    compared_index: LogIndex = NO_INDEX
+    pending_bytes: int = 0
+    """Of proposals that are neither committed nor refused yet; and with how many further ones are refused."""
+    pending_bytes_max: int = 0
+    log_queued_bytes: int = 0
+    """Entries that wait to be written to the log."""
+    bounds: Bounds = Bounds()
+    snapshot: SnapshotStatus = SnapshotStatus()
+    configuration: Configuration = Configuration()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +220,9 @@ class NodeCounters:
     elections_started: int = 0
     proposals_committed: int = 0
     proposals_failed: int = 0
-    """Refused, or lost with a change of leader."""
+    """Refused: they were never in the log."""
+    proposals_unknown: int = 0
+    """Under way when leadership was lost: the next leader may commit them or not."""
     reads_confirmed: int = 0
     reads_refused: int = 0
     watch_changes: int = 0
@@ -139,6 +233,19 @@ class NodeCounters:
     """Watches that were refused, there being as many as there may be."""
     leases_expired: int = 0
     """Leases that this node, as leader, has proposed to end."""
+    sessions_expired: int = 0
+    """Sessions that have expired since the cluster began, as of the last applied entry."""
+    comparisons_equal: int = 0
+    """Comparisons of this node's state with another's as of the same entry; likewise the next."""
+    comparisons_different: int = 0
+    snapshots_made: int = 0
+    snapshots_installed: int = 0
+    """Taken over from a leader."""
+    snapshots_failed: int = 0
+    snapshot_sent_bytes: int = 0
+    snapshot_received_bytes: int = 0
+    reloads_done: int = 0
+    reloads_refused: int = 0
     log_batches: int = 0
     """Writes to the log, one fdatasync each."""
     log_entries: int = 0

@@ -42,10 +42,10 @@ Origin: TypeAlias = tuple[bool, int, bytes, bytes]
 class StateMachine:
     """Keys, their history, sessions, leases and the cluster's clock, as of `last_applied`."""
 
-    __slots__ = ("_sessions", "_store", "history", "last_applied", "leases", "state_hash")
+    __slots__ = ("_sessions", "_store", "history", "last_applied", "leases", "limits", "state_hash")
 
     def __init__(self, limits: Limits | None = None) -> None:
-        limits = limits or Limits()
+        limits = self.limits = limits or Limits()
         self._store = Store()
         self._sessions = SessionTable(limits)
         self.leases = LeaseTable(limits)

@@ -86,6 +86,11 @@ class Acceptor:
         return port
 
     @property
+    def connections_max(self) -> int:
+        """With as many connections, a further one is closed."""
+        return self._limits.connections_max
+
+    @property
     def handshakes(self) -> int:
         """TLS handshakes under way."""
         return len(self._handshakes)

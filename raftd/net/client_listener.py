@@ -71,6 +71,11 @@ class ClientListener:
         return self._acceptor.connections
 
     @property
+    def connections_max(self) -> int:
+        """With as many connected, a further client is refused."""
+        return self._acceptor.connections_max
+
+    @property
     def accepted_total(self) -> int:
         """How many connections have passed their TLS handshake."""
         return self._acceptor.accepted_total

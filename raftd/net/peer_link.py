@@ -103,11 +103,19 @@ class PeerLink:
         self.sent_bytes_total = 0
         self.dropped_total = 0
         """Messages that were not sent, for want of a connection or of room."""
+        self.connect_failures_total = 0
+        self.disconnects_total = 0
+        """Connections that stood, and were lost."""
 
     @property
     def is_up(self) -> bool:
         """Whether messages go out."""
         return self._channel is not None and not self._channel.is_closed
+
+    @property
+    def queued_bytes_max(self) -> int:
+        """With more waiting, messages are dropped."""
+        return self._limits.queued_bytes_max
 
     @property
     def queued_bytes(self) -> int:
@@ -222,6 +230,7 @@ class PeerLink:
         self._on_up(self._peer.node_id)
         try:
             await asyncio.shield(closed)
+            self.disconnects_total += 1
             events.PEER_DISCONNECTED.log(logger, peer=self._peer.node_id, address=address, reason=_reason(channel))
         except asyncio.CancelledError:
             channel.close()
@@ -233,6 +242,7 @@ class PeerLink:
 
     def _report(self, error: ConnectError | RemoteProtocolError) -> None:
         """Log a failure to connect once, not each time that it is the same."""
+        self.connect_failures_total += 1
         reason = str(error) if isinstance(error, RemoteProtocolError) else explain(error)
         if reason != self._last_failure:
             self._last_failure = reason

@@ -64,6 +64,7 @@ class PeerListener:
         self._channel_limits = ChannelLimits(frame_bytes_max=listener.frame_bytes_max)
         self._channels: set[Channel] = set()
         self._by_peer: dict[NodeId, Channel] = {}
+        self._received_bytes: dict[NodeId, int] = {}
         self._acceptor = Acceptor(
             purpose="peers", context=server_context(files), make_channel=self._make_channel, limits=limits
         )
@@ -72,6 +73,10 @@ class PeerListener:
     def port(self) -> int:
         """The port that is listened on."""
         return self._acceptor.port
+
+    def received_bytes(self, peer: NodeId) -> int:
+        """Bytes of messages from a peer since the start."""
+        return self._received_bytes.get(peer, 0)
 
     def start(self, host: str, port: int) -> None:
         """Listen. Raises: ListenError."""
@@ -107,7 +112,12 @@ class PeerListener:
             older.abort(f"node {sender} has connected anew")
         self._by_peer[sender] = channel
         version = reply.version
-        channel.establish(lambda payloads: self._handler.peer_payloads(sender, payloads, version))
+
+        def receive(payloads: list[bytes]) -> None:
+            self._received_bytes[sender] = self.received_bytes(sender) + sum(map(len, payloads))
+            self._handler.peer_payloads(sender, payloads, version)
+
+        channel.establish(receive)
         channel.send(encode_frame(encode_reply(reply)))
         if self._on_connected is not None:
             self._on_connected(sender)

@@ -38,6 +38,7 @@ from raftd.node.clocks import PeerClocks
 from raftd.node.gateway import Gateway
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
+from raftd.node.round_trips import RoundTrips
 from raftd.node.session_clock import SessionClock
 from raftd.node.snapshots import SnapshotMaker
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender
@@ -122,9 +123,14 @@ class Driver:
         tick_seconds: float,
         session_clock: SessionClock | None = None,
         observe_apply: Callable[[float], None] | None = None,
+        observe_tick_delay: Callable[[float], None] | None = None,
         clocks: PeerClocks | None = None,
+        round_trips: RoundTrips | None = None,
     ) -> None:
-        """`observe_apply` hears how many seconds each batch of committed entries took to apply."""
+        """`observe_apply` hears how many seconds each batch of committed entries took to apply.
+
+        `observe_tick_delay` hears how many seconds each tick was late.
+        """
         self.raft = raft
         self._machine = machine
         self._requests = requests
@@ -137,7 +143,9 @@ class Driver:
         self._gateway: Gateway | None = None
         self._clock = session_clock or SessionClock()
         self._observe_apply = observe_apply
+        self._observe_tick_delay = observe_tick_delay
         self.clocks = clocks or PeerClocks()
+        self.round_trips = round_trips or RoundTrips()
         self._server_stamp = Stamp("")
         self._batches: dict[BatchKey, bytes] = {}
         self._storing: deque[Ready] = deque()
@@ -254,6 +262,8 @@ class Driver:
                 self._keep_batch(message.entries, batch)
             elif isinstance(message, Heartbeat | HeartbeatReply):
                 self.clocks.heard(sender, peer_codec.wall_clock_ms(payload, version))
+                if isinstance(message, HeartbeatReply):
+                    self.round_trips.answered(sender, message.round, self._scheduler.time())
             self.raft.step(sender, message)
 
     def send_message(self, peer: NodeId, message: Message) -> None:
@@ -286,6 +296,8 @@ class Driver:
         now = self._scheduler.time()
         self.loop_lag_seconds = now - self._next_tick
         self.last_tick_at = now
+        if self._observe_tick_delay is not None:
+            self._observe_tick_delay(self.loop_lag_seconds)
         # After a pause the ticks that were missed are not made up for: a process that was stopped would run its
         # election timeout down before it has read the heartbeats that wait in its sockets.
         due = self._next_tick + self._tick_seconds
@@ -451,6 +463,8 @@ class Driver:
     def _send(self, messages: tuple[tuple[NodeId, Message], ...]) -> None:
         for peer, message in messages:
             version = self._network.version(peer)
+            if isinstance(message, Heartbeat):
+                self.round_trips.sent(peer, message.round, self._scheduler.time())
             if isinstance(message, AppendEntries) and message.entries:
                 parts = peer_codec.encode_message(message, self._encode_batch(message.entries), version=version)
             else:
@@ -484,6 +498,7 @@ class Driver:
             self._requests.leadership_lost()
             if self._sender is not None:
                 self._sender.stop()
+        self.round_trips.forget()
         if leader_id is not None and leader_id != last_leader:
             self.leader_changes_total += 1
             self.clocks.forget()

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
-from raftd.http.catalogue import RequestKind, RequestOutcome
+from raftd.http.durations import RequestKind, RequestOutcome
 from raftd.http.metrics import Metrics
 
 Observe: TypeAlias = Callable[[float], None]

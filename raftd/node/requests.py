@@ -78,6 +78,9 @@ class Requests:
         """Bytes of commands that are queued or pending."""
         self.committed_total = 0
         self.failed_total = 0
+        """Writes that were refused, and never in the log."""
+        self.unknown_total = 0
+        """Writes that were under way when leadership was lost."""
         self.reads_confirmed_total = 0
         self.reads_refused_total = 0
 
@@ -172,12 +175,14 @@ class Requests:
         """The queued writes were not proposed."""
         self._commands = []
         askers, self._askers = self._askers, []
+        self.failed_total += len(askers)
         self._refuse_writes(askers, refusal)
 
     def leadership_lost(self) -> None:
         """Whether the pending writes will be committed is for another leader to say."""
         pending, self._pending = self._pending, deque()
         lost = Refusal(RefusalCode.OUTCOME_UNKNOWN, "leadership was lost while the write was under way")
+        self.unknown_total += len(pending)
         self._refuse_writes([asker for _, asker in pending], lost)
 
     # Reads.
@@ -285,7 +290,6 @@ class Requests:
         self.owe(connection, frame)
 
     def _refuse_writes(self, askers: list[Asker], refusal: Refusal) -> None:
-        self.failed_total += len(askers)
         now = self._clock()
         for connection, request_id, size, arrived, observers in askers:
             self.bytes_held -= size

@@ -14,6 +14,7 @@ alone, which does one thing after the other: what gives up a file comes behind w
 """
 
 import logging
+import time
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ class _Making:
         "log_bytes",
         "metadata",
         "next_slice_at",
+        "payload_bytes",
         "queued_pieces",
         "reader",
         "slice_due",
@@ -110,6 +112,7 @@ class _Making:
         """What had gone to the log when this began."""
         self.is_read = False
         """Whether the reader has come to its end."""
+        self.payload_bytes = 0
         self.queued_pieces = 0
         self.slice_due = False
         """Whether a slice is scheduled."""
@@ -158,8 +161,10 @@ class SnapshotMaker:
         scheduler: Scheduler,
         limits: SnapshotLimits,
         log_bytes: int = 0,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`log_bytes` is how long the log is already, behind the last snapshot."""
+        """`log_bytes` is how long the log is already, behind the last snapshot; `wall_clock` serves people alone."""
+        self._wall_clock = wall_clock
         self._raft = raft
         self._machine = machine
         self._store = store
@@ -175,6 +180,10 @@ class SnapshotMaker:
         self._not_before = 0.0
         self.made_total = 0
         self.failed_total = 0
+        self.last_bytes = 0
+        """How much the latest snapshot is of, as the state machine gave it."""
+        self.succeeded_seconds: float | None = None
+        """When the last one was made, or came from a leader, since 1970; None: not since the start."""
         self.last_seconds = 0.0
         """How long the latest snapshot took, from its beginning to being durable."""
 
@@ -221,6 +230,7 @@ class SnapshotMaker:
     def available(self, metadata: SnapshotMetadata) -> None:
         """A snapshot that a leader has sent is on this node's disk: let go of the log behind it."""
         self._log_bytes_at_last = self._log_bytes
+        self.succeeded_seconds = self._wall_clock()
         self._let_go(metadata)
 
     def _run(self, making: _Making, work: Callable[[], T], done: Callable[[_Making, T], None]) -> None:
@@ -259,6 +269,7 @@ class SnapshotMaker:
         now = self._scheduler.time()
         making.next_slice_at = now + (now - began) * self._limits.idle_ratio
         making.queued_pieces += 1
+        making.payload_bytes += len(piece)
         self._run(making, lambda: making.write(piece), self._written)
         self._schedule_slice(making)
 
@@ -278,6 +289,8 @@ class SnapshotMaker:
         self._log_bytes_at_last = making.log_bytes
         self.made_total += 1
         self.last_seconds = self._scheduler.time() - making.started_at
+        self.last_bytes = making.payload_bytes
+        self.succeeded_seconds = self._wall_clock()
         index = making.metadata.last_included_index
         events.SNAPSHOT_MADE.log(logger, index=index, seconds=round(self.last_seconds, 3))
         self._let_go(making.metadata)

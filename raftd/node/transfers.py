@@ -81,6 +81,8 @@ class SnapshotSender:
         self._next_at = 0.0
         self._last_failure = ""
         self.sent_bytes_total = 0
+        self.failed_total = 0
+        """Chunks that could not be read."""
 
     def send(self, chunk: SnapshotChunk) -> None:
         """Read and send a chunk, when the rate allows."""
@@ -157,6 +159,7 @@ class SnapshotSender:
     def _unavailable(self, chunk: SnapshotChunk, error: Exception) -> None:
         if not isinstance(error, StorageError):
             raise error
+        self.failed_total += 1
         if self._last_failure != str(error):  # It will be tried again and again, and says the same each time.
             self._last_failure = str(error)
             events.SNAPSHOT_FAILED.log(logger, reason=error)
@@ -200,6 +203,8 @@ class SnapshotInstaller:
         self._make_loader = make_loader
         self.installed_total = 0
         self.received_bytes_total = 0
+        self.failed_total = 0
+        """Snapshots of which what came was thrown away."""
 
     def receive(self, message: InstallSnapshot) -> None:
         """Append a chunk to the partial file; with the last one, verify, load and install."""
@@ -263,6 +268,7 @@ class SnapshotInstaller:
         """What came was thrown away: say so to the leader, who begins anew."""
         if not isinstance(error, StorageError | RemoteProtocolError | DecodeError):
             raise error
+        self.failed_total += 1
         events.SNAPSHOT_FAILED.log(logger, reason=error)
         self._raft.snapshot_received(index, 0)
         self._wake()

@@ -3,23 +3,34 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 from raftd.consensus import Raft
-from raftd.consensus.types import EntryKind, LogIndex, NodeId, Role
+from raftd.consensus.types import NO_INDEX, EntryKind, LogIndex, NodeId, Role
 from raftd.http.server import status_document
-from raftd.http.view import NodeCounters, NodeStatus, PeerStatus, ReplicationState
+from raftd.http.view import (
+    Bounds,
+    Configuration,
+    NodeCounters,
+    NodeStatus,
+    PeerStatus,
+    ReplicationState,
+    SnapshotStatus,
+)
 from raftd.kv.commands import Command, InvalidCommand, Opcode, Write, decode
 from raftd.kv.machine import StateMachine
 from raftd.kv.operations import DeleteRange, Range, Transaction
 from raftd.kv.ranges import prefix_end
 from raftd.net.client_listener import ClientListener
 from raftd.net.peer_links import PeerLinks
+from raftd.net.peer_listener import PeerListener
 from raftd.node.addresses import client_address, http_address, settings_differ
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
+from raftd.node.snapshots import SnapshotMaker
+from raftd.node.transfers import SnapshotInstaller, SnapshotSender
 from raftd.node.watches import Watches
 from raftd.wire.limits import LOG_ENTRIES_MAX
 from raftd.wire.members import MemberAddresses
@@ -74,6 +85,20 @@ class StaticFacts:
     """All nodes that the settings name; none: what the settings say is not known here."""
 
 
+class Disk(Protocol):
+    """What is told of the log writer."""
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of entries that wait to be stored here."""
+        ...
+
+    @property
+    def disk_low(self) -> bool:
+        """Whether the disk was found full."""
+        ...
+
+
 class View:
     """Gathers one node's status from its parts; asked at any time from the node's own event loop."""
 
@@ -88,14 +113,11 @@ class View:
         keeper: LeaseKeeper,
         links: PeerLinks,
         storing_seconds: Callable[[], float],
-        disk_low: Callable[[], bool],
+        disk: Disk,
         now: Callable[[], float],
         log_lines_dropped: Callable[[], int],
     ) -> None:
-        """`storing_seconds` is the age of the oldest unfinished log write, `now` the loop's clock.
-
-        `disk_low` is whether the disk was found full.
-        """
+        """`storing_seconds` is the age of the oldest unfinished log write, `now` the loop's clock."""
         self._facts = facts
         self._driver = driver
         self._machine = machine
@@ -104,18 +126,43 @@ class View:
         self._keeper = keeper
         self._links = links
         self._storing_seconds = storing_seconds
-        self._disk_low = disk_low
+        self._disk = disk
         self._now = now
         self._log_lines_dropped = log_lines_dropped
         self._started_at = now()
         self._log = LogDocument(driver.raft)
+        self._configuration = Configuration()
         self._gateway: Gateway | None = None
         self._clients: ClientListener | None = None
+        self._peers: PeerListener | None = None
+        self._maker: SnapshotMaker | None = None
+        self._sender: SnapshotSender | None = None
+        self._installer: SnapshotInstaller | None = None
 
-    def attach(self, gateway: Gateway, clients: ClientListener) -> None:
-        """Name the parts that are built after this one, since they in turn use it."""
+    def attach(
+        self,
+        *,
+        gateway: Gateway,
+        clients: ClientListener,
+        peers: PeerListener,
+        maker: SnapshotMaker,
+        sender: SnapshotSender,
+        installer: SnapshotInstaller,
+    ) -> None:
+        """Name the parts that are built after this one, since some of them use it."""
         self._gateway = gateway
         self._clients = clients
+        self._peers = peers
+        self._maker, self._sender, self._installer = maker, sender, installer
+
+    def use(self, facts: StaticFacts, configuration: Configuration) -> None:
+        """Tell of these from now on."""
+        self._facts, self._configuration = facts, configuration
+
+    @property
+    def facts(self) -> StaticFacts:
+        """What is told."""
+        return self._facts
 
     def status(self) -> NodeStatus:
         """Return what the node is now."""
@@ -159,12 +206,22 @@ class View:
                 self._driver.loop_lag_seconds, self._now() - self._driver.last_tick_at - self._facts.tick_seconds, 0.0
             ),
             storing_seconds=self._storing_seconds(),
-            disk_low=self._disk_low(),
+            disk_low=self._disk.disk_low,
             replayed=self._gateway is not None and self._gateway.is_replayed,
             draining=self._gateway is not None and self._gateway.is_draining,
             peers=tuple(self._peer(peer) for peer in sorted(raft.membership.members - {raft.node_id})),
             settings_differ=tuple(settings_differ(raft.membership, self._facts.members)) if self._facts.members else (),
             is_learner=raft.node_id in raft.membership.learners,
+            voters=len(raft.membership.voters),
+            learners=len(raft.membership.learners),
+            quorum_margin=raft.quorum_margin,
+            leader_contact_seconds=raft.election_elapsed_ticks * self._facts.tick_seconds,
+            pending_bytes=self._requests.bytes_held,
+            pending_bytes_max=limits.pending_bytes_max,
+            log_queued_bytes=self._disk.queued_bytes,
+            bounds=self._bounds(),
+            snapshot=self._snapshot(),
+            configuration=self._configuration,
         )
 
     def counters(self) -> NodeCounters:
@@ -175,12 +232,17 @@ class View:
             elections_started=driver.elections_total,
             proposals_committed=requests.committed_total,
             proposals_failed=requests.failed_total,
+            proposals_unknown=requests.unknown_total,
             reads_confirmed=requests.reads_confirmed_total,
             reads_refused=requests.reads_refused_total,
             watch_changes=self._watches.told_total,
             watches_compacted=self._watches.ended_total[WatchEndReason.COMPACTED],
             watches_refused=self._watches.ended_total[WatchEndReason.TOO_MANY],
             leases_expired=self._keeper.expired_total,
+            sessions_expired=self._machine.sessions_expired_total,
+            **self._snapshot_counts(),
+            reloads_done=self._configuration.reloads_done,
+            reloads_refused=self._configuration.reloads_refused,
             log_batches=driver.log_batches_total,
             log_entries=driver.log_entries_total,
             log_bytes=driver.log_bytes_total,
@@ -220,25 +282,67 @@ class View:
 
     def _peer(self, peer: NodeId) -> PeerStatus:
         link = self._links.link(peer)
-        raft = self._driver.raft
-        progress = raft.progress.get(peer)
+        driver, raft = self._driver, self._driver.raft
         status = PeerStatus(
             peer,
             connected=link is not None and link.is_up,
-            queued_bytes=0 if link is None else link.queued_bytes,
-            clock_difference_seconds=self._driver.clocks.difference_seconds(peer),
+            received_bytes=0 if self._peers is None else self._peers.received_bytes(peer),
+            round_trip_seconds=driver.round_trips.latest_seconds(peer),
+            clock_difference_seconds=driver.clocks.difference_seconds(peer),
             is_learner=peer in raft.membership.learners,
             http_address=http_address(raft.membership, peer, self._facts.members),
         )
-        if progress is None:
-            return status
-        return replace(
-            status,
-            state=ReplicationState(progress.state.value),
-            match_index=progress.match_index,
-            lag_entries=raft.last_index - progress.match_index,
-            in_flight_bytes=progress.in_flight_bytes,
+        if link is not None:
+            status = replace(
+                status,
+                queued_bytes=link.queued_bytes,
+                queued_bytes_max=link.queued_bytes_max,
+                sent_bytes=link.sent_bytes_total,
+                connect_failures=link.connect_failures_total,
+                disconnects=link.disconnects_total,
+            )
+        progress = raft.progress.get(peer)
+        if progress is not None:
+            status = replace(
+                status,
+                state=ReplicationState(progress.state.value),
+                match_index=progress.match_index,
+                lag_entries=raft.last_index - progress.match_index,
+                in_flight_bytes=progress.in_flight_bytes,
+                contact_seconds=progress.silent_ticks * self._facts.tick_seconds,
+            )
+        return status
+
+    def _snapshot_counts(self) -> dict[str, int]:
+        maker, sender, installer = self._maker, self._sender, self._installer
+        if maker is None or sender is None or installer is None:
+            return {}
+        return {
+            "snapshots_made": maker.made_total,
+            "snapshots_installed": installer.installed_total,
+            "snapshots_failed": maker.failed_total + sender.failed_total + installer.failed_total,
+            "snapshot_sent_bytes": sender.sent_bytes_total,
+            "snapshot_received_bytes": installer.received_bytes_total,
+        }
+
+    def _bounds(self) -> Bounds:
+        limits = self._machine.limits
+        return Bounds(
+            sessions=limits.sessions_max,
+            leases=limits.leases_max,
+            watches=self._watches.watches_max,
+            connections=0 if self._clients is None else self._clients.connections_max,
+            history_changes=limits.history_changes_max,
+            history_bytes=limits.history_bytes_max,
         )
+
+    def _snapshot(self) -> SnapshotStatus:
+        raft, maker = self._driver.raft, self._maker
+        index = NO_INDEX if raft.snapshot is None else raft.snapshot.last_included_index
+        transfers = sum(each.state.value == ReplicationState.SNAPSHOT.value for each in raft.progress.values())
+        if maker is None:
+            return SnapshotStatus(index, transfers=transfers)
+        return SnapshotStatus(index, maker.last_bytes, maker.last_seconds, maker.succeeded_seconds, transfers)
 
 
 def _command_fields(index: LogIndex, kind: EntryKind, data: bytes) -> dict[str, object]:

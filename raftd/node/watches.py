@@ -128,6 +128,8 @@ class Watches:
         self._answers = answers
         self._clock = clock
         self._limits = limits or WatchLimits()
+        self.watches_max = self._limits.watches_max
+        """With as many, a further one is refused."""
         self._watches: dict[ClientConnection, dict[int, Watch]] = {}
         self._feeds: dict[FeedName, Feed] = {}
         self._index = WatchIndex(self._limits.prefix_lengths_max, self._limits.parts_max)

@@ -1,5 +1,6 @@
 """Majorities against a model that counts on its fingers."""
 
+import itertools
 import random
 from collections.abc import Iterable, Mapping
 
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftd.consensus import Membership, NodeId
-from raftd.consensus.quorum import agreed, is_quorum
+from raftd.consensus.quorum import agreed, is_quorum, margin
 from tests.consensus.words import members
 
 node_sets = st.frozensets(st.integers(1, 9).map(NodeId), max_size=7)
@@ -105,3 +106,19 @@ def test_half_is_no_majority() -> None:
     assert not is_quorum(members(1, 2, 3, 4), {NodeId(1), NodeId(2)})
     assert not is_quorum(members(1, 2), {NodeId(1)})
     assert agreed(members(1, 2, 3, 4), {NodeId(1): 5, NodeId(2): 5}) == 0
+
+
+@settings(deadline=None, max_examples=300)
+@given(memberships(), node_sets)
+def test_the_margin_is_how_many_may_be_missing(membership: Membership, nodes: frozenset[NodeId]) -> None:
+    """Whichever so many are taken away, a quorum is left; and of one more, some choice leaves none."""
+    spare = margin(membership, nodes)
+    voters = sorted(nodes & membership.all_voters)
+
+    def survives(count: int) -> bool:
+        return all(decides(membership, nodes - set(gone)) for gone in itertools.combinations(voters, count))
+
+    assert (spare >= 0) == decides(membership, nodes)
+    if spare >= 0:
+        assert survives(spare)
+        assert not survives(spare + 1)

@@ -1,7 +1,7 @@
 """What can be seen of a node."""
 
 from raftd.consensus import LogIndex, Raft, RaftView, observe
-from tests.consensus.words import accepted, complete, make_leader, members, say
+from tests.consensus.words import accepted, complete, make_leader, make_raft, members, say
 
 
 def test_looking_changes_nothing() -> None:
@@ -20,3 +20,9 @@ def test_a_node_that_can_be_driven_can_be_seen() -> None:
     """Who only reports needs no more than the view."""
     assert issubclass(Raft, RaftView)
     assert make_leader().membership_at(LogIndex(1)) == members(1, 2, 3)
+
+
+def test_only_a_leader_knows_its_margin() -> None:
+    """Of three voters that all answer one may fail; who does not lead does not know who answers."""
+    assert make_leader(1).quorum_margin == 1
+    assert make_raft().quorum_margin is None

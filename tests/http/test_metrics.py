@@ -1,3 +1,5 @@
+import shutil
+import subprocess
 from collections.abc import Callable
 from typing import Protocol
 
@@ -5,7 +7,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from raftd.consensus.types import LogIndex, NodeId, Role
-from raftd.http.catalogue import FAMILIES, RequestKind, RequestOutcome
+from raftd.http.catalogue import FAMILIES
+from raftd.http.durations import RequestKind, RequestOutcome
 from raftd.http.metrics import Metrics
 from raftd.http.view import NodeCounters, NodeStatus, PeerStatus, SettingsDifference
 
@@ -46,6 +49,16 @@ def test_the_text_is_clean(metrics: Metrics) -> None:
     assert not any("_created" in line or line.endswith("nan") for line in lines)
     assert {family.name for family in FAMILIES} <= set(typed)
     assert {"process_open_fds", "python_gc_collections_total", "python_info"} <= set(typed)
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed; on Debian: apt install prometheus"
+)
+def test_promtool_has_nothing_to_say(metrics: Metrics) -> None:
+    """Prometheus' own linter accepts names, types and texts of all that is exported."""
+    metrics.round_trip(NodeId(2), 0.001)
+    linted = subprocess.run(["promtool", "check", "metrics"], input=metrics.render(), capture_output=True, check=False)
+    assert (linted.returncode, linted.stdout, linted.stderr) == (0, b"", b"")
 
 
 def test_a_scrape_reads_the_node(metrics: Metrics, node: FakeNode, leader_with: Callable[..., NodeStatus]) -> None:
@@ -102,12 +115,20 @@ def test_observations_show(metrics: Metrics) -> None:
     assert values["raftd_log_write_duration_seconds_count", ()] == 0
 
 
-def test_a_peer_without_a_round_trip_has_no_series(
+def test_what_is_not_known_has_no_series(
     metrics: Metrics, node: FakeNode, leader_with: Callable[..., NodeStatus]
 ) -> None:
-    """No measurement is no sample: a zero would look like a very fast link."""
-    node.now = leader_with(peers=(PeerStatus(NodeId(2), True),))
-    assert ("raftd_peer_round_trip_seconds", (("peer", "2"),)) not in scrape(metrics)
+    """No measurement is no sample: a zero would look like a very fast link, or a quorum about to be lost."""
+    node.now = leader_with(peers=(PeerStatus(NodeId(2), True),), quorum_margin=None)
+    values = scrape(metrics)
+    assert ("raftd_peer_round_trip_duration_seconds_count", (("peer", "2"),)) not in values
+    assert ("raftd_peer_contact_age_seconds", (("peer", "2"),)) not in values
+    assert ("raftd_quorum_margin", ()) not in values
+    metrics.round_trip(NodeId(2), 0.002)
+    node.now = leader_with(quorum_margin=0)
+    values = scrape(metrics)
+    assert values["raftd_peer_round_trip_duration_seconds_sum", (("peer", "2"),)] == 0.002
+    assert values["raftd_quorum_margin", ()] == 0
 
 
 def test_two_nodes_in_one_process_do_not_mix(node: FakeNode) -> None:

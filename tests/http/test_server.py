@@ -10,8 +10,8 @@ import uvloop
 
 from raftd.consensus.types import Role
 from raftd.errors import ListenError
-from raftd.http.catalogue import RequestKind, RequestOutcome
 from raftd.http.connection import ConnectionLimits
+from raftd.http.durations import RequestKind, RequestOutcome
 from raftd.http.metrics import Metrics
 from raftd.http.pulse import Pulse
 from raftd.http.recent import RecentEvents

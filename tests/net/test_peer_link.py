@@ -175,6 +175,8 @@ def test_what_cannot_be_sent_is_dropped_and_counted(run: Run, certificates: Cert
         async with linked(certificates, closed_port()) as (link, _):
             assert not link.send(b"frame")
             assert (link.dropped_total, link.sent_bytes_total, link.queued_bytes) == (1, 0, 0)
+            await until(lambda: link.connect_failures_total > 1)
+            assert link.disconnects_total == 0
 
     run(scenario())
 
@@ -221,6 +223,7 @@ def test_a_link_comes_back_when_its_peer_does(run: Run, certificates: Certificat
                 async with peer_of(certificates, log, port):
                     await until(lambda: link.is_up)
                     assert told.told == ["up 2", "down 2", "up 2"]
+                    assert (link.disconnects_total, link.sent_bytes_total) == (1, 0)
 
     run(scenario())
 

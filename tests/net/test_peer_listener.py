@@ -75,6 +75,7 @@ def test_a_peer_is_welcome_and_its_messages_carry_its_name(run: Run, certificate
             assert reply == Welcome(1, CLUSTER_ID, NodeId(1), 1 << 20, 0)
             remote.writer.write(encode_frame(b"one") + encode_frame(b"two"))
             await until(lambda: node.received == [(2, b"one"), (2, b"two")])
+            assert (listener.received_bytes(NodeId(2)), listener.received_bytes(NodeId(3))) == (6, 0)
             await remote.close()
 
     run(scenario())

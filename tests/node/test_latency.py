@@ -1,7 +1,7 @@
 """Latencies go where /metrics shows them, by what was asked and how it ended."""
 
 from raftd.consensus.types import LogIndex, ReadId, Term
-from raftd.http.catalogue import RequestKind, RequestOutcome
+from raftd.http.durations import RequestKind, RequestOutcome
 from raftd.http.metrics import Metrics
 from raftd.kv.machine import StateMachine
 from raftd.node.latency import latencies_of

@@ -1,18 +1,21 @@
 """The status and the counters; what `raftctl log` shows is tested in `test_view_log.py`."""
 
 import json
-from dataclasses import dataclass, field
-from typing import cast
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 from raftd.consensus.membership import AddVoter
-from raftd.consensus.messages import AppendEntriesReply
+from raftd.consensus.messages import AppendEntriesReply, Heartbeat, HeartbeatReply
 from raftd.consensus.types import NO_INDEX, NO_TERM, NodeId, Role, Term
-from raftd.http.view import NodeStatus, PeerStatus, ReplicationState
+from raftd.http.view import Bounds, Configuration, NodeStatus, PeerStatus, ReplicationState, SnapshotStatus
 from raftd.kv.commands import SessionId
 from raftd.kv.operations import Put
 from raftd.kv.types import LeaseId
 from raftd.net.client_listener import ClientListener
 from raftd.net.peer_links import PeerLinks
+from raftd.net.peer_listener import PeerListener
+from raftd.node.snapshots import SnapshotMaker
+from raftd.node.transfers import SnapshotInstaller, SnapshotSender
 from raftd.node.view import StaticFacts, View
 from raftd.wire.address import Address
 from raftd.wire.client import RequestKind
@@ -24,6 +27,14 @@ from tests.node.parts import ADDRESSES, RULES, TICK_SECONDS, Server
 class Link:
     is_up: bool = True
     queued_bytes: int = 77
+    queued_bytes_max: int = 1000
+    sent_bytes_total: int = 88
+    connect_failures_total: int = 3
+    disconnects_total: int = 2
+
+
+LINK: dict[str, Any] = {"queued_bytes_max": 1000, "sent_bytes": 88, "connect_failures": 3, "disconnects": 2}
+"""What a peer's status has of `Link`."""
 
 
 @dataclass
@@ -40,8 +51,36 @@ class Links:
 @dataclass
 class Clients:
     connections: int = 4
+    connections_max: int = 40
     accepted_total: int = 6
     refused_total: int = 2
+
+
+class Peers:
+    def received_bytes(self, peer: NodeId) -> int:
+        return 100 + peer
+
+
+@dataclass
+class Maker:
+    made_total: int = 4
+    failed_total: int = 1
+    last_bytes: int = 555
+    last_seconds: float = 0.5
+    succeeded_seconds: float = 1.7e9
+
+
+@dataclass
+class Sender:
+    sent_bytes_total: int = 11
+    failed_total: int = 2
+
+
+@dataclass
+class Installer:
+    installed_total: int = 6
+    received_bytes_total: int = 12
+    failed_total: int = 3
 
 
 def view_of(server: Server, *, attached: bool = True, members: dict[NodeId, MemberAddresses] | None = None) -> View:
@@ -54,12 +93,19 @@ def view_of(server: Server, *, attached: bool = True, members: dict[NodeId, Memb
         keeper=server.keeper,
         links=cast("PeerLinks", Links()),
         storing_seconds=lambda: 0.25,
-        disk_low=lambda: True,
+        disk=server.disk,
         now=server.scheduler.time,
         log_lines_dropped=lambda: 9,
     )
     if attached:
-        view.attach(server.gateway, cast("ClientListener", Clients()))
+        view.attach(
+            gateway=server.gateway,
+            clients=cast("ClientListener", Clients()),
+            peers=cast("PeerListener", Peers()),
+            maker=cast("SnapshotMaker", Maker()),
+            sender=cast("SnapshotSender", Sender()),
+            installer=cast("SnapshotInstaller", Installer()),
+        )
     return view
 
 
@@ -89,12 +135,24 @@ def test_a_leader_s_status() -> None:
     assert (status.commit_index, status.last_applied, status.last_log_index, status.stored_index) == (1, 1, 2, 1)
     assert (status.pending_proposals, status.pending_reads) == (1, 1)
     assert (status.connections, status.uptime_seconds, status.storing_seconds) == (4, 2.5, 0.25)
-    assert status.disk_low
+    assert (status.disk_low, status.log_queued_bytes) == (server.disk.disk_low, server.disk.queued_bytes)
+    assert (status.voters, status.learners, status.is_learner, status.quorum_margin) == (3, 0, False, 1)
+    assert (status.leader_contact_seconds, status.pending_bytes) == (0.0, server.requests.bytes_held)
+    assert status.pending_bytes_max == server.gateway.limits.pending_bytes_max
     assert (status.election_timer_seconds, status.draining, status.replayed) == (0.0, False, True)
     connected, unknown = status.peers
     append_bytes = server.raft.progress[NodeId(2)].in_flight_bytes
     assert connected == PeerStatus(
-        NodeId(2), True, ReplicationState.REPLICATE, server.raft.commit_index, 1, append_bytes, 77
+        NodeId(2),
+        True,
+        ReplicationState.REPLICATE,
+        server.raft.commit_index,
+        1,
+        append_bytes,
+        77,
+        contact_seconds=0.0,
+        received_bytes=102,
+        **LINK,
     )
     assert append_bytes > 0
     assert (unknown.node_id, unknown.connected, unknown.state, unknown.lag_entries) == (
@@ -138,7 +196,8 @@ def test_a_follower_knows_nothing_of_its_peers_logs() -> None:
     status = status_of(server)
     assert status.role is Role.FOLLOWER
     assert status.election_timer_seconds == (server.raft.election_timeout_ticks - 3) * TICK_SECONDS
-    assert status.peers[0] == PeerStatus(NodeId(2), True, queued_bytes=77)
+    assert status.peers[0] == PeerStatus(NodeId(2), True, queued_bytes=77, received_bytes=102, **LINK)
+    assert (status.quorum_margin, status.leader_contact_seconds) == (None, 3 * TICK_SECONDS)
 
 
 def test_an_overdue_election_timer_is_zero() -> None:
@@ -176,6 +235,49 @@ def test_before_it_is_attached_a_view_has_no_clients() -> None:
     view = view_of(Server(size=3), attached=False)
     assert (view.status().connections, view.status().draining, view.status().replayed) == (0, False, False)
     assert (view.counters().connections_accepted, view.counters().connections_refused) == (0, 0)
+    assert (view.counters().snapshots_made, view.status().snapshot, view.status().bounds.connections) == (
+        0, SnapshotStatus(), 0,
+    )  # fmt: skip
+
+
+def test_bounds_are_told_with_what_they_bound() -> None:
+    """Of the state machine, the watches and the connections."""
+    server = leader()
+    limits = server.machine.limits
+    assert status_of(server).bounds == Bounds(
+        limits.sessions_max,
+        limits.leases_max,
+        server.watches.watches_max,
+        40,
+        limits.history_changes_max,
+        limits.history_bytes_max,
+    )
+
+
+def test_snapshots_are_told() -> None:
+    """The newest one, how long it took, and to how many peers one is on its way."""
+    assert status_of(leader()).snapshot == SnapshotStatus(NO_INDEX, 555, 0.5, 1.7e9, 0)
+
+
+def test_what_a_node_goes_by_can_change() -> None:
+    """A reload brings other settings, which are told from then on."""
+    view = view_of(leader())
+    configuration = Configuration("abc", reloads_done=2, reloads_refused=1)
+    view.use(replace(view.facts, version="9"), configuration)
+    assert (view.status().version, view.status().configuration) == ("9", configuration)
+    assert (view.counters().reloads_done, view.counters().reloads_refused) == (2, 1)
+
+
+def test_the_latest_round_trip_is_told() -> None:
+    """A leader knows how long its peers' answers took, once one has come."""
+    server = leader()
+    server.scheduler.now += 0.25
+    sent = next(message for peer, message in server.take_sent() if peer == 2 and isinstance(message, Heartbeat))
+    before = status_of(server).peers[0].round_trip_seconds
+    server.hear(2, HeartbeatReply(sent.term, sent.round))
+    after = status_of(server).peers[0].round_trip_seconds
+    assert before is None
+    assert after == 0.25
 
 
 def test_draining_shows() -> None:
@@ -199,6 +301,9 @@ def test_counters() -> None:
     assert (counters.elections_started, counters.leader_changes) == (1, 1)
     assert (counters.messages_dropped, counters.log_lines_dropped) == (5, 9)
     assert (counters.connections_accepted, counters.connections_refused) == (6, 2)
+    assert (counters.snapshots_made, counters.snapshots_installed, counters.snapshots_failed) == (4, 6, 6)
+    assert (counters.snapshot_sent_bytes, counters.snapshot_received_bytes) == (11, 12)
+    assert counters.proposals_unknown == 0
     assert counters.log_entries == 3
     assert counters.log_bytes == sum(len(submission.payload) for submission in server.disk.history)
 
