@@ -1,26 +1,20 @@
 """`raftctl status | log`: what the nodes are and hold."""
 
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 import click
 
-from raftd.cli.output import OutputFormat, document, format_option, is_terminal, show_rows, table, use_colour, write
-from raftd.cli.status import COLUMNS, Overview, look
+from raftd.cli.output import OutputFormat, document, format_option, is_terminal, show_rows, table, use_colour
+from raftd.cli.redraw import over, repeat
+from raftd.cli.status import COLUMNS, PATIENCE_SECONDS, Overview, look
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client
 from raftd.errors import ExitCode
 from raftd.wire.limits import LOG_ENTRIES_MAX
 
-_WATCH_SECONDS: Final = 1.0
-_PATIENCE_SECONDS: Final = 2.0
-"""How long a node may take to say how it is; it needs neither disk nor quorum for that."""
-_HOME: Final = "\x1b[H"
-_CLEAR_LINE: Final = "\x1b[K"
-_CLEAR_BELOW: Final = "\x1b[J"
 _LOG_COLUMNS: Final = ("state", "index", "term", "kind", "command", "key", "value_bytes", "user", "session", "sequence")
 
 
@@ -40,7 +34,7 @@ def status_command(target: Target, output_format: OutputFormat, *, watch: bool) 
       raftctl status --watch
     """
     config = target.resolve()
-    patient = replace(config, timeout=min(config.timeout, _PATIENCE_SECONDS))
+    patient = replace(config, timeout=min(config.timeout, PATIENCE_SECONDS))
     with Client.from_config(patient) as client:
         if watch:
             return _watch(client, config.endpoints, output_format)
@@ -50,22 +44,15 @@ def status_command(target: Target, output_format: OutputFormat, *, watch: bool) 
 
 
 def _watch(client: Client, endpoints: tuple[str, ...], output_format: OutputFormat) -> int:
-    """Show it once a second; Ctrl-C is how this is meant to end."""
     is_drawn = is_terminal(sys.stdout) and output_format is OutputFormat.TABLE
-    try:
-        while True:
-            started = time.monotonic()
-            overview = look(client, endpoints)
-            write(_drawn(overview) if is_drawn else _listed(overview, output_format))
-            time.sleep(max(0.0, started + _WATCH_SECONDS - time.monotonic()))
-    except KeyboardInterrupt:
-        return ExitCode.OK
 
+    def show() -> str:
+        overview = look(client, endpoints)
+        if is_drawn:
+            return over(table(overview.rows, COLUMNS, coloured=use_colour(sys.stdout)))
+        return _listed(overview, output_format)
 
-def _drawn(overview: Overview) -> str:
-    """The table over the one before: each line clears only what is left behind it, so nothing flickers."""
-    lines = table(overview.rows, COLUMNS, coloured=use_colour(sys.stdout)).splitlines()
-    return _HOME + "".join(f"{line}{_CLEAR_LINE}\n" for line in lines) + _CLEAR_BELOW
+    return repeat(show)
 
 
 def _listed(overview: Overview, output_format: OutputFormat) -> str:

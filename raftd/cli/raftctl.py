@@ -32,6 +32,7 @@ from raftd.cli.target import target_of, target_options
         "pki": "raftd.cli.pki:group",
         "set": "raftd.cli.keys:set_command",
         "status": "raftd.cli.inspect:status_command",
+        "top": "raftd.cli.top:top_command",
         "transfer-leader": "raftd.cli.member:transfer_command",
         "txn": "raftd.cli.txn:txn_command",
         "watch": "raftd.cli.watch:watch_command",

@@ -14,6 +14,8 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 ASKED_AT_ONCE_MAX: Final = 16
+PATIENCE_SECONDS: Final = 2.0
+"""How long a node may take to say how it is; it needs neither disk nor quorum for that."""
 STORING_SECONDS_MAX: Final = 1.0
 """A log write that takes longer is shown as the node's trouble."""
 

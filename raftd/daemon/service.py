@@ -134,9 +134,9 @@ class Service:
         self._maker, self._sender, self._installer = self._make_snapshots()
         self._clients = self._make_client_listener(tls_client)
         self._peers = self._make_peer_listener(tls_peer)
+        self._pulse = self._make_pulse()
         self._complete_view()
         self._metrics.attach(self._view)
-        self._pulse = self._make_pulse()
         self._http = self._make_http(recent)
 
     async def run(self) -> ExitCode:
@@ -177,6 +177,7 @@ class Service:
             maker=self._maker,
             sender=self._sender,
             installer=self._installer,
+            pulse=self._pulse,
         )
         configuration = Configuration(settings_hash=self._settings.fingerprint, reloaded_seconds=time.time())
         self._view.use(self._view.facts, configuration)

@@ -14,6 +14,8 @@ from raftd.http.view import NodeStatus
 
 BEATS_MAX: Final = 180
 """Three minutes, at a beat a second."""
+BEATS_TOLD: Final = 60
+"""As many are in a status document, which is asked for once a second by those who watch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,21 @@ class Pulse:
         """The same of the log's fdatasyncs."""
         return self._p99(1)
 
+    def document(self) -> dict[str, object]:
+        """The latest beats and the percentiles as JSON has them, three digits each; oldest beat first."""
+        beats = self.beats[-BEATS_TOLD:]
+        return {
+            "changes_per_second": [_rounded(beat.changes_per_second) for beat in beats],
+            "write_seconds": [_rounded(beat.write_seconds) for beat in beats],
+            "sync_seconds": [_rounded(beat.sync_seconds) for beat in beats],
+            "write_p99_seconds": _rounded(self.write_p99_seconds),
+            "sync_p99_seconds": _rounded(self.sync_p99_seconds),
+        }
+
     def _p99(self, which: int) -> float | None:
         histogram = self._histograms[which]
         return quantile(histogram.bounds, histogram.state.since(self._states[0][which]).counts, 0.99)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.3g}")

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from raftd.consensus import Raft
 from raftd.consensus.types import NO_INDEX, EntryKind, LogIndex, NodeId, Role
+from raftd.http.pulse import Pulse
 from raftd.http.server import status_document
 from raftd.http.view import (
     Bounds,
@@ -138,6 +139,7 @@ class View:
         self._maker: SnapshotMaker | None = None
         self._sender: SnapshotSender | None = None
         self._installer: SnapshotInstaller | None = None
+        self._pulse: Pulse | None = None
 
     def attach(
         self,
@@ -148,12 +150,14 @@ class View:
         maker: SnapshotMaker,
         sender: SnapshotSender,
         installer: SnapshotInstaller,
+        pulse: Pulse,
     ) -> None:
         """Name the parts that are built after this one, since some of them use it."""
         self._gateway = gateway
         self._clients = clients
         self._peers = peers
         self._maker, self._sender, self._installer = maker, sender, installer
+        self._pulse = pulse
 
     def use(self, facts: StaticFacts, configuration: Configuration) -> None:
         """Tell of these from now on."""
@@ -257,6 +261,7 @@ class View:
         raft, membership = self._driver.raft, self._driver.raft.membership
         return {
             **status_document(self.status()),
+            "pulse": {} if self._pulse is None else self._pulse.document(),
             "state_hash": f"{self._machine.state_hash:08x}",
             "members": [
                 {

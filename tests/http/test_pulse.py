@@ -5,7 +5,7 @@ from typing import Protocol
 import pytest
 
 from raftd.http.histogram import Histogram
-from raftd.http.pulse import BEATS_MAX, Beat, Pulse
+from raftd.http.pulse import BEATS_MAX, BEATS_TOLD, Beat, Pulse
 from raftd.http.view import NodeStatus
 
 
@@ -80,3 +80,20 @@ def test_a_clock_that_stands_still_makes_no_beat(patient: Patient) -> None:
     """Nothing is divided by no time."""
     patient.beat(seconds=0.0)
     assert patient.pulse.beats == ()
+
+
+def test_the_document_is_short(patient: Patient) -> None:
+    """The last minute, oldest first, with as many digits as anybody reads."""
+    for _ in range(BEATS_TOLD + 10):
+        patient.beat(changes=1, seconds=3.0)
+    patient.syncs.observe(0.0012345)
+    patient.beat()
+    document = patient.pulse.document()
+    changes, syncs = document["changes_per_second"], document["sync_seconds"]
+    assert isinstance(changes, list)
+    assert isinstance(syncs, list)
+    assert len(changes) == len(syncs) == BEATS_TOLD
+    assert changes[-2:] == [0.333, 0.0]
+    assert syncs[-2:] == [None, 0.00123]
+    assert document["write_p99_seconds"] is None
+    assert document["sync_p99_seconds"] == 0.00991

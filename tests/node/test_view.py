@@ -7,6 +7,8 @@ from typing import Any, cast
 from raftd.consensus.membership import AddVoter
 from raftd.consensus.messages import AppendEntriesReply, Heartbeat, HeartbeatReply
 from raftd.consensus.types import NO_INDEX, NO_TERM, NodeId, Role, Term
+from raftd.http.histogram import Histogram
+from raftd.http.pulse import Pulse
 from raftd.http.view import Bounds, Configuration, NodeStatus, PeerStatus, ReplicationState, SnapshotStatus
 from raftd.kv.commands import SessionId
 from raftd.kv.operations import Put
@@ -105,6 +107,7 @@ def view_of(server: Server, *, attached: bool = True, members: dict[NodeId, Memb
             maker=cast("SnapshotMaker", Maker()),
             sender=cast("SnapshotSender", Sender()),
             installer=cast("SnapshotInstaller", Installer()),
+            pulse=Pulse(view.status, writes=Histogram((1.0,)), syncs=Histogram((1.0,)), now=server.scheduler.time),
         )
     return view
 
@@ -319,6 +322,7 @@ def test_documents_are_json_and_tell_no_values() -> None:
     status = json.loads(json.dumps(view.status_document()))
     assert status["role"] == "leader"
     assert status["members"][1] == {"node_id": 2, "client_address": "node-2:7400"}
+    assert status["pulse"]["changes_per_second"] == []
     assert status["state_hash"] == f"{server.machine.state_hash:08x}"
     log = json.dumps(view.log_document(10))
     assert "some-key" in log

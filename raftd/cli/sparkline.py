@@ -1,0 +1,33 @@
+"""A line of small bars: how something has been, in as many columns as there are bars."""
+
+from collections.abc import Sequence
+from typing import Final, TextIO
+
+BARS: Final = "▁▂▃▄▅▆▇█"
+ASCII_BARS: Final = "_.-=+*%#"
+
+
+def bars_for(stream: TextIO | None) -> str:
+    """The bars that a stream can take: not every terminal speaks UTF-8."""
+    try:
+        BARS.encode(getattr(stream, "encoding", None) or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return ASCII_BARS
+    return BARS
+
+
+def sparkline(values: Sequence[float | None], width: int, bars: str = BARS) -> str:
+    """Draw the newest `width` values, the newest at the right, the highest of them as the highest bar.
+
+    A space is where there is no value, and the lowest bar where it is 0 or less.
+    """
+    shown = list(values)[-width:]
+    top = max((value for value in shown if value is not None), default=0.0)
+    steps = len(bars) - 1
+
+    def bar(value: float | None) -> str:
+        if value is None:
+            return " "
+        return bars[0] if value <= 0 or top <= 0 else bars[max(1, round(value / top * steps))]
+
+    return "".join(map(bar, shown)).rjust(width)
