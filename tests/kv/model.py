@@ -148,7 +148,7 @@ class Model:
             return Outcome.FUTURE_REVISION, None
         if revision < self.compacted_revision:
             return Outcome.COMPACTED, self.compacted_revision
-        return Outcome.OK, _page(self.states[revision], wanted, revision)
+        return Outcome.OK, page(self.states[revision], wanted, revision)
 
     def history(self, key: bytes, limit: int, before_revision: int) -> tuple[list[ModelChange], bool]:
         found = [
@@ -178,7 +178,7 @@ class _Attempt:
             case Get():
                 return self.state.get(operation.key)
             case Range():
-                return _page(self.state, operation, self.model.revision + 1)
+                return page(self.state, operation, self.model.revision + 1)
             case Put():
                 return self._put(operation)
             case Delete():
@@ -266,7 +266,8 @@ def _keys_in(state: State, low: bytes, high: bytes) -> list[bytes]:
     return sorted(key for key in state if low <= key and (high == b"" or key < high))
 
 
-def _page(state: State, wanted: Range, revision: int) -> RangePage:
+def page(state: State, wanted: Range, revision: int) -> RangePage:
+    """What a range shows of a state."""
     keys = _keys_in(state, wanted.low, wanted.high)
     shown = [] if wanted.count_only else keys[: wanted.limit or None]
     items = [(key, state[key]._replace(value=b"") if wanted.keys_only else state[key]) for key in shown]

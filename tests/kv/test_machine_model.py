@@ -40,11 +40,11 @@ from raftd.kv.operations import (
 from raftd.kv.operations import Get as GetOperation
 from raftd.kv.pages import decode_history, decode_range
 from raftd.kv.queries import HistoryQuery, RangeQuery
-from raftd.kv.results import decode_delete_range, decode_increment, decode_transaction
 from raftd.kv.snapshot import SnapshotReader
 from raftd.kv.snapshot_loader import SnapshotLoader
 from raftd.kv.types import LeaseId
 from tests.kv.model import RIGHT, RIGHT_VALUE, Model, ModelSession, Origin, aimed
+from tests.kv.shown import shown_change, shown_result
 from tests.kv.test_machine import TERM
 
 IN_FLIGHT_MAX = 4
@@ -347,21 +347,7 @@ class AgainstPlainDicts(RuleBasedStateMachine):
         page = decode_history(answers.decode(self.machine.answer(query, TERM)).body)
         changes, more = self.model.history(key, limit, before)
         assert (page.compacted_revision, page.more) == (self.model.compacted_revision, more)
-        for shown, change in zip(page.changes, changes, strict=True):
-            row = change.after or change.before
-            assert row is not None
-            assert shown == (
-                change.revision,
-                key,
-                change.after is None,
-                change.origin.by_lease,
-                row.create_revision,
-                row.version,
-                row.lease,
-                *change.origin[1:],
-                change.after.value if change.after else None,
-                (change.before.modify_revision, change.before.value) if change.before else None,
-            )
+        assert page.changes == tuple(shown_change(change, values=True, previous=True) for change in changes)
 
     @rule(key=keys)
     def read_key(self, key: bytes) -> None:
@@ -437,31 +423,6 @@ class AgainstPlainDicts(RuleBasedStateMachine):
     def teardown(self) -> None:
         assert self.machine.state_hash == self.twin.state_hash
         assert self.machine.digest() == self.twin.digest()
-
-
-def shown_result(operation: WriteOperation, answer: answers.Answer) -> Any:  # noqa: PLR0911 - one for each
-    """What a client decodes of the answer to a write: a result, or the revision that says why there is none."""
-    match answer.outcome:
-        case Outcome.COMPARE_FAILED:
-            return answers.decode_compare_failed(answer.body)
-        case Outcome.FENCED:
-            return answers.decode_fenced(answer.body)
-        case Outcome.OK:
-            pass
-        case _:
-            assert not answer.body
-            return None
-    match operation:
-        case Put():
-            return answers.decode_put(answer.body, previous=operation.previous)
-        case Delete():
-            return answers.decode_delete(answer.body, previous=operation.previous)
-        case Increment():
-            return decode_increment(answer.body)
-        case DeleteRange():
-            return decode_delete_range(answer.body, previous=operation.previous)
-        case Transaction():
-            return decode_transaction(answer.body, operation)
 
 
 def flat(operation: Any) -> list[Any]:

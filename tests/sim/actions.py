@@ -152,14 +152,18 @@ def _undeafen(process: "Process") -> None:
         process.world.network.set_cut(set())
 
 
+def _drain(process: "Process") -> None:
+    process.gateway.drain()
+    _transfer(process, None)
+
+
 def stop_gracefully(world: "World", draw: random.Random) -> None:
     """Stop a leader as SIGTERM does: refuse new work, hand over, end when that is done or takes too long."""
     process = leader_of(world, draw)
     if process is None:
         return
     life = process.life
-    process.gateway.is_draining = True
-    process.enter(life, _transfer, process, None)
+    process.enter(life, _drain, process)
     deadline = world.timeline.now + _STOP_SECONDS
 
     def look() -> None:

@@ -14,7 +14,6 @@ from raftd.consensus import HardState, NodeId, Ready
 from raftd.consensus.membership import SnapshotMetadata
 from raftd.consensus.types import NO_INDEX, LogIndex
 from raftd.errors import CorruptionError
-from raftd.kv.limits import Limits as MachineLimits
 from raftd.kv.machine import StateMachine
 from raftd.kv.snapshot_loader import SnapshotLoader
 from raftd.node.transfers import consensus_metadata, finish_loading
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 CLUSTER_ID = b"simulated raftd."
 _RESERVE_BYTES = 4096
 DATA_PATH = Path("/data")
-MACHINE_LIMITS = MachineLimits(ttl_ms_min=100, advance_ms_max=2000, in_flight_max=8)
 
 
 class Opened(NamedTuple):
@@ -220,8 +218,8 @@ class Disk:
     def _load(self, snapshots: SnapshotStore) -> tuple[SnapshotMetadata | None, StateMachine]:
         latest = snapshots.latest()
         if latest is None:
-            return None, StateMachine(MACHINE_LIMITS)
-        loader = SnapshotLoader(MACHINE_LIMITS)
+            return None, StateMachine(self._world.plan.machine_limits)
+        loader = SnapshotLoader(self._world.plan.machine_limits)
         source = snapshots.open(latest)
         for piece in source.payload():
             loader.feed(piece)

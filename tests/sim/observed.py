@@ -1,12 +1,15 @@
 """Parts of a node as they are shipped, with somebody who looks on."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from raftd.consensus import LogIndex, ReadId, Role, Term
+from raftd.kv import answers
 from raftd.kv.machine import StateMachine
+from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
 from raftd.wire.client import Refusal
-from tests.sim.disk import MACHINE_LIMITS
+from raftd.wire.watch import decode_keep_alive_answer
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -18,7 +21,7 @@ class ObservedMachine(StateMachine):
     __slots__ = ("_process",)
 
     def __init__(self, process: "Process") -> None:
-        super().__init__(MACHINE_LIMITS)
+        super().__init__(process.world.plan.machine_limits)
         self._process = process
 
     def become(self, other: StateMachine) -> None:
@@ -47,7 +50,7 @@ class ObservedRequests(Requests):
     """What clients wait for, with somebody who looks on."""
 
     def __init__(self, machine: StateMachine, process: "Process") -> None:
-        super().__init__(machine)
+        super().__init__(machine, clock=process.time)
         self._process = process
 
     def reads_requested(self, read_id: ReadId) -> None:
@@ -77,6 +80,25 @@ class ObservedRequests(Requests):
         """See `Requests`."""
         super().reads_refused(read_id, refusal)
         self._process.world.sometimes("read_refused")
+
+
+class ObservedKeeper(LeaseKeeper):
+    """The keeper of leases, with somebody who looks on."""
+
+    def __init__(self, process: "Process") -> None:
+        super().__init__(process.raft, process.machine, process.time)
+        self._process = process
+
+    def keep_alive(self, lease_ids: Sequence[int], user: bytes, term: Term) -> bytes | None:
+        """See `LeaseKeeper`."""
+        answer = super().keep_alive(lease_ids, user, term)
+        service = self._process.world.service
+        if answer is not None and service is not None:
+            remaining = decode_keep_alive_answer(answers.decode(answer).body)
+            for lease_id, remaining_ms in zip(lease_ids, remaining, strict=True):
+                if remaining_ms:
+                    service.lease_times.kept_alive(self._process, lease_id)
+        return answer
 
 
 class NoDocuments:

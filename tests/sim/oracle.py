@@ -48,8 +48,19 @@ _SOME_VOTERS = 3
 _MANY_VOTERS = 5
 _TURNS_SECONDS = 0.1
 """A leader's entries may be handed out so much later than they were proposed."""
-_REMEMBERED = frozenset((Outcome.OK, Outcome.NOT_FOUND, Outcome.COMPARE_FAILED))
-_WRITES = frozenset((Opcode.PUT, Opcode.DELETE))
+_NOT_DONE = frozenset((Outcome.SESSION_EXPIRED, Outcome.SEQUENCE_ANSWERED, Outcome.TOO_MANY_IN_FLIGHT, Outcome.INVALID))
+"""Answers of the session to a write, which it does not remember: the write has not been tried."""
+_WRITES = frozenset(
+    (
+        Opcode.PUT,
+        Opcode.DELETE,
+        Opcode.INCREMENT,
+        Opcode.DELETE_RANGE,
+        Opcode.TRANSACTION,
+        Opcode.LEASE_GRANT,
+        Opcode.LEASE_REVOKE,
+    )
+)
 
 
 class Oracle:
@@ -80,7 +91,8 @@ class Oracle:
         """(leader, term) -> the last heartbeat round that it has begun."""
         self.write_answers: dict[tuple[int, int], bytes] = {}
         """(session, sequence) -> what the state machine answered when it was applied first."""
-        self._changed: set[tuple[int, int]] = set()
+        self.changed: set[tuple[int, int]] = set()
+        """Those that have changed the store."""
         self._session_openers: dict[int, bytes] = {}
         self._born: dict[tuple[int, int], float] = {}
         """When an entry was first in a log."""
@@ -154,6 +166,8 @@ class Oracle:
             if role is Role.CANDIDATE:
                 self._campaigns(process, term)
             return
+        if world.service is not None:
+            world.service.lease_times.leads(process)
         if process.told_term is not None and term == process.told_term + 1:
             world.sometimes("leadership_transferred")
         leader = self.leaders.setdefault(term, process.node_id)
@@ -229,6 +243,8 @@ class Oracle:
         self.register(entries, terms[-1] if terms else process.log_base_term, f"node {process.node_id}'s log")
         if process.raft.role is Role.LEADER:
             self._check_changes(process, entries)
+            if self._world.service is not None:
+                self._world.service.appended(process, entries)
         process.read_memberships(entries)
         committed = len(self.committed_terms)
         if base + len(terms) + _FAR_BEHIND_ENTRIES < committed:
@@ -345,6 +361,8 @@ class Oracle:
         if index <= len(self._applied):
             if self._applied[index - 1] != record:
                 self.fail(f"state machine safety: node {process.node_id} applies another entry {index}, or otherwise")
+            if self._world.service is not None:
+                self._world.service.applied(process, index)
             return
         if index != len(self._applied) + 1:
             self.fail(f"node {process.node_id} applies entry {index}, and nobody {len(self._applied) + 1}")
@@ -353,6 +371,8 @@ class Oracle:
         self._applied.append(record)
         if data is not None and answer is not None:
             self._first_applied(index, data, answer, machine)
+        if self._world.service is not None:
+            self._world.service.applied(process, index)
 
     def _first_applied(self, index: int, data: bytes, answer: bytes, machine: StateMachine) -> None:
         """Judge a command by its own: each (session, sequence) changes the store at most once."""
@@ -364,7 +384,9 @@ class Oracle:
         except InvalidCommand:
             self.fail(f"entry {index} is not a valid command")
             return
-        if Outcome(answer[0]) is not Outcome.SESSION_EXPIRED and command.session:
+        outcome = Outcome(answer[0])
+        is_done = False
+        if outcome is not Outcome.SESSION_EXPIRED and command.session:
             self._touched[command.session] = born
         if command.opcode is Opcode.OPEN_SESSION:
             self._session_openers[index] = answer
@@ -374,17 +396,19 @@ class Oracle:
             self._clock_advanced(machine, born)
         elif command.opcode in _WRITES:
             name = (command.session, command.sequence)
-            outcome = Outcome(answer[0])
             if changed:
-                if name in self._changed:
+                if name in self.changed:
                     self.fail(f"exactly once: entry {index} changes the store a second time for {name}")
-                self._changed.add(name)
-            if outcome in _REMEMBERED:
-                first = self.write_answers.setdefault(name, answer)
-                if first != answer:
+                self.changed.add(name)
+            if outcome not in _NOT_DONE:
+                is_done = name not in self.write_answers
+                if self.write_answers.setdefault(name, answer) != answer:
                     self.fail(f"one answer per (session, sequence): two for {name}")
-                if first is not answer:
+                if not is_done:
                     self._world.sometimes("same_bytes_applied_once")
+        if self._world.service is not None:
+            entry = index, self.committed_terms[index - 1]
+            self._world.service.first_applied(entry, command, answer, is_done=is_done)
 
     def _clock_advanced(self, machine: StateMachine, now: float) -> None:
         """Sessions expire by an entry, and not before their time is over by the clock of any leader that may be."""
@@ -460,13 +484,17 @@ class Oracle:
 
     def answered(self, session: int, sequence: int, answer: bytes) -> None:
         """A client was given an answer to a write."""
-        if Outcome(answer[0]) in _REMEMBERED and self.write_answers.get((session, sequence)) != answer:
+        if Outcome(answer[0]) not in _NOT_DONE and self.write_answers.get((session, sequence)) != answer:
             self.fail(f"the answer to {(session, sequence)} is not what the state machine said")
 
     def session_opened(self, session: int, answer: bytes) -> None:
         """A client was given a session."""
         if self._session_openers.pop(session, None) != answer:
             self.fail(f"session {session} was not opened by this, or given to two clients")
+
+    def born(self, entry: tuple[int, int]) -> float:
+        """When the entry at (index, term) was first in a log."""
+        return self._born[entry]
 
     def revision_of(self, answer: bytes) -> int:
         """The store's revision that an answer tells of."""

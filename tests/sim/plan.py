@@ -8,6 +8,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
+from raftd.kv.limits import Limits as MachineLimits
+from raftd.node.watches import WatchLimits
 from tests.sim.timeline import generator
 
 SIZES = (1, 2, 3, 3, 3, 4, 5, 5, 5, 7)
@@ -27,6 +29,9 @@ FOCUSES: Final[dict[str, tuple[str, ...]]] = {
 
 _FOCUSED = 0.1
 """The part of all seeds that each of these gets."""
+
+_SERVED = 0.3
+"""The part of all seeds in which more is done than single keys: transactions, leases, watches."""
 
 _HALF, _FEW = 0.5, 0.15
 """How likely each fault is in a seed, and each of the others in one with a focus: those would only be in the way."""
@@ -80,6 +85,28 @@ class Plan:
     readers: float = 0.25
     """The part of the clients that only read, and so go on asking a leader that commits nothing any more."""
 
+    users: int = 0
+    """Who use more than single keys, and so leases; there are watchers too then."""
+    watchers: int = 0
+    stream_breaks: float = 0.0
+    """How likely such a one breaks off a connection, each time it thinks."""
+    history_changes_max: int = 100_000
+    """Changes that nodes hold."""
+    history_ms_max: int = 86_400_000
+    watch_limits: WatchLimits = field(default=WatchLimits())
+
+    @property
+    def machine_limits(self) -> MachineLimits:
+        """Bounds of the state machine: low ones, so that they are met."""
+        return MachineLimits(
+            ttl_ms_min=100,
+            advance_ms_max=2000,
+            in_flight_max=8,
+            leases_per_user_max=2,
+            history_changes_max=self.history_changes_max,
+            history_ms_max=self.history_ms_max,
+        )
+
     def has(self, fault: str) -> bool:
         """Whether this seed took the fault."""
         return fault in self.faults
@@ -96,6 +123,8 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
     is_stream = draw.random() < 0.3
     shaping = generator(seed, "plan/snapshots")
     transfer_chunk_bytes = shaping.choice((100, 1_000, 256 << 10))
+    service = generator(seed, "plan/service")
+    has_service = service.random() < _SERVED
     return Plan(
         seed=seed,
         seconds=seconds,
@@ -132,6 +161,29 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
         lease_reads="lease_reads" in faults,
         follower_reads="follower_reads" in faults and focus != "leases",
         readers=0.75 if focus == "leases" else 0.25,
+        users=service.choice((1, 2, 2)) if has_service else 0,
+        watchers=service.choice((1, 2, 3)) if has_service else 0,
+        stream_breaks=service.choice((0.0, 0.03, 0.2)),
+        history_changes_max=service.choice((5, 50, 100_000)) if has_service else 100_000,
+        history_ms_max=service.choice((3_000, 86_400_000)) if has_service else 86_400_000,
+        watch_limits=_watch_limits(service),
+    )
+
+
+def _watch_limits(draw: random.Random) -> WatchLimits:
+    """Bounds that are met often, seldom, or never."""
+    return WatchLimits(
+        unread_bytes_max=draw.choice((300, 1 << 20)),
+        body_bytes_max=draw.choice((1, 200, 256 << 10)),
+        pending_max=draw.choice((1, 3, 1024)),
+        prefix_lengths_max=draw.choice((1, 16)),
+        parts_max=draw.choice((1, 16)),
+        read_max=draw.choice((1, 3, 1024)),
+        matched_max=draw.choice((1, 4, 2048)),
+        turn_work=draw.choice((10, 50, 2000)),
+        tick_marks=draw.choice((1, 1000)),
+        mark_seconds=draw.choice((0.1, 1.0)),
+        idle_mark_seconds=2.0,
     )
 
 

@@ -38,9 +38,11 @@ from raftd.node.watches import Watches
 from raftd.storage.simulated import SimulatedCrash
 from raftd.wire.handshake import PEER_VERSION_MAX, PEER_VERSION_MIN
 from tests.sim.background import SimulatedBackground
-from tests.sim.disk import MACHINE_LIMITS, Disk, Opened, SimulatedWriter
-from tests.sim.observed import NoDocuments, ObservedMachine, ObservedRequests
+from tests.sim.disk import Disk, Opened, SimulatedWriter
+from tests.sim.observed import NoDocuments, ObservedKeeper, ObservedMachine, ObservedRequests
 from tests.sim.plan import ELECTION_TIMEOUT_SECONDS, ELECTION_TIMEOUT_TICKS, HEARTBEAT_TICKS, TICK_SECONDS
+from tests.sim.service.lease_times import UNNOTICED_PAUSE_SECONDS
+from tests.sim.service.stream import Stream
 from tests.sim.timeline import Timer
 
 if TYPE_CHECKING:
@@ -92,6 +94,11 @@ class Process:
         """The last term in which this process was told to campaign."""
         self.is_far_behind = False
         self.connections: dict[str, ClientConnection] = {}
+        self.streams: list[Stream] = []
+        """To this life."""
+        self._paused_at = 0.0
+        self.stood_still = 0.0
+        """Seconds by this machine's clock for which pauses have lasted, as far as a process notices."""
         self.raft: Raft
         self.machine: StateMachine
         self.driver: Driver
@@ -279,6 +286,7 @@ class Process:
         self._is_turn_planned = self.is_paused = False
         self.paused_as_leader_of = None
         self.connections = {}
+        self.streams = []
         bootstrap = world.membership if self.node_id in world.membership.members else NO_MEMBERSHIP
         snapshot = opened.snapshot
         self.raft = raft = Raft(
@@ -313,8 +321,8 @@ class Process:
         requests = ObservedRequests(self.machine, self)
         self.writer = SimulatedWriter(self, opened.log, self._stored)
         self._background = SimulatedBackground(self)
-        watches = Watches(self.machine, requests, self.time)
-        keeper = LeaseKeeper(self.raft, self.machine, self.time)
+        watches = Watches(self.machine, requests, self.time, plan.watch_limits)
+        keeper = ObservedKeeper(self)
         self.driver = Driver(
             raft=self.raft,
             machine=self.machine,
@@ -384,7 +392,7 @@ class Process:
             maker=maker,
             background=self._background,
             wake=driver.wake,
-            make_loader=lambda: SnapshotLoader(MACHINE_LIMITS),
+            make_loader=lambda: SnapshotLoader(plan.machine_limits),
         )
         driver.attach(maker, sender, installer)
         self.maker, self.installer = maker, installer
@@ -425,6 +433,9 @@ class Process:
         self.disk.crash_in_calls = None
         self.disk.error_due = ""
         world.network.process_ended(self.node_id)
+        for stream in self.streams:
+            stream.process_ended(lose_power=lose_power)
+        self.streams = []
         down, members = world.down_count(), len(world.members())
         if down == members:
             world.sometimes("all_down")
@@ -487,6 +498,7 @@ class Process:
         world = self.world
         world.trace.note(f"node {self.node_id} stands still for {seconds:.3f} s")
         self.is_paused = True
+        self._paused_at = self.local_time()
         if self.raft.role is Role.LEADER:
             self.paused_as_leader_of = self.raft.current_term
         if seconds > ELECTION_TIMEOUT_SECONDS:
@@ -507,6 +519,7 @@ class Process:
         if not self.is_up or not self.is_paused:
             return
         self.is_paused = False
+        self.stood_still += max(0.0, self.local_time() - self._paused_at - UNNOTICED_PAUSE_SECONDS)
         self.world.trace.note(f"node {self.node_id} goes on")
         self.world.oracle.contact.goes_on(self)
         term = self.paused_as_leader_of
@@ -516,7 +529,7 @@ class Process:
         backlog, self._backlog = self._backlog, []
         if self.draw.random() < 0.5:
             # Nobody says in which order a process finds its sockets readable: clients' first is the worst.
-            backlog.sort(key=lambda item: item[0] != self.receive)
+            backlog.sort(key=lambda item: item[0] not in {self.receive, self.read_stream})
         life = self.life
         for action, arguments in backlog:
             self.enter(life, action, *arguments)
@@ -530,6 +543,10 @@ class Process:
             connection = self.gateway.client_connected(cast("Channel", channel), client)
             self.connections[client] = connection
         connection.receive([payload])
+
+    def read_stream(self, stream: Stream, payload: bytes) -> None:
+        """The same of a client whose connection is a stream."""
+        stream.receive(payload)
 
 
 _CRASHES = {"send": "crash_while_sending", "apply": "crash_while_applying", "answer": "crash_before_answer"}

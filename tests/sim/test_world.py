@@ -16,7 +16,6 @@ from raftd.kv.snapshot import State
 from raftd.kv.store import Store
 from tests.sim import sometimes
 from tests.sim.campaign import run_seed
-from tests.sim.disk import MACHINE_LIMITS
 from tests.sim.faults import FAULTS
 from tests.sim.leases import decides
 from tests.sim.oracle import Violation
@@ -100,7 +99,8 @@ def test_the_oracle_barks() -> None:
         oracle.session_opened(1 << 40, b"")
     with pytest.raises(Violation, match="which is not committed"):
         oracle.log_reset(process, LogIndex(2), Term(1 << 40))
-    tables = SessionTable(MACHINE_LIMITS), LeaseTable(MACHINE_LIMITS), History(MACHINE_LIMITS)
+    limits = world.plan.machine_limits
+    tables = SessionTable(limits), LeaseTable(limits), History(limits)
     with pytest.raises(Violation, match="that nobody had"):
         oracle.loaded(process, StateMachine.restored(State(Store(), *tables, LogIndex(index), 1)))
     with pytest.raises(Violation, match="no snapshot has that"):

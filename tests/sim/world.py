@@ -13,6 +13,7 @@ from tests.sim.network import Network
 from tests.sim.oracle import Oracle
 from tests.sim.plan import ELECTION_TIMEOUT_SECONDS, Plan, make_plan
 from tests.sim.process import Process, membership_of
+from tests.sim.service.service import Service
 from tests.sim.sometimes import Sometimes
 from tests.sim.timeline import Timeline, Trace, generator
 
@@ -27,6 +28,10 @@ HEALED_DISK_SECONDS = 0.002
 
 CAUGHT_UP_SECONDS = 30.0
 """So much later each of them must have all that is committed, whatever its disk has been through."""
+
+
+SETTLED_SECONDS = 30.0
+"""And by then all leases are over, which nobody keeps alive any more, and all watches have been told everything."""
 
 
 class World:
@@ -59,6 +64,8 @@ class World:
             node_id: Process(self, node_id, self.disks[node_id], generator(seed, f"process/{node_id}"))
             for node_id in self.node_ids
         }
+        self.service = Service(self) if plan.users else None
+        """None: only single keys are read and written."""
         self.clients = [Client(self, number, generator(seed, f"client/{number}")) for number in range(plan.clients)]
 
     def down_count(self) -> int:
@@ -123,6 +130,8 @@ class World:
             self.timeline.after(draw.uniform(0, 0.2), self.processes[node_id].start)
         for client in self.clients:
             self.timeline.after(draw.uniform(0, 1), client.think)
+        if self.service is not None:
+            self.service.start()
         for name, arm in FAULTS.items():
             if plan.has(name):
                 arm(self, generator(plan.seed, f"fault/{name}"))
@@ -146,6 +155,8 @@ class World:
         self.trace.note(f"healed: {healed}, the rest {'is deaf' if is_deaf else 'stands still'}")
         self.network.heal()
         self.reachable = healed
+        if self.service is not None:
+            self.service.leave_unreachable()
         for node_id in self.members():
             process = self.processes[node_id]
             if node_id in healed:
@@ -169,8 +180,7 @@ class World:
         if len(self.oracle.committed_terms) == before:
             self.oracle.fail(f"liveness: {healed} committed nothing in {patience:.1f} s after they were healed")
         self.sometimes("healed_quorum_commits")
-        for client in self.clients:
-            client.is_idle = True
+        self._become_idle()
         timeline.run_until(timeline.now + ANSWERED_SECONDS, lambda: not any(client.pending for client in self.clients))
         if any(client.pending for client in self.clients):
             self.oracle.fail(f"liveness: a request had no answer {ANSWERED_SECONDS:.0f} s after {healed} were healed")
@@ -181,6 +191,16 @@ class World:
         behind = self._behind(healed, target)
         if behind:
             self.oracle.fail(f"liveness: {behind} of {healed} do not catch up in {patience:.1f} s")
+        if self.service is not None:
+            timeline.run_until(timeline.now + SETTLED_SECONDS, self.service.is_settled)
+            self.service.check_settled()
+
+    def _become_idle(self) -> None:
+        """Ask for nothing new."""
+        for client in self.clients:
+            client.is_idle = True
+        if self.service is not None:
+            self.service.become_idle()
 
     def _behind(self, healed: list[NodeId], index: int) -> list[NodeId]:
         """Who of them is a member and does not know that `index` is committed."""
