@@ -1,12 +1,17 @@
-"""Is the node alive, is it ready: decided by pure functions, so that each answer can be explained.
+"""Is the node alive, is it ready, does it lead, does it follow: pure functions, so that each answer can be explained.
 
 Alive asks whether this process can do its work, and never whether the others can: a supervisor that restarted a node
-for want of a quorum would take away the next one. Ready asks whether a client should be sent here.
+for want of a quorum would take away the next one. Ready asks whether a client should be sent here. Leader and follower
+are for those who balance load: writes go to the one, reads that may be a little old to the others.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
+from raftd.consensus.types import NO_INDEX, LogIndex, Role
 from raftd.http.view import NodeStatus
+
+UNCONFIRMED: Final = "no quorum has confirmed it in time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +24,8 @@ class HealthLimits:
     """A log write this old is a disk that hangs rather than one that is slow."""
     apply_lag_entries_max: int = 4096
     """Committed and not yet applied entries above which reads here would wait noticeably."""
+    confirmation_seconds_max: float = 1.0
+    """A confirmation by a quorum this old still counts for readiness."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +46,46 @@ def liveness(status: NodeStatus, limits: HealthLimits) -> tuple[Check, ...]:
     )
 
 
-def readiness(status: NodeStatus, limits: HealthLimits) -> tuple[Check, ...]:
-    """Whether clients are served well here: alive, caught up, with a leader, and not about to stop.
+def readiness(status: NodeStatus, limits: HealthLimits, read_index: LogIndex | None = NO_INDEX) -> tuple[Check, ...]:
+    """Whether clients are served well here: alive, caught up, a voter, with a leader that is confirmed, and staying.
 
-    A leader counts as one with a quorum: it steps down by itself within an election timeout of losing it (thesis §6.2).
+    `read_index` is what a quorum or the leader's lease confirmed lately; None if neither did, 0 if nobody was asked.
     """
-    behind = status.commit_index - status.last_applied
     return (
         *liveness(status, limits),
         Check("replay", None if status.replayed else "the log has not been replayed yet"),
-        Check("leader", "no leader is known" if status.leader_id is None else None),
-        Check("apply", f"{behind} committed entries wait" if behind > limits.apply_lag_entries_max else None),
-        Check("drain", "the node is stopping" if status.draining else None),
+        Check("voter", None if status.is_voter else _not_a_voter(status)),
+        _knows_leader(status),
+        Check("quorum", UNCONFIRMED if read_index is None else None),
+        _lag(status, read_index, limits.apply_lag_entries_max),
+        _stays(status),
+    )
+
+
+def leadership(status: NodeStatus, limits: HealthLimits, read_index: LogIndex | None) -> tuple[Check, ...]:
+    """Whether this node leads, by a quorum's word or its lease's, and goes on to."""
+    leads = status.role is Role.LEADER
+    return (
+        *liveness(status, limits),
+        Check("role", None if leads else f"the node is a {status.role.value}"),
+        Check("quorum", UNCONFIRMED if leads and read_index is None else None),
+        _stays(status),
+    )
+
+
+def following(
+    status: NodeStatus, limits: HealthLimits, read_index: LogIndex | None, lag_entries_max: int
+) -> tuple[Check, ...]:
+    """Whether this node follows a leader that answers, and lacks at most so many of its committed entries."""
+    follows = status.role is Role.FOLLOWER
+    return (
+        *liveness(status, limits),
+        Check("role", None if follows else f"the node is a {status.role.value}"),
+        Check("replay", None if status.replayed else "the log has not been replayed yet"),
+        _knows_leader(status),
+        Check("quorum", UNCONFIRMED if follows and read_index is None else None),
+        _lag(status, read_index, lag_entries_max),
+        _stays(status),
     )
 
 
@@ -67,3 +102,20 @@ def explain(name: str, checks: tuple[Check, ...]) -> str:
 def summarize(checks: tuple[Check, ...]) -> str:
     """`ok`, or the failures in one line."""
     return "; ".join(f"{check.name}: {check.failure}" for check in checks if check.failure is not None) or "ok"
+
+
+def _not_a_voter(status: NodeStatus) -> str:
+    return "the node is a learner" if status.is_learner else "the node is no member"
+
+
+def _knows_leader(status: NodeStatus) -> Check:
+    return Check("leader", "no leader is known" if status.leader_id is None else None)
+
+
+def _stays(status: NodeStatus) -> Check:
+    return Check("drain", "the node is stopping" if status.draining else None)
+
+
+def _lag(status: NodeStatus, read_index: LogIndex | None, entries_max: int) -> Check:
+    behind = max(status.commit_index, read_index or NO_INDEX) - status.last_applied
+    return Check("apply", f"{behind} committed entries wait" if behind > entries_max else None)

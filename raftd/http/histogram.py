@@ -38,17 +38,22 @@ class Histogram:
     Observed from one thread only: `+=` on a list's item is not atomic. A scrape from another thread may see a sum that
     is one observation ahead of or behind its buckets, which Prometheus' arithmetic does not mind.
 
+    Each bucket remembers its latest observation that belongs to an entry of the log: an exemplar, by which whoever sees
+    a slow one finds it in `raftctl log` and in the logs of all nodes.
+
     Args:
         bounds: Inclusive upper bounds of the buckets, ascending; a last, infinite one is added.
     """
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    __slots__ = ("_bounds", "_counts", "_exemplars", "_names", "_sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         if list(bounds) != sorted(set(bounds)):
             raise ValueError("the bounds of a histogram ascend")
         self._bounds = tuple(bounds)
+        self._names = (*map(floatToGoString, bounds), "+Inf")
         self._counts = [0] * (len(bounds) + 1)
+        self._exemplars: list[tuple[int, float] | None] = [None] * (len(bounds) + 1)
         self._sum = 0.0
 
     @property
@@ -61,15 +66,21 @@ class Histogram:
         """What has been counted so far."""
         return HistogramState(tuple(self._counts), self._sum)
 
-    def observe(self, value: float) -> None:
-        """Count `value`, in the unit of the bounds."""
-        self._counts[bisect_left(self._bounds, value)] += 1
+    def observe(self, value: float, index: int = 0) -> None:
+        """Count `value`, in the unit of the bounds; `index` is of the entry that it belongs to, 0 if there is none."""
+        bucket = bisect_left(self._bounds, value)
+        self._counts[bucket] += 1
         self._sum += value
+        if index:
+            self._exemplars[bucket] = index, value
 
     def cumulative(self) -> tuple[list[tuple[str, float]], float]:
         """The buckets as Prometheus wants them, (bound, observations up to it), and the sum of all values."""
-        bounds = [*map(floatToGoString, self._bounds), "+Inf"]
-        return list(zip(bounds, map(float, accumulate(self._counts)), strict=True)), self._sum
+        return list(zip(self._names, map(float, accumulate(self._counts)), strict=True)), self._sum
+
+    def exemplars(self) -> list[tuple[int, float] | None]:
+        """(index, value) of each bucket's latest observation that belongs to an entry; None where there is none."""
+        return self._exemplars
 
 
 def quantile(bounds: Sequence[float], counts: Sequence[int], q: float) -> float | None:

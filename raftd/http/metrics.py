@@ -1,12 +1,11 @@
-"""What /metrics says: histograms that the node observes, and a collector that asks the node at scrape time."""
+"""What /metrics says: histograms that the node observes, and all else that it is asked for at scrape time."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final, TypeAlias
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
-from prometheus_client.registry import Collector
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from raftd.consensus.types import NodeId
 from raftd.http.catalogue import FAMILIES
@@ -24,17 +23,21 @@ from raftd.http.durations import (
     RequestKind,
     RequestOutcome,
 )
-from raftd.http.family import Family, Kind
+from raftd.http.exposition import render_histograms, render_samples
+from raftd.http.family import Family
 from raftd.http.histogram import Histogram
 from raftd.http.view import NodeView
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
+_OPEN_MEDIA_TYPE: Final = "application/openmetrics-text"
+OPEN_CONTENT_TYPE: Final = f"{_OPEN_MEDIA_TYPE}; version=1.0.0; charset=utf-8"
+
 _Labelled: TypeAlias = Mapping[tuple[str, ...], Histogram]
 
 
 class Metrics:
-    """All metrics of one node, in a registry of their own.
+    """All metrics of one node.
 
     The node observes the histograms as things happen, each from one thread only; everything else is read from its
     `NodeView` when somebody scrapes.
@@ -51,15 +54,17 @@ class Metrics:
         self.tick_delay_seconds: Final = Histogram(STORE_BUCKETS)
         self.garbage_seconds: Final = {generation: Histogram(REQUEST_BUCKETS) for generation in GENERATIONS}
         self._round_trip_seconds: dict[tuple[str, ...], Histogram] = {}
+        self._histograms = self._by_family()
+        self._view: NodeView | None = None
+        # Of the process and of Python, as prometheus-client has them.
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
-        self._registry.register(_HistogramCollector(self._histograms()))
 
     def attach(self, view: NodeView) -> None:
-        """Let scrapes ask `view` from now on; once for each registry."""
-        self._registry.register(_NodeCollector(view))
+        """Let scrapes ask `view` from now on."""
+        self._view = view
 
     def round_trip(self, peer: NodeId, seconds: float) -> None:
         """Observe a heartbeat's round trip to `peer`."""
@@ -69,10 +74,27 @@ class Metrics:
         histogram.observe(seconds)
 
     def render(self) -> bytes:
-        """All metrics in Prometheus' text format 0.0.4 (`CONTENT_TYPE`); a few milliseconds' work."""
-        return generate_latest(self._registry)
+        """All metrics in Prometheus' text format 0.0.4 (`CONTENT_TYPE`); one or two milliseconds' work."""
+        return self._own(is_open=False) + generate_latest(self._registry)
 
-    def _histograms(self) -> dict[Family, _Labelled]:
+    def render_open(self) -> bytes:
+        """All metrics in OpenMetrics' format (`OPEN_CONTENT_TYPE`), with the log's indexes as exemplars of requests."""
+        rest: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]  # it is bytes
+        return self._own(is_open=True) + rest
+
+    def _own(self, *, is_open: bool) -> bytes:
+        lines: list[str] = []
+        for family, labelled in self._histograms.items():
+            lines += render_histograms(family, labelled, is_open=is_open)
+        if self._view is not None:
+            # One look at the node, so that what is told of it agrees: no lag is negative.
+            status, counters = self._view.status(), self._view.counters()
+            for family in FAMILIES:
+                if family.read is not None:
+                    lines += render_samples(family, family.read(status, counters), is_open=is_open)
+        return "\n".join([*lines, ""]).encode()
+
+    def _by_family(self) -> dict[Family, _Labelled]:
         requests: _Labelled = {
             (kind.value, outcome.value): each for (kind, outcome), each in self.request_seconds.items()
         }
@@ -87,35 +109,6 @@ class Metrics:
         }
 
 
-class _HistogramCollector(Collector):
-    def __init__(self, histograms: Mapping[Family, _Labelled]) -> None:
-        self._histograms = histograms
-
-    def collect(self) -> Iterable[Metric]:
-        for family, labelled in self._histograms.items():
-            metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
-            for labels, histogram in labelled.items():
-                buckets, total = histogram.cumulative()
-                metric.add_metric(labels, buckets, total)
-            yield metric
-
-
-class _NodeCollector(Collector):
-    """Turns the catalogue's readers into samples, from one look at the node, so that they agree with each other."""
-
-    def __init__(self, view: NodeView) -> None:
-        self._view = view
-
-    def describe(self) -> Iterable[Metric]:
-        return []  # else registering would collect once, from a node that may not be complete yet
-
-    def collect(self) -> Iterable[Metric]:
-        status, counters = self._view.status(), self._view.counters()
-        for family in FAMILIES:
-            if family.read is None:
-                continue
-            make = CounterMetricFamily if family.kind is Kind.COUNTER else GaugeMetricFamily
-            metric = make(family.name, family.help, labels=family.labels)
-            for labels, value in family.read(status, counters):
-                metric.add_metric(labels, value)
-            yield metric
+def wants_open_metrics(accept: str) -> bool:
+    """Whether whoever sent this Accept header understands OpenMetrics: Prometheus does, and then prefers it."""
+    return any(each.partition(";")[0].strip().lower() == _OPEN_MEDIA_TYPE for each in accept.split(","))

@@ -1,4 +1,4 @@
-"""The HTTP listener: the status page, /metrics, /livez, /readyz, /status.
+"""What is served over HTTP: the status page, /metrics, /status, health checks and service discovery.
 
 It shares the event loop with everything else of the node, so that an answer proves that the loop turns. It is for
 machines on a trusted network and only reads; nothing of the store's contents is in it.
@@ -7,19 +7,33 @@ machines on a trusted network and only reads; nothing of the store's contents is
 import asyncio
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict
+from typing import Final
 
 from aiohttp import web
 
-from raftd.errors import ListenError
+from raftd.consensus.types import NO_INDEX
 from raftd.http import page
 from raftd.http.connection import Connection, ConnectionLimits, ConnectionTable, answer
-from raftd.http.health import Check, HealthLimits, explain, liveness, readiness, summarize
-from raftd.http.metrics import CONTENT_TYPE, Metrics
+from raftd.http.discovery import discovery_document
+from raftd.http.health import (
+    Check,
+    HealthLimits,
+    explain,
+    following,
+    leadership,
+    liveness,
+    readiness,
+    summarize,
+)
+from raftd.http.listener import Listener, Pace
+from raftd.http.metrics import CONTENT_TYPE, OPEN_CONTENT_TYPE, Metrics, wants_open_metrics
 from raftd.http.pulse import Pulse
 from raftd.http.recent import RecentEvents
 from raftd.http.view import NodeStatus, NodeView
+
+_HEALTH: Final = frozenset({"/livez", "/readyz", "/leader", "/follower"})
+_DIGITS_MAX: Final = 18
 
 
 def status_document(status: NodeStatus) -> dict[str, object]:
@@ -41,7 +55,8 @@ class HttpServer:
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one, see `address`.
         health_limits: From where on the node is called unwell.
-        connection_limits: Bounds of the listener.
+        connection_limits: Bounds of each connection.
+        pace: How much of the event loop HTTP may have.
     """
 
     def __init__(
@@ -55,6 +70,7 @@ class HttpServer:
         events: RecentEvents,
         health_limits: HealthLimits | None = None,
         connection_limits: ConnectionLimits | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._view = view
         self._metrics = metrics
@@ -64,16 +80,14 @@ class HttpServer:
         self._port = port
         self._health_limits = health_limits or HealthLimits()
         self._connection_limits = connection_limits or ConnectionLimits()
-        self._server: asyncio.Server | None = None
+        self._pace = pace
+        self._listener: Listener | None = None
         self._requests: web.Server | None = None
 
     @property
     def address(self) -> tuple[str, int]:
         """Host and port that are listened on, once started."""
-        if self._server is None:
-            return self._host, self._port
-        host, port = self._server.sockets[0].getsockname()[:2]
-        return host, port
+        return (self._host, self._port) if self._listener is None else self._listener.address
 
     async def start(self) -> None:
         """Listen, on the running loop.
@@ -84,30 +98,33 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         requests = web.Server(self._handle)
         table = ConnectionTable(self._connection_limits.connections_max)
-        try:
-            self._server = await loop.create_server(
-                lambda: Connection(requests, table, self._connection_limits, loop), self._host, self._port
-            )
-        except OSError as error:
-            reason = error.strerror or error
-            raise ListenError(f"cannot listen for HTTP on {self._host}:{self._port}: {reason}") from error
-        self._requests = requests
+        listener = Listener(
+            self._host, self._port, lambda: Connection(requests, table, self._connection_limits, loop), self._pace
+        )
+        listener.start()
+        self._requests, self._listener = requests, listener
 
     async def stop(self) -> None:
         """Close the listener and its connections; at once if there are none."""
-        if self._server is None or self._requests is None:
+        if self._listener is None or self._requests is None:
             return
-        server, self._server = self._server, None
-        server.close()
+        listener, self._listener = self._listener, None
+        await listener.stop()
         await self._requests.shutdown(timeout=0.1)
-        await server.wait_closed()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method not in {"GET", "HEAD"}:
             return answer(405, b"only GET and HEAD\n", Allow="GET, HEAD")
         if request.body_exists:
             return answer(413, b"a request here has no body\n")
-        return self._page(request)
+        if request.path in _HEALTH:
+            return await self._health(request)
+        began = time.perf_counter()
+        try:
+            return self._page(request)
+        finally:
+            if self._listener is not None:
+                self._listener.spent(time.perf_counter() - began)
 
     def _page(self, request: web.BaseRequest) -> web.Response:
         match request.path:
@@ -117,21 +134,56 @@ class HttpServer:
                 body = page.render(status, checks, self._pulse, self._events.newest(), time.time())
                 return answer(200, body, page.CONTENT_TYPE, **page.headers())
             case "/metrics":
+                if wants_open_metrics(request.headers.get("Accept", "")):
+                    return answer(200, self._metrics.render_open(), OPEN_CONTENT_TYPE)
                 return answer(200, self._metrics.render(), CONTENT_TYPE)
             case "/status":
-                document = json.dumps(status_document(self._view.status()), indent=2)
-                return answer(200, f"{document}\n".encode(), "application/json")
-            case "/livez":
-                return self._health(request, "livez", liveness)
-            case "/readyz":
-                return self._health(request, "readyz", readiness)
+                return _json(status_document(self._view.status()))
+            case "/sd":
+                return _json(discovery_document(self._view.status()))
             case _:
                 return answer(404, b"no such page; / names those there are\n")
 
-    def _health(
-        self, request: web.BaseRequest, name: str, decide: Callable[[NodeStatus, HealthLimits], tuple[Check, ...]]
-    ) -> web.Response:
-        checks = decide(self._view.status(), self._health_limits)
-        passed = all(check.failure is None for check in checks)
+    async def _health(self, request: web.BaseRequest) -> web.Response:
+        limits, checks = self._health_limits, tuple[Check, ...]()
+        match request.path:
+            case "/livez":
+                checks = liveness(self._view.status(), limits)
+            case "/readyz":
+                # Refused without asking anybody: a node that drains, or knows no leader, waits for nothing.
+                checks = readiness(self._view.status(), limits)
+                if _passed(checks):
+                    index = await self._view.read_index(limits.confirmation_seconds_max)
+                    checks = readiness(self._view.status(), limits, index)
+            case "/leader":
+                checks = leadership(self._view.status(), limits, NO_INDEX)
+                if _passed(checks):
+                    index = await self._view.read_index(0.0)
+                    checks = leadership(self._view.status(), limits, index)
+            case _:
+                lag_max = _lag_max(request, limits)
+                if lag_max is None:
+                    return answer(400, b"max_lag is a number of entries\n")
+                checks = following(self._view.status(), limits, NO_INDEX, lag_max)
+                if _passed(checks):
+                    index = await self._view.read_index(limits.confirmation_seconds_max)
+                    checks = following(self._view.status(), limits, index, lag_max)
+        name = request.path.removeprefix("/")
         text = explain(name, checks) if "verbose" in request.query else summarize(checks)
-        return answer(200 if passed else 503, f"{text}\n".encode())
+        return answer(200 if _passed(checks) else 503, f"{text}\n".encode())
+
+
+def _passed(checks: tuple[Check, ...]) -> bool:
+    return all(check.failure is None for check in checks)
+
+
+def _lag_max(request: web.BaseRequest, limits: HealthLimits) -> int | None:
+    """How many entries a follower may lack; None if what was asked is no number."""
+    asked = request.query.get("max_lag")
+    if asked is None:
+        return limits.apply_lag_entries_max
+    return int(asked) if asked.isascii() and asked.isdecimal() and len(asked) <= _DIGITS_MAX else None
+
+
+def _json(document: object) -> web.Response:
+    return answer(200, f"{json.dumps(document, indent=2)}\n".encode(), "application/json")

@@ -190,8 +190,11 @@ class NodeStatus:
     peers: tuple[PeerStatus, ...] = ()
     settings_differ: tuple[SettingsDifference, ...] = ()
     """Shown, never acted on: the membership is the truth."""
+    is_voter: bool = False
+    """Whether this node is a member that votes; the next, that it is one that does not."""
     is_learner: bool = False
-    """Whether this node is a member that does not vote."""
+    http_address: str = ""
+    """Where it serves this, by the membership or the settings, `host:port`; empty if nobody says."""
     voters: int = 0
     """By the membership in force; likewise the next."""
     learners: int = 0
@@ -260,7 +263,7 @@ class NodeCounters:
 
 
 class NodeView(Protocol):
-    """A node that can be asked, at any time, from its own event loop; neither call may block."""
+    """A node that can be asked, at any time, from its own event loop; no call may block."""
 
     def status(self) -> NodeStatus:
         """Return what the node is now."""
@@ -268,4 +271,11 @@ class NodeView(Protocol):
 
     def counters(self) -> NodeCounters:
         """Return what the node has counted so far."""
+        ...
+
+    async def read_index(self, max_age_seconds: float) -> LogIndex | None:
+        """Entries up to there had been committed when a quorum or a lease confirmed that, at most so long ago.
+
+        None if neither does, within about a second.
+        """
         ...

@@ -37,6 +37,7 @@ from raftd.kv.machine import StateMachine
 from raftd.node.clocks import PeerClocks
 from raftd.node.gateway import Gateway
 from raftd.node.lease_keeper import LeaseKeeper
+from raftd.node.probe import Probe
 from raftd.node.requests import Requests
 from raftd.node.round_trips import RoundTrips
 from raftd.node.session_clock import SessionClock
@@ -146,6 +147,7 @@ class Driver:
         self._observe_tick_delay = observe_tick_delay
         self.clocks = clocks or PeerClocks()
         self.round_trips = round_trips or RoundTrips()
+        self.probe = Probe(raft, overdue_ticks=self._overdue_ticks, now=scheduler.time, wake=self.wake)
         self._server_stamp = Stamp("")
         self._batches: dict[BatchKey, bytes] = {}
         self._storing: deque[Ready] = deque()
@@ -440,11 +442,15 @@ class Driver:
         for read_id, read_index in ready.confirmed_reads:
             if read_id == self._keeper.read_id:
                 self._keeper.confirmed(self._scheduler.time() - self.last_tick_at - self._tick_seconds)
+            elif read_id == self.probe.read_id:
+                self.probe.confirmed(read_index)
             else:
                 self._requests.reads_confirmed(read_id, read_index, self.raft.current_term)
         for read_id in ready.refused_reads:
             if read_id == self._keeper.read_id:
                 self._keeper.refused()
+            elif read_id == self.probe.read_id:
+                self.probe.refused()
             else:
                 self._requests.reads_refused(read_id, self._elsewhere())
 

@@ -1,13 +1,17 @@
 """How long requests take on this node, from their arrival to their answer, by what they were and how they ended."""
 
-from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol
 
 from raftd.http.durations import RequestKind, RequestOutcome
 from raftd.http.metrics import Metrics
 
-Observe: TypeAlias = Callable[[float], None]
-"""Takes seconds."""
+
+class Observe(Protocol):
+    """Takes a latency."""
+
+    def __call__(self, seconds: float, index: int = 0, /) -> None:
+        """`index` is of the entry that was written, or as of which a read was answered; 0: there is none."""
+        ...
 
 
 class Observers(NamedTuple):
@@ -28,7 +32,7 @@ class Latencies(NamedTuple):
     session: Observers
 
 
-def _ignore(_: float) -> None:
+def _ignore(_: float, __: int = 0) -> None:
     """Nobody measures."""
 
 

@@ -168,7 +168,7 @@ class Requests:
         self.bytes_held -= size
         self.committed_total += 1
         observe = observers.refused if answer[0] else observers.ok
-        observe(self._clock() - arrived)
+        observe(self._clock() - arrived, index)
         self._settle(connection, encode_answer(request_id, answer))
 
     def refuse_queued_writes(self, refusal: Refusal) -> None:
@@ -260,7 +260,7 @@ class Requests:
             elif isinstance(answer, Refusal):
                 self._refuse_reads([(connection, request_id, question, arrived)], answer)
             else:
-                (observers.refused if answer[0] else observers.ok)(now - arrived)
+                (observers.refused if answer[0] else observers.ok)(now - arrived, self._machine.last_applied)
                 self._settle(connection, encode_answer(request_id, answer))
             if now >= end:
                 break
@@ -309,13 +309,13 @@ class Requests:
     def _answer_reads(self, reads: list[Read], term: Term) -> None:
         answer_get = self._machine.answer_get
         self.reads_confirmed_total += len(reads)
-        now, observers = self._clock(), self._latencies.read
+        now, index, observers = self._clock(), self._machine.last_applied, self._latencies.read
         for connection, request_id, key, arrived in reads:
             if not isinstance(key, bytes):
                 self._questions.append((connection, request_id, key, arrived))
             elif connection.is_behind:
-                observers.refused(now - arrived)
+                observers.refused(now - arrived, index)
                 self._settle(connection, encode_refusal(request_id, UNREAD))
             else:
-                observers.ok(now - arrived)
+                observers.ok(now - arrived, index)
                 self._settle(connection, encode_answer(request_id, answer_get(key, term)))

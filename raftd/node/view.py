@@ -215,7 +215,9 @@ class View:
             draining=self._gateway is not None and self._gateway.is_draining,
             peers=tuple(self._peer(peer) for peer in sorted(raft.membership.members - {raft.node_id})),
             settings_differ=tuple(settings_differ(raft.membership, self._facts.members)) if self._facts.members else (),
+            is_voter=raft.node_id in raft.membership.all_voters,
             is_learner=raft.node_id in raft.membership.learners,
+            http_address=http_address(raft.membership, raft.node_id, self._facts.members),
             voters=len(raft.membership.voters),
             learners=len(raft.membership.learners),
             quorum_margin=raft.quorum_margin,
@@ -255,6 +257,10 @@ class View:
             messages_dropped=self._links.dropped_total,
             log_lines_dropped=self._log_lines_dropped(),
         )
+
+    async def read_index(self, max_age_seconds: float) -> LogIndex | None:
+        """As `NodeView` has it."""
+        return await self._driver.probe.read_index(max_age_seconds)
 
     def status_document(self) -> dict[str, object]:
         """The status as administrators get it over the client protocol: `/status`, the membership, and the state."""

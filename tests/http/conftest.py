@@ -44,6 +44,8 @@ LEADER = NodeStatus(
     storing_seconds=0.0,
     disk_low=False,
     replayed=True,
+    is_voter=True,
+    http_address="n1.example:7402",
     draining=False,
     peers=(
         PeerStatus(NodeId(2), True, ReplicationState.REPLICATE, LogIndex(42), 0, 10, 20, 0.0004),
@@ -58,12 +60,20 @@ class FakeNode:
 
     now: NodeStatus = LEADER
     counted: NodeCounters = field(default_factory=NodeCounters)
+    confirmed: LogIndex | None = LEADER.commit_index
+    """What a quorum confirms."""
+    asked: list[float] = field(default_factory=list)
+    """How old a confirmation could be, of each time that one was asked for."""
 
     def status(self) -> NodeStatus:
         return self.now
 
     def counters(self) -> NodeCounters:
         return self.counted
+
+    async def read_index(self, max_age_seconds: float) -> LogIndex | None:
+        self.asked.append(max_age_seconds)
+        return self.confirmed
 
 
 @pytest.fixture

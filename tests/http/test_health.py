@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from raftd.http.health import Check, HealthLimits, explain, liveness, readiness, summarize
+from raftd.consensus.types import LogIndex, Role
+from raftd.http.health import Check, HealthLimits, explain, following, leadership, liveness, readiness, summarize
 from raftd.http.view import NodeStatus
 
 LIMITS = HealthLimits(loop_lag_seconds_max=1.0, storing_seconds_max=2.0, apply_lag_entries_max=10)
@@ -25,6 +26,8 @@ def failures(checks: tuple[Check, ...]) -> list[str]:
         ({"leader_id": None}, [], ["leader"]),
         ({"commit_index": 20, "last_applied": 10}, [], []),
         ({"commit_index": 20, "last_applied": 9}, [], ["apply"]),
+        ({"is_voter": False, "is_learner": True}, [], ["voter"]),
+        ({"is_voter": False}, [], ["voter"]),
         ({"draining": True}, [], ["drain"]),
         ({"draining": True, "leader_id": None}, [], ["leader", "drain"]),
     ],
@@ -36,6 +39,60 @@ def test_what_makes_a_node_unwell(
     status = leader_with(**fields)
     assert failures(liveness(status, LIMITS)) == dead
     assert failures(readiness(status, LIMITS)) == unready
+
+
+@pytest.mark.parametrize(
+    ("read_index", "unready"),
+    [(None, ["quorum"]), (0, []), (49, []), (50, ["apply"])],
+    ids=["none", "not asked", "near", "far"],
+)
+def test_readiness_goes_by_what_a_quorum_says(
+    leader_with: Callable[..., NodeStatus], read_index: int | None, unready: list[str]
+) -> None:
+    """Nobody's word, or one of entries that are far ahead, ends readiness."""
+    index = None if read_index is None else LogIndex(read_index)
+    assert failures(readiness(leader_with(last_applied=39), LIMITS, index)) == unready
+
+
+@pytest.mark.parametrize(
+    ("fields", "read_index", "failed"),
+    [
+        ({}, 40, []),
+        ({}, None, ["quorum"]),
+        ({"role": Role.FOLLOWER}, 40, ["role"]),
+        ({"role": Role.CANDIDATE}, None, ["role"]),
+        ({"draining": True}, 40, ["drain"]),
+        ({"storing_seconds": 2.1}, 40, ["disk"]),
+    ],
+)
+def test_who_leads(
+    leader_with: Callable[..., NodeStatus], fields: dict[str, Any], read_index: int | None, failed: list[str]
+) -> None:
+    """A leader that a quorum has confirmed and that stays; why another one fails is told once."""
+    index = None if read_index is None else LogIndex(read_index)
+    assert failures(leadership(leader_with(**fields), LIMITS, index)) == failed
+
+
+@pytest.mark.parametrize(
+    ("fields", "read_index", "failed"),
+    [
+        ({}, 42, []),
+        ({}, 43, ["apply"]),
+        ({}, None, ["quorum"]),
+        ({"role": Role.LEADER}, 40, ["role"]),
+        ({"leader_id": None}, None, ["leader", "quorum"]),
+        ({"replayed": False}, 40, ["replay"]),
+        ({"is_voter": False, "is_learner": True}, 40, []),
+        ({"draining": True}, 40, ["drain"]),
+    ],
+)
+def test_who_follows(
+    leader_with: Callable[..., NodeStatus], fields: dict[str, Any], read_index: int | None, failed: list[str]
+) -> None:
+    """A follower of a leader that answers, learner or not, which lacks at most so many entries; here three."""
+    status = leader_with(**{"role": Role.FOLLOWER, **fields})
+    index = None if read_index is None else LogIndex(read_index)
+    assert failures(following(status, LIMITS, index, 3)) == failed
 
 
 def test_explanation_names_each_check_and_the_sum() -> None:

@@ -8,7 +8,7 @@ from typing import Protocol
 import pytest
 import uvloop
 
-from raftd.consensus.types import Role
+from raftd.consensus.types import LogIndex, NodeId, Role
 from raftd.errors import ListenError
 from raftd.http.connection import ConnectionLimits
 from raftd.http.durations import RequestKind, RequestOutcome
@@ -21,9 +21,12 @@ from raftd.http.view import NodeCounters, NodeStatus
 
 class FakeNode(Protocol):
     now: NodeStatus
+    confirmed: LogIndex | None
+    asked: list[float]
 
     def status(self) -> NodeStatus: ...
     def counters(self) -> NodeCounters: ...
+    async def read_index(self, max_age_seconds: float) -> LogIndex | None: ...
 
 
 def make_server(
@@ -80,8 +83,10 @@ async def exchange(server: HttpServer, sent: bytes) -> bytes:
     return received
 
 
-async def request(server: HttpServer, path: str, method: str = "GET") -> tuple[int, dict[str, str], str]:
-    received = await exchange(server, f"{method} {path} HTTP/1.1\r\nHost: raftd\r\n\r\n".encode())
+async def request(
+    server: HttpServer, path: str, method: str = "GET", headers: str = ""
+) -> tuple[int, dict[str, str], str]:
+    received = await exchange(server, f"{method} {path} HTTP/1.1\r\nHost: raftd\r\n{headers}\r\n".encode())
     head, _, body = received.decode().partition("\r\n\r\n")
     first, *lines = head.split("\r\n")
     return int(first.split()[1]), dict(line.lower().split(": ", 1) for line in lines), body
@@ -95,6 +100,8 @@ def test_pages(serve: Serve) -> None:
             ("/", "text/html; charset=utf-8", "<!doctype html>\n"),
             ("/metrics", "text/plain; version=0.0.4; charset=utf-8", "# HELP "),
             ("/status", "application/json", "{"),
+            ("/sd", "application/json", "["),
+            ("/leader", "text/plain; charset=utf-8", "ok\n"),
             ("/livez", "text/plain; charset=utf-8", "ok\n"),
             ("/readyz?x=1", "text/plain; charset=utf-8", "ok\n"),
         ):
@@ -132,7 +139,7 @@ def test_head_is_get_without_a_body(serve: Serve) -> None:
     """HEAD gives GET's status and headers, for load balancers that ask so."""
 
     async def scenario(server: HttpServer) -> None:
-        for path in ("/", "/livez", "/readyz?verbose", "/nothing"):
+        for path in ("/", "/livez", "/readyz?verbose", "/leader", "/follower?max_lag=1", "/sd", "/nothing"):
             got, got_headers, got_body = await request(server, path)
             asked, headers, body = await request(server, path, "HEAD")
             assert body == ""
@@ -166,6 +173,70 @@ def test_drain_turns_readiness_first(serve: Serve, node: FakeNode, leader_with: 
         assert "[-]drain failed: the node is stopping\n" in body
         assert body.endswith("readyz check failed\n")
         assert (await request(server, "/livez?verbose"))[::2] == (200, "[+]loop ok\n[+]disk ok\nlivez check passed\n")
+
+    serve(scenario)
+
+
+def test_openmetrics_is_given_to_who_asks_for_it(serve: Serve) -> None:
+    """Prometheus says that it understands both formats, and gets the one with exemplars."""
+
+    async def scenario(server: HttpServer) -> None:
+        accept = "Accept: application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5\r\n"
+        _, headers, body = await request(server, "/metrics", headers=accept)
+        assert headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        assert body.endswith("\n# EOF\n")
+        _, headers, body = await request(server, "/metrics", headers="Accept: */*\r\n")
+        assert headers["content-type"].startswith("text/plain")
+        assert "# EOF" not in body
+
+    serve(scenario)
+
+
+def test_readiness_needs_a_confirmed_leader(serve: Serve, node: FakeNode) -> None:
+    """A leader that is known but cannot reach a quorum serves nobody; a confirmation of the last second is enough."""
+    node.confirmed = None
+
+    async def scenario(server: HttpServer) -> None:
+        assert (await request(server, "/readyz"))[::2] == (503, "quorum: no quorum has confirmed it in time\n")
+        assert node.asked == [1.0]
+        assert (await request(server, "/livez"))[0] == 200
+        assert node.asked == [1.0]
+
+    serve(scenario)
+
+
+def test_only_a_confirmed_leader_leads(serve: Serve, node: FakeNode, leader_with: Callable[..., NodeStatus]) -> None:
+    """/leader is answered by a fresh confirmation; who does not lead, or stops, is not even asked for one."""
+
+    async def scenario(server: HttpServer) -> None:
+        assert (await request(server, "/leader"))[::2] == (200, "ok\n")
+        assert node.asked == [0.0]
+        node.confirmed = None
+        assert (await request(server, "/leader"))[::2] == (503, "quorum: no quorum has confirmed it in time\n")
+        node.asked.clear()
+        node.now = leader_with(draining=True)
+        assert (await request(server, "/leader"))[::2] == (503, "drain: the node is stopping\n")
+        node.now = leader_with(role=Role.FOLLOWER, leader_id=NodeId(2))
+        assert (await request(server, "/leader"))[::2] == (503, "role: the node is a follower\n")
+        assert node.asked == []
+
+    serve(scenario)
+
+
+def test_followers_by_their_lag(serve: Serve, node: FakeNode, leader_with: Callable[..., NodeStatus]) -> None:
+    """/follower takes how many entries may be missing; a leader is none, and what is no number is told."""
+    node.now = leader_with(role=Role.FOLLOWER, leader_id=NodeId(2))
+    node.confirmed = LogIndex(node.now.last_applied + 5)
+
+    async def scenario(server: HttpServer) -> None:
+        assert (await request(server, "/follower?max_lag=5"))[::2] == (200, "ok\n")
+        assert (await request(server, "/follower?max_lag=4"))[::2] == (503, "apply: 5 committed entries wait\n")
+        assert (await request(server, "/follower"))[0] == 200
+        for lag in ("", "-1", "1.5", "%D9%A1", "9" * 30, "x"):
+            status, _, body = await request(server, f"/follower?max_lag={lag}")
+            assert (status, body) == (400, "max_lag is a number of entries\n")
+        node.now = leader_with()
+        assert (await request(server, "/follower"))[::2] == (503, "role: the node is a leader\n")
 
     serve(scenario)
 

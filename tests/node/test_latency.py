@@ -65,6 +65,19 @@ def test_each_request_is_measured_once_from_its_arrival_to_its_answer() -> None:
     }
 
 
+def test_a_slow_request_names_its_entry() -> None:
+    """A write's exemplar is the index of its entry; a read's, of the entry as of which it was answered."""
+    metrics, clock = Metrics(), Clock()
+    requests = Requests(StateMachine(), clock=clock, latencies=latencies_of(metrics))
+    connection = Client(Server(size=1).gateway).connection
+    requests.queue_write(connection, 1, b"write")
+    requests.proposed(LogIndex(7), TERM)
+    clock.now = 2.0
+    requests.applied(LogIndex(7), TERM, b"\0ok")
+    histogram = metrics.request_seconds[RequestKind.WRITE, RequestOutcome.OK]
+    assert [each for each in histogram.exemplars() if each is not None] == [(7, 2.0)]
+
+
 def test_all_kinds_and_outcomes_are_measured() -> None:
     """No histogram of requests is shown that nothing ever goes to."""
     metrics = Metrics()
