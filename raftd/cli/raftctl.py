@@ -18,6 +18,7 @@ from raftd.cli.target import target_of, target_options
         "bench": "raftd.cli.bench:bench_command",
         "cas": "raftd.cli.updates:cas_command",
         "del": "raftd.cli.keys:del_command",
+        "doctor": "raftd.cli.doctor:doctor_command",
         "elect": "raftd.cli.elect:elect_command",
         "export": "raftd.cli.export:export_command",
         "get": "raftd.cli.keys:get_command",

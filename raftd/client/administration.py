@@ -28,6 +28,10 @@ class Administration:
             raise InvalidRequest("last is a number of entries, and more than 0")
         return await self._asker.document_of(endpoint, RequestKind.LOG, encode_log_body(last))
 
+    async def diagnostics(self, endpoint: str) -> dict[str, Any]:
+        """As `AsyncClient.diagnostics`."""
+        return await self._asker.document_of(endpoint, RequestKind.DIAGNOSTICS, b"")
+
     async def ping(self, endpoint: str) -> float:
         """As `AsyncClient.ping`."""
         loop = asyncio.get_running_loop()

@@ -480,6 +480,10 @@ class AsyncClient:
         """The `last` entries of one node's log, newest first. Raises: as `status`."""
         return await self._administration.log(endpoint, last)
 
+    async def diagnostics(self, endpoint: str) -> dict[str, Any]:
+        """One node's settings, metrics and recent events, for checks and reports. Raises: as `status`."""
+        return await self._administration.diagnostics(endpoint)
+
     async def ping(self, endpoint: str) -> float:
         """Seconds that one node's connection took to answer; proves neither leader nor quorum. Raises: as `status`."""
         return await self._administration.ping(endpoint)

@@ -285,6 +285,10 @@ class Client:
         """As `AsyncClient.log`."""
         return self._run(self._client.log(endpoint, last))
 
+    def diagnostics(self, endpoint: str) -> dict[str, Any]:
+        """As `AsyncClient.diagnostics`."""
+        return self._run(self._client.diagnostics(endpoint))
+
     def ping(self, endpoint: str) -> float:
         """As `AsyncClient.ping`."""
         return self._run(self._client.ping(endpoint))

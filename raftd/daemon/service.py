@@ -41,6 +41,7 @@ from raftd.net.peer_listener import PeerListener
 from raftd.net.tls import TlsFiles
 from raftd.node.addresses import replicated_addresses
 from raftd.node.background import BackgroundThread
+from raftd.node.diagnostics import Diagnostics
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
 from raftd.node.latency import latencies_of
@@ -77,6 +78,7 @@ class Service:
         recent: RecentEvents,
     ) -> None:
         self._settings = settings
+        self._recent = recent
         self._opened = opened
         self._notifier = notifier
         self._loop = asyncio.get_running_loop()
@@ -136,8 +138,7 @@ class Service:
         self._peers = self._make_peer_listener(tls_peer)
         self._pulse = self._make_pulse()
         self._complete_view()
-        self._metrics.attach(self._view)
-        self._http = self._make_http(recent)
+        self._http = self._make_http()
 
     async def run(self) -> ExitCode:
         """Listen, serve, and stop in order."""
@@ -178,9 +179,11 @@ class Service:
             sender=self._sender,
             installer=self._installer,
             pulse=self._pulse,
+            diagnostics=Diagnostics(self._settings.plain, self._metrics, self._recent).document,
         )
         configuration = Configuration(settings_hash=self._settings.fingerprint, reloaded_seconds=time.time())
         self._view.use(self._view.facts, configuration)
+        self._metrics.attach(self._view)
 
     def _facts(self) -> StaticFacts:
         settings = self._settings
@@ -208,9 +211,9 @@ class Service:
         writes = metrics.request_seconds[RequestKind.WRITE, RequestOutcome.OK]
         return Pulse(self._view.status, writes=writes, syncs=metrics.log_sync_seconds, now=self._loop.time)
 
-    def _make_http(self, recent: RecentEvents) -> HttpServer:
+    def _make_http(self) -> HttpServer:
         host, port = self._settings.http_listen.host, self._settings.http_listen.port
-        return HttpServer(self._view, self._metrics, host, port, pulse=self._pulse, events=recent)
+        return HttpServer(self._view, self._metrics, host, port, pulse=self._pulse, events=self._recent)
 
     def _make_client_listener(self, files: TlsFiles) -> ClientListener:
         return ClientListener(

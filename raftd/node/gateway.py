@@ -88,6 +88,9 @@ class Documents(Protocol):
     def log_document(self, last: int) -> object:
         """The newest `last` entries, as JSON would have them."""
 
+    def diagnostics_document(self) -> object:
+        """Settings, metrics and recent events, as JSON would have them."""
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayLimits:
@@ -233,6 +236,9 @@ class Gateway:
             case RequestKind.LOG:
                 last = decode_log(payload)
                 return self._document(connection, request_id, lambda: self._documents.log_document(last))
+            case RequestKind.DIAGNOSTICS:
+                check_no_body(payload)
+                return self._document(connection, request_id, self._documents.diagnostics_document)
             case RequestKind.PING:
                 check_no_body(payload)
                 self._requests.owe(connection, encode_pong(request_id))

@@ -140,6 +140,7 @@ class View:
         self._sender: SnapshotSender | None = None
         self._installer: SnapshotInstaller | None = None
         self._pulse: Pulse | None = None
+        self._diagnostics: Callable[[], dict[str, object]] = dict
 
     def attach(
         self,
@@ -151,6 +152,7 @@ class View:
         sender: SnapshotSender,
         installer: SnapshotInstaller,
         pulse: Pulse,
+        diagnostics: Callable[[], dict[str, object]],
     ) -> None:
         """Name the parts that are built after this one, since some of them use it."""
         self._gateway = gateway
@@ -158,6 +160,7 @@ class View:
         self._peers = peers
         self._maker, self._sender, self._installer = maker, sender, installer
         self._pulse = pulse
+        self._diagnostics = diagnostics
 
     def use(self, facts: StaticFacts, configuration: Configuration) -> None:
         """Tell of these from now on."""
@@ -286,6 +289,10 @@ class View:
                 "addresses": dict(sorted(membership.addresses.items())),
             },
         }
+
+    def diagnostics_document(self) -> dict[str, object]:
+        """What a check or a report needs besides the status, as `Diagnostics.document`."""
+        return self._diagnostics()
 
     def log_document(self, last: int) -> dict[str, object]:
         """The newest log entries, as `LogDocument.newest`."""

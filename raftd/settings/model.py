@@ -72,6 +72,11 @@ class NodeSettings:
         return AccessRules(grants, (line.user for line in self.access if "admin" in line.allow))
 
     @property
+    def plain(self) -> dict[str, object]:
+        """What this node goes by as JSON has it; no secret is in it, for keys are in files of their own."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+    @property
     def peers(self) -> tuple[Node, ...]:
         """All nodes but this one."""
         return tuple(node for node in self.nodes if node.id != self.node_id)

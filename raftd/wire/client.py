@@ -61,6 +61,8 @@ class RequestKind(enum.IntEnum):
     """Body: the watch's request_id u64. Response: UNWATCHED, after the watch's WATCH_ENDED if it was still going on."""
     LEASE_KEEP_ALIVE = 10
     """Body: count u16, lease u64 each. Response: ANSWER, see `raftd.wire.watch`."""
+    DIAGNOSTICS = 28
+    """No body. Response: DOCUMENT, more about the node that was asked than its status, for a report or a check."""
 
 
 class ResponseKind(enum.IntEnum):
@@ -206,7 +208,7 @@ def decode_log(payload: bytes) -> int:
 
 
 def check_no_body(payload: bytes) -> None:
-    """Check a STATUS or PING.
+    """Check a STATUS, PING or DIAGNOSTICS.
 
     Raises:
         DecodeError: There is a body.

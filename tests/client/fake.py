@@ -233,6 +233,8 @@ class FakeConnection(asyncio.Protocol):
                 return encode_pong(request_id)
             case RequestKind.STATUS:
                 return encode_document(request_id, json.dumps(self.node.status))
+            case RequestKind.DIAGNOSTICS:
+                return encode_document(request_id, '{"metrics": ""}')
             case RequestKind.LOG:
                 return encode_document(request_id, '{"entries": []}')
             case RequestKind.MEMBERSHIP_CHANGE | RequestKind.TRANSFER_LEADERSHIP:

@@ -291,6 +291,9 @@ class Documents:
     def log_document(self, last: int) -> object:
         return {"last": last}
 
+    def diagnostics_document(self) -> object:
+        return {"metrics": ""}
+
 
 class Server:
     """One node: everything of `raftd.node` around a real Raft and a real state machine."""

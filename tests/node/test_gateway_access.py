@@ -85,6 +85,7 @@ REQUESTS = {
     "status": (RequestKind.STATUS, b""),
     "log": (RequestKind.LOG, encode_log_body(10)),
     "ping": (RequestKind.PING, b""),
+    "diagnostics": (RequestKind.DIAGNOSTICS, b""),
     "change the membership": (RequestKind.MEMBERSHIP_CHANGE, encode_change(ChangeKind.REMOVE, 1)),
     "transfer the lead": (RequestKind.TRANSFER_LEADERSHIP, encode_transfer(None)),
     "put open with what was there": do(Put(b"open/key", b"value", previous=True)),
@@ -129,7 +130,7 @@ ALLOWED = {
     | LEASES
     | {"put open", "delete open", "transaction in open"},
     "dave": FREE  # An administrator, who sees no key.
-    | {"status", "log", "change the membership", "transfer the lead", "lease", "leases"},
+    | {"status", "log", "diagnostics", "change the membership", "transfer the lead", "lease", "leases"},
     "stranger": FREE,  # A certificate, and nothing else.
 }
 

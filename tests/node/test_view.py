@@ -108,6 +108,7 @@ def view_of(server: Server, *, attached: bool = True, members: dict[NodeId, Memb
             sender=cast("SnapshotSender", Sender()),
             installer=cast("SnapshotInstaller", Installer()),
             pulse=Pulse(view.status, writes=Histogram((1.0,)), syncs=Histogram((1.0,)), now=server.scheduler.time),
+            diagnostics=lambda: {"metrics": "some"},
         )
     return view
 
@@ -322,6 +323,7 @@ def test_documents_are_json_and_tell_no_values() -> None:
     status = json.loads(json.dumps(view.status_document()))
     assert status["role"] == "leader"
     assert status["members"][1] == {"node_id": 2, "client_address": "node-2:7400"}
+    assert view.diagnostics_document() == {"metrics": "some"}
     assert status["pulse"]["changes_per_second"] == []
     assert status["state_hash"] == f"{server.machine.state_hash:08x}"
     log = json.dumps(view.log_document(10))

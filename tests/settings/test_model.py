@@ -1,3 +1,5 @@
+import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,3 +81,12 @@ def test_access_lines_come_to_rules(valid: str, load_text: Callable[[str], Setti
     assert not rules.allows("app-7", Operation.READ, b"x")
     assert not rules.of("app-7").administers
     assert not rules.allows("eve", Operation.READ, b"app/x")
+
+
+def test_a_node_s_settings_are_told_without_secrets(valid: str, load_text: Callable[[str], Settings]) -> None:
+    """All of them, as JSON has them; of a key it is told where it is, never what it is."""
+    node = load_text(valid).node(1)
+    plain = json.loads(json.dumps(node.plain))
+    assert set(plain) == {field.name for field in dataclasses.fields(node)}
+    assert plain["timing"]["heartbeat_seconds"] == 0.1
+    assert plain["client_tls"]["key"] == str(node.client_tls.key)

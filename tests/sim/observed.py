@@ -111,3 +111,7 @@ class NoDocuments:
     def log_document(self, last: int) -> object:
         """See `Documents`."""
         return {"last": last}
+
+    def diagnostics_document(self) -> object:
+        """See `Documents`."""
+        return {}

@@ -217,6 +217,7 @@ REQUESTS = {
     "log": (RequestKind.LOG, 11, client.encode_log_body(10)),
     "log-largest": (RequestKind.LOG, U64_MAX, client.encode_log_body(U32_MAX)),
     "ping": (RequestKind.PING, 0, b""),
+    "diagnostics": (RequestKind.DIAGNOSTICS, 28, b""),
     "membership-add-voter": (
         RequestKind.MEMBERSHIP_CHANGE,
         12,
