@@ -2,24 +2,21 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
 
 import click
 
 from raftd import settings as settings_package
-from raftd.cli.examine import DAY_SECONDS, Cluster, Examined, examine, expiry_finding
+from raftd.cli.examine import DAY_SECONDS, examine, expiry_finding
 from raftd.cli.findings import COLUMNS, Finding, exit_code, rows
+from raftd.cli.inquiry import inquire
 from raftd.cli.output import OutputFormat, format_option, show_rows
-from raftd.cli.status import ASKED_AT_ONCE_MAX, PATIENCE_SECONDS, Overview, look
+from raftd.cli.status import PATIENCE_SECONDS, look
 from raftd.cli.target import Target, pass_target
-from raftd.client import Client, ClientError, ClientTls
+from raftd.client import Client, ClientTls
 from raftd.pki import describe
-
-_PINGS: Final = 5
 
 
 @click.command("doctor", short_help="Find out what is or will be wrong.")
@@ -69,7 +66,7 @@ def doctor_command(
     patient = replace(config, timeout=min(config.timeout, PATIENCE_SECONDS))
     with Client.from_config(patient) as client:
         overview = look(client, config.endpoints)
-        found = [*_own(config.tls), *host, *examine(_ask(client, overview, measured))]
+        found = [*_own(config.tls), *host, *examine(inquire(client, overview, measured))]
     if problems:
         found = [finding for finding in found if finding.level.value != "ok"]
     show_rows(rows(found), COLUMNS, output_format)
@@ -83,32 +80,3 @@ def _own(tls: ClientTls) -> Iterator[Finding]:
     for path in (tls.cert, tls.cacert):
         days = (describe(path).not_after.timestamp() - time.time()) / DAY_SECONDS
         yield expiry_finding("this user", str(path), days)
-
-
-def _ask(client: Client, overview: Overview, measured: float | None) -> Cluster:
-    """Ask those that answer for more, side by side."""
-    answered = [
-        (endpoint, answer)
-        for endpoint in (str(row["endpoint"]) for row in overview.rows)
-        if isinstance(answer := overview.answers[endpoint], dict)
-    ]
-    with ThreadPoolExecutor(ASKED_AT_ONCE_MAX) as pool:
-        nodes = list(pool.map(lambda each: _examined(client, *each), answered))
-    return Cluster(nodes, overview.rows, time.time(), measured)
-
-
-def _examined(client: Client, endpoint: str, status: Mapping[str, Any]) -> Examined:
-    node = Examined(status)
-    with contextlib.suppress(ClientError):
-        node = replace(node, ping_seconds=tuple(client.ping(endpoint) for _ in range(_PINGS)))
-        # Half of the way there and back is as near as one can say when the node looked at its clock.
-        asked = time.time()
-        diagnostics = client.diagnostics(endpoint)
-        answered = time.time()
-        node = replace(
-            node,
-            diagnostics=diagnostics,
-            clock_ahead_seconds=diagnostics["wall_clock_seconds"] - (asked + answered) / 2,
-            clock_error_seconds=(answered - asked) / 2,
-        )
-    return node

@@ -17,6 +17,7 @@ from raftd.cli.target import target_of, target_options
     commands_at={
         "bench": "raftd.cli.bench:bench_command",
         "cas": "raftd.cli.updates:cas_command",
+        "debug": "raftd.cli.debug:debug_command",
         "del": "raftd.cli.keys:del_command",
         "doctor": "raftd.cli.doctor:doctor_command",
         "elect": "raftd.cli.elect:elect_command",
