@@ -16,6 +16,8 @@ from raftd.cli.target import target_of, target_options
     cls=LazyGroup,
     commands_at={
         "bench": "raftd.cli.bench:bench_command",
+        "can-stop": "raftd.cli.can_stop:can_stop_command",
+        "canary": "raftd.cli.canary:canary_command",
         "cas": "raftd.cli.updates:cas_command",
         "debug": "raftd.cli.debug:debug_command",
         "del": "raftd.cli.keys:del_command",
@@ -37,6 +39,7 @@ from raftd.cli.target import target_of, target_options
         "top": "raftd.cli.top:top_command",
         "transfer-leader": "raftd.cli.member:transfer_command",
         "txn": "raftd.cli.txn:txn_command",
+        "wait-ready": "raftd.cli.wait_ready:wait_ready_command",
         "watch": "raftd.cli.watch:watch_command",
     },
     context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "RAFTCTL"},
