@@ -306,6 +306,36 @@ This node lacked more than the leader's log still holds, and has got the whole s
 node, and after a long absence. If it happens to a node that was never away, raise limits.log_tail_entries.
 """,
 )
+BACKUP_STARTED: Final = Event(
+    "backup_started",
+    "f80f450cf899436787600891a26c784e",
+    logging.INFO,
+    "a backup of entry %(index)s goes to %(user)s, %(bytes)s bytes",
+    """\
+Somebody who may do everything takes a copy of all keys and values. Whoever has that file can read all of them: if you
+do not know of it, ask @RAFTD_USER@. The node works on meanwhile.
+""",
+)
+BACKUP_VERIFIED: Final = Event(
+    "backup_verified",
+    "289912904f994eae94444e52e18042ca",
+    logging.INFO,
+    "%(user)s has stored, read and loaded a backup of %(taken_at)s",
+    """\
+The backup is good, and raftd_backup_last_success_timestamp_seconds of this node tells of when it is. Nothing is to be
+done.
+""",
+)
+BACKUP_FAILED: Final = Event(
+    "backup_failed",
+    "6ae179d7c3174af3bdfb46249895b647",
+    logging.ERROR,
+    "a backup could not be begun or read: %(reason)s",
+    """\
+Nothing was lost but the backup, and no file of it is left. In most cases this node's disk is full, since a snapshot of
+the state is written to it first: see df. Take the backup again, or through another node.
+""",
+)
 MEMBERSHIP_CHANGED: Final = Event(
     "membership_changed",
     "c55395f2420a4d478d98a2b1230e44c5",
@@ -352,6 +382,9 @@ CATALOGUE: Final = (
     SNAPSHOT_MADE,
     SNAPSHOT_FAILED,
     SNAPSHOT_INSTALLED,
+    BACKUP_STARTED,
+    BACKUP_VERIFIED,
+    BACKUP_FAILED,
     MEMBERSHIP_CHANGED,
     NODE_REMOVED,
 )

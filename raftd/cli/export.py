@@ -1,16 +1,15 @@
 """`raftctl export`: all keys, or those that begin alike, into a file."""
 
 import contextlib
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 
 from raftd.cli.dump import Entry, Header, Writer
 from raftd.cli.listing import Selection, pages
+from raftd.cli.new_file import new_file
 from raftd.cli.output import write_bytes
 from raftd.cli.parameters import Span, prefix_argument, stale_option
 from raftd.cli.progress import Progress
@@ -45,7 +44,7 @@ def export_command(target: Target, prefix: bytes, file: Path | None, *, leased: 
         if file is None:
             exported, left_out = _export(client, selection, write_bytes, leased=leased)
         else:
-            with _new_file(file) as stream:
+            with new_file(file) as stream:
                 exported, left_out = _export(client, selection, stream.write, leased=leased)
     ending = f"; {left_out} with a lease were left out" if left_out else ""
     print(f"raftctl: exported {exported} keys{ending}", file=sys.stderr)
@@ -76,22 +75,3 @@ def _export(client: Client, selection: Selection, write: Callable[[bytes], objec
             ) from None
         write(writer.end())
     return exported, left_out
-
-
-@contextlib.contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes its name when it is complete, and leaves nothing behind otherwise."""
-    partial = path.with_name(f"{path.name}.part")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            with open(descriptor, "wb") as stream:  # noqa: PTH123 - a descriptor has no path
-                yield stream
-                stream.flush()
-                os.fsync(descriptor)
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror}") from None

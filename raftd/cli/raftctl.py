@@ -35,6 +35,7 @@ from raftd.cli.target import target_of, target_options
         "member": "raftd.cli.member:group",
         "pki": "raftd.cli.pki:group",
         "set": "raftd.cli.keys:set_command",
+        "snapshot": "raftd.cli.snapshot:group",
         "status": "raftd.cli.inspect:status_command",
         "top": "raftd.cli.top:top_command",
         "transfer-leader": "raftd.cli.member:transfer_command",

@@ -6,10 +6,20 @@ from typing import Any
 from raftd.client.asking import Asker, refused_by
 from raftd.client.errors import InvalidRequest
 from raftd.client.members import Members, find_members
+from raftd.client.results import Backup, BackupHistory
 from raftd.wire.administration import ChangeKind, encode_change, encode_transfer
-from raftd.wire.client import RequestKind, ResponseKind, encode_log_body
+from raftd.wire.backup import (
+    BackupOutcome,
+    encode_backup_body,
+    encode_backup_piece_body,
+    encode_backup_report_body,
+)
+from raftd.wire.client import BODY_OFFSET, Consistency, RequestKind, ResponseKind, encode_log_body
 
 _NODE_ID_END = 1 << 63
+
+_BACKUP_SECONDS_MAX = 600.0
+"""How long a node may take to write its whole state to its disk; that it is there is seen by its answers to PING."""
 
 
 class Administration:
@@ -59,3 +69,29 @@ class Administration:
             raise InvalidRequest("a node's id is a number from 1 to 2^63-1")
         document = await self._asker.document_of_leader(RequestKind.TRANSFER_LEADERSHIP, encode_transfer(target))
         return int(document["target"])
+
+    async def begin_backup(self, endpoint: str, *, stale: bool) -> Backup:
+        """As `AsyncClient.begin_backup`."""
+        body = encode_backup_body(Consistency.STALE if stale else Consistency.LINEARIZABLE)
+        seconds = max(_BACKUP_SECONDS_MAX, self._asker.timeout)
+        document = await self._asker.document_of(endpoint, RequestKind.BACKUP, body, seconds=seconds)
+        return Backup(endpoint, int(document["backup"]), int(document["size"]))
+
+    async def read_backup(self, backup: Backup, offset: int) -> bytes:
+        """As `AsyncClient.read_backup`."""
+        body = encode_backup_piece_body(backup.backup_id, offset)
+        kind, payload = await self._asker.response_of(backup.endpoint, RequestKind.BACKUP_PIECE, body)
+        if kind is not ResponseKind.PIECE:
+            raise refused_by(backup.endpoint, kind, payload)
+        return payload[BODY_OFFSET:]
+
+    async def report_backup(self, endpoint: str, verified_ms: int | None) -> BackupHistory:
+        """As `AsyncClient.report_backup`."""
+        if verified_ms is None:
+            body = encode_backup_report_body(BackupOutcome.FAILED)
+        elif 0 < verified_ms < 1 << 64:
+            body = encode_backup_report_body(BackupOutcome.VERIFIED, verified_ms)
+        else:
+            raise InvalidRequest("verified_ms is milliseconds since 1970, and more than 0")
+        document = await self._asker.document_of(endpoint, RequestKind.BACKUP_REPORT, body)
+        return BackupHistory(int(document["success_ms"]), int(document["failure_ms"]))

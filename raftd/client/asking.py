@@ -101,9 +101,11 @@ class Asker:
         async with self.deadline(attempts):
             return await self._repeat(kind, body, attempts, ResponseKind.DOCUMENT, digest)
 
-    async def document_of(self, endpoint: str, kind: RequestKind, body: bytes) -> dict[str, Any]:
+    async def document_of(
+        self, endpoint: str, kind: RequestKind, body: bytes, *, seconds: float | None = None
+    ) -> dict[str, Any]:
         """Have one node answer, in a document. Raises: Unavailable, Denied or TlsError; there is one attempt only."""
-        response_kind, payload = await self.response_of(endpoint, kind, body)
+        response_kind, payload = await self.response_of(endpoint, kind, body, seconds=seconds)
         if response_kind is not ResponseKind.DOCUMENT:
             raise refused_by(endpoint, response_kind, payload)
         try:
@@ -111,17 +113,20 @@ class Asker:
         except RemoteProtocolError as error:
             raise Unavailable(f"{endpoint}: the answer cannot be read: {error}") from None
 
-    async def response_of(self, endpoint: str, kind: RequestKind, body: bytes) -> Response:
-        """Have one node answer. Raises: as `document_of`."""
+    async def response_of(
+        self, endpoint: str, kind: RequestKind, body: bytes, *, seconds: float | None = None
+    ) -> Response:
+        """Have one node answer, within so many seconds, by default the client's `timeout`. Raises: as `document_of`."""
+        seconds = self.timeout if seconds is None else seconds
         endpoint = str(parse_endpoint(endpoint))
         if self.closing:
             raise ClientError("the client is closed")
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(seconds):
                 connection = await self.nodes.connection(endpoint)
                 return await connection.request(kind, body)
         except TimeoutError:
-            raise Unavailable(f"{endpoint}: no answer within {self.timeout:g} s") from None
+            raise Unavailable(f"{endpoint}: no answer within {seconds:g} s") from None
         except NotConnected as error:
             raise error.certificates or Unavailable(f"{endpoint}: {error}") from None
         except ConnectionLost as error:

@@ -22,6 +22,8 @@ from raftd.client.recipes.double_barrier import DoubleBarrier
 from raftd.client.recipes.election import Election
 from raftd.client.recipes.lock import Lock
 from raftd.client.results import (
+    Backup,
+    BackupHistory,
     Change,
     DeleteRangeResult,
     DeleteResult,
@@ -525,6 +527,25 @@ class AsyncClient:
         Raises: as `change_membership`.
         """
         return await self._administration.transfer_leadership(target)
+
+    async def begin_backup(self, endpoint: str, *, stale: bool = False) -> Backup:
+        """Have a node hold its state ready, as a file; it takes a user who may do everything.
+
+        Args:
+            endpoint: of the node.
+            stale: take what the node has, without asking whether that is all; also where there is no quorum.
+
+        Raises: as `status`, but it may take minutes.
+        """
+        return await self._administration.begin_backup(endpoint, stale=stale)
+
+    async def read_backup(self, backup: Backup, offset: int) -> bytes:
+        """The file's next bytes from `offset` on; none at its end. Raises: as `status`; then there is no going on."""
+        return await self._administration.read_backup(backup, offset)
+
+    async def report_backup(self, endpoint: str, verified_ms: int | None) -> BackupHistory:
+        """Tell a node that the backup of that time (None: a backup) was verified (failed). Raises: as `status`."""
+        return await self._administration.report_backup(endpoint, verified_ms)
 
     async def find_leader(self) -> str:
         """Where the leader listens, proven by a command of this client that it has just had committed.

@@ -189,3 +189,24 @@ class Fence(NamedTuple):
 
     key: bytes
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """A backup that a node holds ready."""
+
+    endpoint: str
+    """Of the node."""
+    backup_id: int
+    size_bytes: int
+    """Of the whole file."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupHistory:
+    """What a node remembers of backups through it, in milliseconds since 1970; 0 where there was none."""
+
+    success_ms: int
+    """Of when the newest good one is."""
+    failure_ms: int
+    """When one failed last."""

@@ -19,6 +19,8 @@ from raftd.client.errors import ClientError
 from raftd.client.loop_thread import LoopThread
 from raftd.client.members import Members
 from raftd.client.results import (
+    Backup,
+    BackupHistory,
     Change,
     DeleteRangeResult,
     DeleteResult,
@@ -304,6 +306,18 @@ class Client:
     def transfer_leadership(self, target: int | None = None) -> int:
         """As `AsyncClient.transfer_leadership`."""
         return self._run(self._client.transfer_leadership(target))
+
+    def begin_backup(self, endpoint: str, *, stale: bool = False) -> Backup:
+        """As `AsyncClient.begin_backup`."""
+        return self._run(self._client.begin_backup(endpoint, stale=stale))
+
+    def read_backup(self, backup: Backup, offset: int) -> bytes:
+        """As `AsyncClient.read_backup`."""
+        return self._run(self._client.read_backup(backup, offset))
+
+    def report_backup(self, endpoint: str, verified_ms: int | None) -> BackupHistory:
+        """As `AsyncClient.report_backup`."""
+        return self._run(self._client.report_backup(endpoint, verified_ms))
 
     def find_leader(self) -> str:
         """As `AsyncClient.find_leader`."""

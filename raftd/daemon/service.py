@@ -41,6 +41,7 @@ from raftd.net.peer_listener import PeerListener
 from raftd.net.tls import TlsFiles
 from raftd.node.addresses import replicated_addresses
 from raftd.node.background import BackgroundThread
+from raftd.node.backups import BackupFacts, Backups
 from raftd.node.diagnostics import Diagnostics
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
@@ -53,6 +54,7 @@ from raftd.node.transfers import SnapshotInstaller, SnapshotSender, TransferLimi
 from raftd.node.view import StaticFacts, View
 from raftd.node.watches import Watches
 from raftd.settings.model import NodeSettings
+from raftd.storage.backup_note import BackupNote
 from raftd.storage.writer import QUEUE_BYTES_MAX, LogWriter, SyncRecord
 from raftd.version import version
 from raftd.wire.handshake import PEER_VERSION_MAX, PEER_VERSION_MIN, ConnectionRole, Listener
@@ -137,7 +139,7 @@ class Service:
         self._clients = self._make_client_listener(tls_client)
         self._peers = self._make_peer_listener(tls_peer)
         self._pulse = self._make_pulse()
-        self._complete_view()
+        self._complete_view(self._make_backups())
         self._http = self._make_http()
 
     async def run(self) -> ExitCode:
@@ -170,7 +172,7 @@ class Service:
         await self._stop()
         return code
 
-    def _complete_view(self) -> None:
+    def _complete_view(self, backups: Backups) -> None:
         self._view.attach(
             gateway=self._gateway,
             clients=self._clients,
@@ -178,6 +180,7 @@ class Service:
             maker=self._maker,
             sender=self._sender,
             installer=self._installer,
+            backups=backups,
             pulse=self._pulse,
             diagnostics=Diagnostics(self._settings.plain, self._metrics, self._recent).document,
         )
@@ -325,6 +328,23 @@ class Service:
         )
         driver.attach(maker, sender, installer)
         return maker, sender, installer
+
+    def _make_backups(self) -> Backups:
+        """Build what hands out backups, and give it to the gateway."""
+        settings = self._settings
+        backups = Backups(
+            facts=BackupFacts(settings.cluster.name, settings.cluster.id.bytes, NodeId(settings.node_id)),
+            machine=self._machine,
+            maker=self._maker,
+            store=self._opened.snapshots,
+            note=BackupNote(self._opened.directory),
+            requests=self._requests,
+            background=self._background,
+            scheduler=self._loop,
+            wake=self._driver.wake,
+        )
+        self._gateway.attach(backups)
+        return backups
 
     # What happens while it runs.
 

@@ -92,6 +92,18 @@ NODE_FAMILIES: Final = (
         lambda s: s.disk_low,
     ),
     gauge("raftd_loop_lag_seconds", "How late the event loop's latest tick was.", lambda s: s.loop_lag_seconds),
+    gauge("raftd_backups", "Backups that this node hands out at this moment.", lambda s: s.backup.running),
+    gauge(
+        "raftd_backup_last_success_timestamp_seconds",
+        "Of when the newest backup through this node is that was stored, read again and loaded; 0: none is known.",
+        lambda s: s.backup.success_ms / 1000,
+    ),
+    gauge(
+        "raftd_backup_last_failure_timestamp_seconds",
+        "When a backup through this node failed last; 0: none did.",
+        lambda s: s.backup.failure_ms / 1000,
+    ),
+    counter("raftd_backup_sent_bytes_total", "Bytes of backups sent to clients.", lambda c: c.backup_bytes_sent),
     counter(
         "raftd_log_lines_dropped_total",
         "Lines of the daemon's own log that could not be written without waiting.",

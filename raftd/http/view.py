@@ -110,6 +110,18 @@ class SnapshotStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupStatus:
+    """What a node knows of backups through it; it remembers the times over a restart."""
+
+    running: int = 0
+    """That are handed out at this moment."""
+    success_ms: int = 0
+    """Of when the newest one is that was stored, read again and loaded, in ms since 1970; 0: none is known."""
+    failure_ms: int = 0
+    """When one failed last; likewise."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bounds:
     """How many there may be at most."""
 
@@ -212,6 +224,7 @@ class NodeStatus:
     """Entries that wait to be written to the log."""
     bounds: Bounds = Bounds()
     snapshot: SnapshotStatus = SnapshotStatus()
+    backup: BackupStatus = BackupStatus()
     configuration: Configuration = Configuration()
 
 
@@ -258,6 +271,8 @@ class NodeCounters:
     """By a bound, a deadline, TLS or the handshake."""
     messages_dropped: int = 0
     """To peers that were not connected or whose queue was full."""
+    backup_bytes_sent: int = 0
+    """Of backups, to clients."""
     log_lines_dropped: int = 0
     """Lines that nobody read from the daemon's own standard error or journal in time."""
 

@@ -68,6 +68,11 @@ class Permissions:
         """Whether there is any key that the user may write: without one, no session is of use."""
         return bool(self._writable)
 
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether the user may do everything; a backup, which has every key, session and name in it, takes no less."""
+        return self.administers and self._readable == self._writable == (b"",)
+
     def allows(self, operation: Operation, key: bytes) -> bool:
         """Whether the user may do `operation` with `key`."""
         match operation:

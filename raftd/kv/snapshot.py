@@ -84,12 +84,12 @@ from itertools import chain
 from typing import Final, NamedTuple
 
 from raftd.consensus.types import LogIndex
-from raftd.errors import InvariantViolation
+from raftd.errors import DecodeError, InvariantViolation
 from raftd.kv.history import Held, History
 from raftd.kv.leases import Lease, LeaseTable
 from raftd.kv.sessions import Session, SessionTable, SessionWalk
 from raftd.kv.store import Store, StoreWalk
-from raftd.kv.types import Record, SessionId
+from raftd.kv.types import Record, Revision, SessionId
 
 MAGIC: Final = b"raftd-kv"
 FORMAT_VERSION: Final = 2
@@ -105,8 +105,44 @@ PREVIOUS: Final = struct.Struct("<QQQQBI")
 FLAG_PREVIOUS: Final = 1
 FLAG_BY_LEASE: Final = 2
 
+_FORMAT: Final = struct.Struct("<8sI")
+
 # `Struct.size` makes an int each time it is asked.
 _RECORD_BYTES: Final = RECORD.size
+
+
+class Head(NamedTuple):
+    """What a snapshot says first; the fields are described in the module's table."""
+
+    last_applied: LogIndex
+    revision: Revision
+    clock_ms: int
+    expired_total: int
+    state_hash: int
+    session_count: int
+    answer_bytes: int
+    lease_count: int
+    key_count: int
+    bytes_total: int
+    compacted_revision: Revision
+    change_count: int
+    history_bytes: int
+
+
+def decode_head(data: bytes) -> Head | None:
+    """Read the head at the beginning of `data`; None if not all of it has come.
+
+    Raises:
+        DecodeError: This is not the snapshot of a state, or one of another version.
+    """
+    if len(data) < _FORMAT.size:
+        return None
+    magic, version = _FORMAT.unpack_from(data)
+    if magic != MAGIC:
+        raise DecodeError("this is not the snapshot of a state machine")
+    if version != FORMAT_VERSION:
+        raise DecodeError(f"the snapshot has format {version}; this raftd knows format {FORMAT_VERSION} only")
+    return Head(*HEAD.unpack_from(data)[2:]) if len(data) >= HEAD.size else None
 
 
 class State(NamedTuple):

@@ -6,10 +6,9 @@ come in full is what has come of it; its length is checked first.
 """
 
 import enum
-import struct
 from typing import Final, assert_never
 
-from raftd.consensus.types import NO_INDEX, LogIndex
+from raftd.consensus.types import NO_INDEX
 from raftd.errors import DecodeError
 from raftd.kv.history import History
 from raftd.kv.history_loader import HistoryLoader
@@ -19,18 +18,18 @@ from raftd.kv.machine import StateMachine
 from raftd.kv.sessions import Session, SessionTable
 from raftd.kv.snapshot import (
     ANSWER,
-    FORMAT_VERSION,
     HEAD,
     LEASE,
-    MAGIC,
     RECORD,
     SESSION,
     State,
+    decode_head,
 )
 from raftd.kv.store import Store
-from raftd.kv.types import LeaseId, Revision, SessionId
+from raftd.kv.types import LeaseId, SessionId
 
-_FORMAT: Final = struct.Struct("<8sI")
+_FORMAT_BYTES: Final = 12
+"""As soon as so much of a snapshot has come, it can be told from another thing."""
 
 # `Struct.size` makes an int each time it is asked.
 _RECORD_BYTES: Final = RECORD.size
@@ -68,7 +67,7 @@ class SnapshotLoader:
         self._section = _Section.HEAD
         self._pieces: list[bytes] = []
         self._buffered_bytes = 0
-        self._wanted_bytes = _FORMAT.size  # as soon as there are so many, something can be done
+        self._wanted_bytes = _FORMAT_BYTES  # as soon as there are so many, something can be done
         # What the head promises and has not come yet.
         self._sessions_left = 0
         self._answer_bytes_left = 0
@@ -146,38 +145,29 @@ class SnapshotLoader:
         return offset
 
     def _take_head(self, data: bytes) -> int:
-        magic, version = _FORMAT.unpack_from(data)
-        if magic != MAGIC:
-            raise DecodeError("this is not the snapshot of a state machine")
-        if version != FORMAT_VERSION:
-            raise DecodeError(f"the snapshot has format {version}; this raftd knows format {FORMAT_VERSION} only")
-        if len(data) < HEAD.size:
+        head = decode_head(data)
+        if head is None:
             self._wanted_bytes = HEAD.size
             return 0
-        _, _, last_applied, revision, clock_ms, expired_total, state_hash, *promised = HEAD.unpack_from(data)
-        (
-            self._sessions_left,
-            self._answer_bytes_left,
-            self._leases_left,
-            self._keys_left,
-            self._bytes_total,
-            compacted_revision,
-            change_count,
-            self._history_bytes,
-        ) = promised
-        if self._sessions_left > self._limits.sessions_max:
-            raise DecodeError(f"{self._sessions_left} sessions, where {self._limits.sessions_max} may be")
-        if self._leases_left > self._limits.leases_max:
-            raise DecodeError(f"{self._leases_left} leases, where {self._limits.leases_max} may be")
-        if compacted_revision > revision:
-            raise DecodeError(f"the changes up to {compacted_revision} are not held, at revision {revision}")
-        self._last_applied = LogIndex(last_applied)
-        self._state_hash = state_hash
-        self._store = Store(Revision(revision))
-        self._history = History(self._limits, Revision(compacted_revision))
-        self._changes = HistoryLoader(self._history, self._store, clock_ms, change_count, self._shared)
-        self._sessions.clock_ms = clock_ms
-        self._sessions.expired_total = expired_total
+        if head.session_count > self._limits.sessions_max:
+            raise DecodeError(f"{head.session_count} sessions, where {self._limits.sessions_max} may be")
+        if head.lease_count > self._limits.leases_max:
+            raise DecodeError(f"{head.lease_count} leases, where {self._limits.leases_max} may be")
+        if head.compacted_revision > head.revision:
+            raise DecodeError(f"the changes up to {head.compacted_revision} are not held, at revision {head.revision}")
+        self._sessions_left = head.session_count
+        self._answer_bytes_left = head.answer_bytes
+        self._leases_left = head.lease_count
+        self._keys_left = head.key_count
+        self._bytes_total = head.bytes_total
+        self._history_bytes = head.history_bytes
+        self._last_applied = head.last_applied
+        self._state_hash = head.state_hash
+        self._store = Store(head.revision)
+        self._history = History(self._limits, head.compacted_revision)
+        self._changes = HistoryLoader(self._history, self._store, head.clock_ms, head.change_count, self._shared)
+        self._sessions.clock_ms = head.clock_ms
+        self._sessions.expired_total = head.expired_total
         self._after_session()
         return HEAD.size
 

@@ -22,12 +22,14 @@ from raftd.kv.queries import HistoryQuery, LeaseQuery, LeasesQuery, Query, Range
 from raftd.net.channel import Channel
 from raftd.node.addresses import client_address
 from raftd.node.administration import Administered, Administration
+from raftd.node.backups import BackupQuestion, Backups
 from raftd.node.connection import ClientConnection
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.questions import LeaderQuestion, PageQuestion, WatchQuestion
 from raftd.node.requests import UNREAD, Requests
 from raftd.node.watches import Watches
 from raftd.wire.administration import decode_change, decode_transfer
+from raftd.wire.backup import decode_backup, decode_backup_piece, decode_backup_report
 from raftd.wire.client import (
     BODY_OFFSET,
     Consistency,
@@ -148,6 +150,11 @@ class Gateway:
         self._is_full = False
         """As of the latest turn."""
         self._replay_target = NO_INDEX
+        self._backups: Backups | None = None
+
+    def attach(self, backups: Backups) -> None:
+        """Name the part that hands out backups; it is built after this one. Without it there are none."""
+        self._backups = backups
 
     @property
     def limits(self) -> GatewayLimits:
@@ -166,6 +173,8 @@ class Gateway:
         """The node is going down: accept nothing new, and end what would never end by itself."""
         self.is_draining = True
         self._watches.stop()
+        if self._backups is not None:
+            self._backups.stop()
         self._wake()
 
     def note_turn(self) -> None:
@@ -184,6 +193,8 @@ class Gateway:
     def closed(self, connection: ClientConnection) -> None:
         """A client is gone. Its writes under way go on, for they are in the log; nobody hears the answers."""
         connection.answers.clear()
+        if self._backups is not None:
+            self._backups.closed(connection)
         if self._watches.close(connection):
             self._wake()
 
@@ -221,7 +232,7 @@ class Gateway:
         address = client_address(self._leadership.membership, leader_id, self._client_addresses)
         return Refusal(RefusalCode.NOT_LEADER, f"node {leader_id} leads", leader_id, address)
 
-    def _dispatch(  # noqa: PLR0911 - one for each kind
+    def _dispatch(  # noqa: C901, PLR0911, PLR0912 - one for each kind
         self, connection: ClientConnection, kind: RequestKind, request_id: int, payload: bytes
     ) -> Refusal | None:
         """Carry out a request or queue it; returns why not."""
@@ -257,6 +268,8 @@ class Gateway:
                 return None
             case RequestKind.LEASE_KEEP_ALIVE:
                 return self._keep_alive(connection, request_id, payload)
+            case RequestKind.BACKUP | RequestKind.BACKUP_PIECE | RequestKind.BACKUP_REPORT:
+                return self._back_up(connection, kind, request_id, payload)
             case _:
                 assert_never(kind)
 
@@ -360,6 +373,36 @@ class Gateway:
                 self._requests.queue_read(connection, request_id, WatchQuestion(self._watches, watch))
         return refusal
 
+    def _back_up(
+        self, connection: ClientConnection, kind: RequestKind, request_id: int, payload: bytes
+    ) -> Refusal | None:
+        """Let whoever may do everything take all of it."""
+        if not connection.permissions.is_unbounded:
+            return _DENIED
+        backups = self._backups
+        if backups is None:
+            return Refusal(RefusalCode.NOT_POSSIBLE, "this node makes no backups")
+        if kind is RequestKind.BACKUP:
+            return self._begin_backup(backups, connection, request_id, decode_backup(payload))
+        if self.is_draining:
+            return _STOPPING
+        if kind is RequestKind.BACKUP_PIECE:
+            return backups.read(connection, request_id, *decode_backup_piece(payload))
+        backups.report(connection, request_id, *decode_backup_report(payload))
+        return None
+
+    def _begin_backup(
+        self, backups: Backups, connection: ClientConnection, request_id: int, consistency: Consistency
+    ) -> Refusal | None:
+        stale = consistency is Consistency.STALE
+        if stale and not self.is_replayed:
+            return _NOT_REPLAYED
+        refusal = (self._admit(connection) if stale else self._admit_to_read(connection)) or backups.admit()
+        if refusal is None:
+            queue = self._requests.queue_question if stale else self._requests.queue_read
+            queue(connection, request_id, BackupQuestion(backups, connection, request_id))
+        return refusal
+
     def _admit_to_read(self, connection: ClientConnection) -> Refusal | None:
         """A follower asks the leader from which index on it may answer, so there must be one."""
         refusal = self._admit(connection)
@@ -371,7 +414,7 @@ class Gateway:
 
     def _admit(self, connection: ClientConnection) -> Refusal | None:
         if self.is_draining:
-            return Refusal(RefusalCode.STOPPING, "this node is going down")
+            return _STOPPING
         if connection.in_flight >= self._limits.requests_in_flight_max:
             return Refusal(
                 RefusalCode.OVERLOADED, f"{connection.in_flight} requests are under way on this connection already"
@@ -424,6 +467,7 @@ class Gateway:
 
 
 _DENIED = Refusal(RefusalCode.DENIED, "the settings grant this user no such right")
+_STOPPING = Refusal(RefusalCode.STOPPING, "this node is going down")
 _DISK_LOW = Refusal(
     RefusalCode.OVERLOADED, "the leader's disk is full: keys can be deleted, and written again when it has space"
 )

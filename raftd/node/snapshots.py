@@ -88,6 +88,15 @@ def stored_metadata(metadata: SnapshotMetadata) -> StoredMetadata:
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Need:
+    """Somebody waits for a snapshot."""
+
+    index: LogIndex
+    ready: Callable[[], None]
+    failed: Callable[[str], None]
+
+
 class _Making:
     """One snapshot in the making."""
 
@@ -178,6 +187,7 @@ class SnapshotMaker:
         self._log_bytes_at_last = -log_bytes
         """When the state was that of the newest snapshot."""
         self._not_before = 0.0
+        self._needs: list[_Need] = []
         self.made_total = 0
         self.failed_total = 0
         self.last_bytes = 0
@@ -195,22 +205,50 @@ class SnapshotMaker:
     def consider(self, log_bytes_total: int) -> None:
         """Begin a snapshot if one is due; `log_bytes_total` is what went to the log since the start."""
         self._log_bytes = log_bytes_total
+        is_due = log_bytes_total - self._log_bytes_at_last >= self._limits.log_bytes
         if (
-            log_bytes_total - self._log_bytes_at_last >= self._limits.log_bytes
+            (is_due or self._needs)
             and self._making is None
             and self._can_begin()
-            and self._scheduler.time() >= self._not_before
+            and (self._needs or self._scheduler.time() >= self._not_before)
         ):
             self.begin()
+
+    def need(self, index: LogIndex, ready: Callable[[], None], failed: Callable[[str], None]) -> None:
+        """See to it that there is a snapshot of entry `index`, which is applied, or of a later one; begins no turn.
+
+        Args:
+            index: What the snapshot has to include.
+            ready: Is called, perhaps at once, when there is one on the disk.
+            failed: Is called instead, with the reason, if there will be none.
+        """
+        need = _Need(index, ready, failed)
+        if self._newest_index() >= index:
+            ready()
+        elif not self._raft.membership_at(index).voters:
+            failed("this node does not know yet who belongs to the cluster")
+        else:
+            # One that was begun before may be of use, too; if it is not, the next one is.
+            self._needs.append(need)
+
+    def forget_needs(self, reason: str) -> None:
+        """Tell all who wait that they wait in vain."""
+        needs, self._needs = self._needs, []
+        for need in needs:
+            need.failed(reason)
 
     def _can_begin(self) -> bool:
         """Whether there is something that the newest snapshot does not have, and this node knows whose it is.
 
         A node that is being added reads the log from its beginning, and what the cluster began with is not in there.
         """
-        raft, index = self._raft, self._machine.last_applied
-        newest = NO_INDEX if raft.snapshot is None else raft.snapshot.last_included_index
-        return index > newest and bool(raft.membership_at(index).voters)
+        index = self._machine.last_applied
+        return index > self._newest_index() and bool(self._raft.membership_at(index).voters)
+
+    def _newest_index(self) -> LogIndex:
+        """Of the newest snapshot on the disk."""
+        snapshot = self._raft.snapshot
+        return NO_INDEX if snapshot is None else snapshot.last_included_index
 
     def begin(self) -> None:
         """Begin a snapshot of the state as it is now."""
@@ -305,6 +343,12 @@ class SnapshotMaker:
             tail = self._begin_of_tail(index)
             self._compactor.compact(tail)
             self._compact(tail)
+        needs, self._needs = self._needs, []
+        for need in needs:
+            self.need(need.index, need.ready, need.failed)
+        if self._needs:
+            self.consider(self._log_bytes)
+        # Behind what those do who have waited: they open the newest.
         self._background.run(lambda: self._store.prune(self._limits.kept), _ignore, _report)
 
     def _begin_of_tail(self, index: LogIndex) -> LogIndex:
@@ -339,6 +383,7 @@ class SnapshotMaker:
         self.failed_total += 1
         self._not_before = self._scheduler.time() + self._limits.retry_seconds
         self.abandon()
+        self.forget_needs(str(error))
 
 
 def _ignore(_: object) -> None:

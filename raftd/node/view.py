@@ -10,6 +10,7 @@ from raftd.consensus.types import NO_INDEX, EntryKind, LogIndex, NodeId, Role
 from raftd.http.pulse import Pulse
 from raftd.http.server import status_document
 from raftd.http.view import (
+    BackupStatus,
     Bounds,
     Configuration,
     NodeCounters,
@@ -26,6 +27,7 @@ from raftd.net.client_listener import ClientListener
 from raftd.net.peer_links import PeerLinks
 from raftd.net.peer_listener import PeerListener
 from raftd.node.addresses import client_address, http_address, settings_differ
+from raftd.node.backups import Backups
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
 from raftd.node.lease_keeper import LeaseKeeper
@@ -139,6 +141,7 @@ class View:
         self._maker: SnapshotMaker | None = None
         self._sender: SnapshotSender | None = None
         self._installer: SnapshotInstaller | None = None
+        self._backups: Backups | None = None
         self._pulse: Pulse | None = None
         self._diagnostics: Callable[[], dict[str, object]] = dict
 
@@ -151,6 +154,7 @@ class View:
         maker: SnapshotMaker,
         sender: SnapshotSender,
         installer: SnapshotInstaller,
+        backups: Backups,
         pulse: Pulse,
         diagnostics: Callable[[], dict[str, object]],
     ) -> None:
@@ -159,6 +163,7 @@ class View:
         self._clients = clients
         self._peers = peers
         self._maker, self._sender, self._installer = maker, sender, installer
+        self._backups = backups
         self._pulse = pulse
         self._diagnostics = diagnostics
 
@@ -230,6 +235,7 @@ class View:
             log_queued_bytes=self._disk.queued_bytes,
             bounds=self._bounds(),
             snapshot=self._snapshot(),
+            backup=self._backup(),
             configuration=self._configuration,
         )
 
@@ -258,6 +264,7 @@ class View:
             connections_accepted=0 if self._clients is None else self._clients.accepted_total,
             connections_refused=0 if self._clients is None else self._clients.refused_total,
             messages_dropped=self._links.dropped_total,
+            backup_bytes_sent=0 if self._backups is None else self._backups.sent_bytes_total,
             log_lines_dropped=self._log_lines_dropped(),
         )
 
@@ -353,6 +360,12 @@ class View:
             history_changes=limits.history_changes_max,
             history_bytes=limits.history_bytes_max,
         )
+
+    def _backup(self) -> BackupStatus:
+        backups = self._backups
+        if backups is None:
+            return BackupStatus()
+        return BackupStatus(backups.backup_count, backups.success_ms, backups.failure_ms)
 
     def _snapshot(self) -> SnapshotStatus:
         raft, maker = self._driver.raft, self._maker

@@ -12,6 +12,7 @@ name           what a crash may leave
 ``reserve``    nothing but space, of any size, see `raftd.storage.reserve`; or absent
 ``proven``     empty: this directory has held all that its cluster had committed at some time. Absent where
                it is new, or began anew after its predecessor was lost (`raftd.consensus.election`)
+``backup``     when a backup succeeded and failed last, see `raftd.storage.backup_note`; or absent
 ============== =============================================================================================
 
 The directory must be closed to others (mode 0700). It is made so; one that is found open is refused and not mended,
@@ -66,6 +67,7 @@ class DataDirectory:
         self.log_path = path / "wal"
         self.snapshots_path = path / "snapshots"
         self.reserve_path = path / "reserve"
+        self.backup_note_path = path / "backup"
         self._identity_path = path / "identity"
         self._new_identity_path = path / "identity.new"
         self._proven_path = path / "proven"

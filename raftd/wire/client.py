@@ -61,6 +61,12 @@ class RequestKind(enum.IntEnum):
     """Body: the watch's request_id u64. Response: UNWATCHED, after the watch's WATCH_ENDED if it was still going on."""
     LEASE_KEEP_ALIVE = 10
     """Body: count u16, lease u64 each. Response: ANSWER, see `raftd.wire.watch`."""
+    BACKUP = 24
+    """Body: see `raftd.wire.backup`. Response: DOCUMENT, what to call the backup and how long it is."""
+    BACKUP_PIECE = 25
+    """Body: backup u64, offset u64. Response: PIECE."""
+    BACKUP_REPORT = 26
+    """Body: outcome u8, wall_clock_ms u64. Response: DOCUMENT, what the node remembers of backups now."""
     DIAGNOSTICS = 28
     """No body. Response: DOCUMENT, more about the node that was asked than its status, for a report or a check."""
 
@@ -84,6 +90,8 @@ class ResponseKind(enum.IntEnum):
     """Body: reason u8, revision u64."""
     UNWATCHED = 8
     """No body."""
+    PIECE = 24
+    """Body: bytes of a backup's file."""
 
 
 class Consistency(enum.IntEnum):

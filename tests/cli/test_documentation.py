@@ -32,6 +32,7 @@ def shape(output: str) -> str:
     output = re.sub(r"127[\d.]+:\d+", "ADDRESS", output)
     output = re.sub(r"--page \S+", "--page TOKEN", output)
     output = re.sub(r'"sha256": "[0-9a-f]+"', '"sha256": SUM', output)
+    output = re.sub(r"^(cluster_id|state_hash) +[0-9a-f-]+$", r"\1 HEX", output, flags=re.MULTILINE)
     return re.sub(r" +", " ", re.sub(r"\d+(\.\d+)?", "N", output)).strip()
 
 

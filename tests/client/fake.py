@@ -20,6 +20,7 @@ from raftd.kv.operations import Get
 from raftd.kv.pages import LeaseInfo, ListedLease, lease_body, leases_body
 from raftd.kv.queries import LeaseQuery, LeasesQuery, Query, parse_query
 from raftd.kv.types import LeaseId, Revision
+from raftd.wire.backup import decode_backup_piece, decode_backup_report, encode_piece
 from raftd.wire.client import (
     BODY_OFFSET,
     Refusal,
@@ -46,6 +47,8 @@ from raftd.wire.watch import (
 from tests.client.fake_watches import ALL_CHANGES, FakeWatches
 
 CLUSTER_ID = bytes(range(16))
+BACKUP = b"all of it"
+"""The file that every node hands out, four bytes at a time."""
 
 
 @dataclass
@@ -237,6 +240,14 @@ class FakeConnection(asyncio.Protocol):
                 return encode_document(request_id, '{"metrics": ""}')
             case RequestKind.LOG:
                 return encode_document(request_id, '{"entries": []}')
+            case RequestKind.BACKUP:
+                return encode_document(request_id, json.dumps({"backup": 5, "size": len(BACKUP)}))
+            case RequestKind.BACKUP_PIECE:
+                _, offset = decode_backup_piece(payload)
+                return encode_piece(request_id, BACKUP[offset : offset + 4])
+            case RequestKind.BACKUP_REPORT:
+                _, wall_clock_ms = decode_backup_report(payload)
+                return encode_document(request_id, json.dumps({"success_ms": wall_clock_ms, "failure_ms": 7}))
             case RequestKind.MEMBERSHIP_CHANGE | RequestKind.TRANSFER_LEADERSHIP:
                 if cluster.leader is not self.node:
                     return encode_refusal(request_id, cluster.redirection())

@@ -2,11 +2,22 @@
 
 import pytest
 
-from raftd.client import AsyncClient, ChangeKind, Client, Denied, InvalidRequest, NotPossible, OutcomeUnknown
+from raftd.client import (
+    AsyncClient,
+    ChangeKind,
+    Client,
+    Denied,
+    InvalidRequest,
+    NotPossible,
+    OutcomeUnknown,
+    Unavailable,
+)
+from raftd.client.results import BackupHistory
 from raftd.wire.administration import encode_change, encode_transfer
-from raftd.wire.client import Refusal, RefusalCode, RequestKind
+from raftd.wire.backup import BackupOutcome, encode_backup_piece_body, encode_backup_report_body
+from raftd.wire.client import Refusal, RefusalCode, RequestKind, encode_pong
 from raftd.wire.frames import encode_frame
-from tests.client.fake import Cut, FakeCluster, Pki, Refuse, Say
+from tests.client.fake import BACKUP, Cut, FakeCluster, Pki, Refuse, Say
 from tests.client.playing import Scenario, play
 
 PLACES = "client=n4:7400,peer=n4:7401,http=n4:7402"
@@ -121,3 +132,65 @@ def test_the_blocking_client_does_the_same(cluster_in_thread: FakeCluster, pki: 
         assert client.change_membership(ChangeKind.PROMOTE, 4) == 7
         assert client.transfer_leadership(2) == 2
         assert client.members().voters == {1}
+
+
+def test_a_backup_is_read_piece_by_piece(pki: Pki) -> None:
+    """From the node that is named, whoever leads, until there is no more of it."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        node = cluster.nodes[1]
+        backup = await client.begin_backup(node.address, stale=True)
+        assert (backup.endpoint, backup.backup_id, backup.size_bytes) == (node.address, 5, len(BACKUP))
+        received = b""
+        while piece := await client.read_backup(backup, len(received)):
+            received += piece
+        assert received == BACKUP
+        history = await client.report_backup(node.address, 1_700_000_000_000)
+        assert history == BackupHistory(1_700_000_000_000, 7)
+        await client.report_backup(node.address, None)
+        assert node.requests == [
+            (RequestKind.BACKUP, b"\x01"),
+            *((RequestKind.BACKUP_PIECE, encode_backup_piece_body(5, offset)) for offset in (0, 4, 8, 9)),
+            (RequestKind.BACKUP_REPORT, encode_backup_report_body(BackupOutcome.VERIFIED, 1_700_000_000_000)),
+            (RequestKind.BACKUP_REPORT, encode_backup_report_body(BackupOutcome.FAILED)),
+        ]
+
+    play_backup(pki, scenario)
+
+
+def test_a_backup_that_cannot_go_on_says_why(pki: Pki) -> None:
+    """A refusal, a connection that ends, and an answer that is none."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        node = cluster.nodes[0]
+        node.plan.append(Refuse(Refusal(RefusalCode.DENIED, "not for you")))
+        with pytest.raises(Denied, match="not for you"):
+            await client.begin_backup(node.address)
+        backup = await client.begin_backup(node.address)
+        node.plan.append(Refuse(Refusal(RefusalCode.NOT_POSSIBLE, "there is no backup 5")))
+        with pytest.raises(Unavailable, match="there is no backup 5"):
+            await client.read_backup(backup, 0)
+        node.plan.append(Cut())
+        with pytest.raises(Unavailable, match=node.address):
+            await client.read_backup(backup, 0)
+        node.plan.append(Say(encode_pong))
+        with pytest.raises(Unavailable, match="PONG came"):
+            await client.read_backup(backup, 0)
+        with pytest.raises(InvalidRequest):
+            await client.report_backup(node.address, 0)
+
+    play_backup(pki, scenario)
+
+
+def play_backup(pki: Pki, scenario: Scenario) -> None:
+    """With reactions of nodes to backups only."""
+
+    async def planned(cluster: FakeCluster, client: AsyncClient) -> None:
+        for node in cluster.nodes:
+            node.plan_for = lambda kind, _: kind in BACKUP_KINDS
+        await scenario(cluster, client)
+
+    play(pki, planned)
+
+
+BACKUP_KINDS = (RequestKind.BACKUP, RequestKind.BACKUP_PIECE, RequestKind.BACKUP_REPORT)

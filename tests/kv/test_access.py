@@ -78,6 +78,24 @@ def test_table(user: str, operation: Operation, key: bytes, *, allowed: bool) ->
 
 
 @pytest.mark.parametrize(
+    ("grants", "administers", "is_unbounded"),
+    [
+        ([Grant("alice", b"", read=True, write=True)], True, True),
+        ([Grant("alice", b"", read=True), Grant("alice", b"", write=True)], True, True),
+        ([Grant("alice", b"", read=True, write=True)], False, False),
+        ([Grant("alice", b"", read=True)], True, False),
+        ([Grant("alice", b"", write=True)], True, False),
+        ([Grant("alice", b"a", read=True, write=True)], True, False),
+        ([], True, False),
+    ],
+)
+def test_whoever_may_do_everything(grants: list[Grant], *, administers: bool, is_unbounded: bool) -> None:
+    """Every key, both ways, and administration: nothing less is everything."""
+    rules = AccessRules(grants, ["alice"] if administers else [])
+    assert rules.of("alice").is_unbounded is is_unbounded
+
+
+@pytest.mark.parametrize(
     ("user", "administers"), [("root", True), ("ops-1", True), ("ops", False), ("alice", False), ("", False)]
 )
 def test_administration_is_a_right_of_its_own(user: str, *, administers: bool) -> None:

@@ -12,11 +12,13 @@ from raftd.consensus import Membership, Ready
 from raftd.consensus.types import LogIndex, NodeId
 from raftd.daemon.opening import Opened, open_storage
 from raftd.kv import answers
+from raftd.node.backups import BackupFacts, BackupLimits, Backups
 from raftd.node.snapshots import SnapshotLimits, SnapshotMaker
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender, TransferLimits
 from raftd.settings import Cluster as ClusterSettings
 from raftd.settings import Settings
 from raftd.settings.model import NodeSettings
+from raftd.storage.backup_note import BackupNote
 from raftd.storage.log import Log
 from raftd.storage.recovery import Recovered
 from raftd.storage.simulated import SimulatedCrash, SimulatedFileSystem
@@ -28,6 +30,9 @@ T = TypeVar("T")
 SNAPSHOTS = Path("/data/1/snapshots")
 SNAPSHOT_LIMITS = SnapshotLimits(log_bytes=2000, tail_entries=3, slice_bytes=300, queued_pieces_max=4)
 TRANSFER_LIMITS = TransferLimits(chunk_bytes=200)
+BACKUP_LIMITS = BackupLimits(backups_max=2, piece_bytes=200, bytes_per_second_max=2000, idle_seconds_max=60.0)
+NOW_MS = 1_700_000_000_000
+"""What every node takes for the present."""
 _SPACE = 1 << 20
 """Of a disk: too little for a log's reserve, which would have to be copied and compared again and again."""
 
@@ -181,6 +186,20 @@ class FullServer(Server):
             wake=self.driver.wake,
         )
         self.driver.attach(self.maker, self.sender, self.installer)
+        self.backups = Backups(
+            facts=BackupFacts("test", self.opened.directory.identity.cluster_id, self.node_id),
+            machine=self.machine,
+            maker=self.maker,
+            store=self.snapshots,
+            note=BackupNote(self.opened.directory),
+            requests=self.requests,
+            background=self.background,
+            scheduler=self.scheduler,
+            wake=self.driver.wake,
+            limits=BACKUP_LIMITS,
+            wall_clock_ns=lambda: NOW_MS * 1_000_000,
+        )
+        self.gateway.attach(self.backups)
 
     @property
     def latest(self) -> int:

@@ -21,6 +21,12 @@ from raftd.kv.operations import (
 from raftd.kv.queries import HistoryQuery, LeaseQuery, LeasesQuery, Query, RangeQuery, encode_query
 from raftd.kv.types import LeaseId, Revision
 from raftd.wire.administration import ChangeKind, encode_change, encode_transfer
+from raftd.wire.backup import (
+    BackupOutcome,
+    encode_backup_body,
+    encode_backup_piece_body,
+    encode_backup_report_body,
+)
 from raftd.wire.client import (
     Consistency,
     QueryOpcode,
@@ -115,6 +121,10 @@ REQUESTS = {
     "watch from open on": watch(b"open/", b""),
     "watch all": watch(b"", b""),
     "watch a key": watch(b"key", b"key\0"),
+    "take a backup": (RequestKind.BACKUP, encode_backup_body(Consistency.LINEARIZABLE)),
+    "take a stale backup": (RequestKind.BACKUP, encode_backup_body(Consistency.STALE)),
+    "read a backup": (RequestKind.BACKUP_PIECE, encode_backup_piece_body(1, 0)),
+    "report a backup": (RequestKind.BACKUP_REPORT, encode_backup_report_body(BackupOutcome.FAILED)),
     "unwatch": (RequestKind.UNWATCH, encode_unwatch_body(77)),
 }
 FREE = {"ping", "unwatch"}

@@ -7,7 +7,8 @@ import pytest
 
 from raftd.consensus import NO_MEMBERSHIP
 from raftd.consensus.membership import SnapshotMetadata
-from raftd.consensus.types import LogIndex, Term
+from raftd.consensus.messages import Heartbeat
+from raftd.consensus.types import LogIndex, NodeId, Term
 from raftd.errors import InvariantViolation, LocalProtocolError
 from raftd.kv.snapshot_loader import SnapshotLoader
 from raftd.node.snapshots import SnapshotLimits, stored_metadata
@@ -425,3 +426,79 @@ def test_the_newest_entries_are_shown_as_far_as_the_log_reaches() -> None:
     entries = LogDocument(server.raft).newest(1000)["entries"]
     assert isinstance(entries, list)
     assert [entry["index"] for entry in entries] == list(range(server.raft.last_index, server.raft.base_index, -1))
+
+
+def need(server: FullServer, index: int) -> list[str]:
+    """Ask for a snapshot; what comes of it: nothing yet, "ready", or why not."""
+    heard: list[str] = []
+    server.maker.need(LogIndex(index), lambda: heard.append("ready"), heard.append)
+    server.driver.wake()
+    return heard
+
+
+def test_a_snapshot_that_is_needed_is_made() -> None:
+    """Though none is due; whoever asks again is not made to wait, while nothing is new."""
+    server, client = filled()
+    index = server.machine.last_applied
+    heard = need(server, index)
+    assert heard == []
+    server.run(1.0)
+    assert (heard, server.latest) == (["ready"], index)
+    assert need(server, index) == ["ready"]
+    assert server.maker.made_total == 1
+    write(server, client, b"new")
+    again = need(server, server.machine.last_applied)
+    server.run(1.0)
+    assert (again, server.maker.made_total) == (["ready"], 2)
+
+
+def test_one_that_was_begun_too_early_is_followed_by_another() -> None:
+    """Who came before its beginning is served by it; who came later waits for the next one, all with one."""
+    server, client = filled()
+    early = need(server, server.machine.last_applied)
+    server.scheduler.run()
+    assert server.maker.is_running
+    write(server, client, b"new")
+    late = [need(server, server.machine.last_applied) for _ in range(3)]
+    while not early:
+        server.background.step()
+        server.scheduler.run()
+    assert (early, late) == (["ready"], [[], [], []])
+    server.run(1.0)
+    assert late == [["ready"]] * 3
+    assert server.maker.made_total == 2
+
+
+def test_a_snapshot_that_fails_is_told_to_whoever_needs_it() -> None:
+    """With the disk's reason; the next one who asks makes it try again at once."""
+    server, _ = filled()
+    fail_at(server, "create", SNAPSHOTS / "snapshot.new")
+    heard = need(server, server.machine.last_applied)
+    server.run(1.0)
+    assert len(heard) == 1
+    assert "the disk failed" in heard[0]
+    server.filesystem.before_call = lambda _: None
+    again = need(server, server.machine.last_applied)
+    server.run(1.0)
+    assert again == ["ready"]
+
+
+def test_who_needs_a_snapshot_of_a_node_that_does_not_know_the_members() -> None:
+    """Is told so, for there will be none before that."""
+    server = FullServer(1, 3, membership=NO_MEMBERSHIP)
+    server.follow(2, 1, b"a command that is none")
+    server.run()
+    server.hear(2, Heartbeat(Term(1), NodeId(2), LogIndex(1), 1))
+    server.run()
+    assert server.machine.last_applied == 1
+    (reason,) = need(server, 1)
+    assert "does not know yet who belongs to the cluster" in reason
+
+
+def test_nobody_waits_for_a_node_that_goes_down() -> None:
+    """All are told why."""
+    server, _ = filled()
+    heard = need(server, server.machine.last_applied)
+    server.maker.forget_needs("it is over")
+    server.run(1.0)
+    assert heard == ["it is over"]

@@ -9,13 +9,22 @@ from raftd.consensus.messages import AppendEntriesReply, Heartbeat, HeartbeatRep
 from raftd.consensus.types import NO_INDEX, NO_TERM, NodeId, Role, Term
 from raftd.http.histogram import Histogram
 from raftd.http.pulse import Pulse
-from raftd.http.view import Bounds, Configuration, NodeStatus, PeerStatus, ReplicationState, SnapshotStatus
+from raftd.http.view import (
+    BackupStatus,
+    Bounds,
+    Configuration,
+    NodeStatus,
+    PeerStatus,
+    ReplicationState,
+    SnapshotStatus,
+)
 from raftd.kv.commands import SessionId
 from raftd.kv.operations import Put
 from raftd.kv.types import LeaseId
 from raftd.net.client_listener import ClientListener
 from raftd.net.peer_links import PeerLinks
 from raftd.net.peer_listener import PeerListener
+from raftd.node.backups import Backups
 from raftd.node.snapshots import SnapshotMaker
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender
 from raftd.node.view import StaticFacts, View
@@ -79,6 +88,14 @@ class Sender:
 
 
 @dataclass
+class TakenBackups:
+    backup_count: int = 3
+    success_ms: int = 1_700_000_000_000
+    failure_ms: int = 1_600_000_000_000
+    sent_bytes_total: int = 13
+
+
+@dataclass
 class Installer:
     installed_total: int = 6
     received_bytes_total: int = 12
@@ -107,6 +124,7 @@ def view_of(server: Server, *, attached: bool = True, members: dict[NodeId, Memb
             maker=cast("SnapshotMaker", Maker()),
             sender=cast("SnapshotSender", Sender()),
             installer=cast("SnapshotInstaller", Installer()),
+            backups=cast("Backups", TakenBackups()),
             pulse=Pulse(view.status, writes=Histogram((1.0,)), syncs=Histogram((1.0,)), now=server.scheduler.time),
             diagnostics=lambda: {"metrics": "some"},
         )
@@ -162,6 +180,15 @@ def test_a_leader_s_status() -> None:
     assert (unknown.node_id, unknown.connected, unknown.state, unknown.lag_entries) == (
         3, False, ReplicationState.PROBE, 2,
     )  # fmt: skip
+
+
+def test_backups_show() -> None:
+    """How many there are, when they went well and when not, and how much was sent; without them, nothing."""
+    server = leader()
+    view = view_of(server)
+    assert view.status().backup == BackupStatus(3, 1_700_000_000_000, 1_600_000_000_000)
+    assert view.counters().backup_bytes_sent == 13
+    assert view_of(server, attached=False).status().backup == BackupStatus()
 
 
 def test_what_is_kept_for_clients_shows() -> None:

@@ -16,6 +16,7 @@ from raftd.kv import limits as kv_limits
 from raftd.kv.answers import Outcome
 from raftd.kv.changes import decode_changes
 from raftd.kv.commands import Opcode, Revision, SessionId
+from raftd.node.backups import BackupLimits
 from raftd.wire import client, handshake, limits
 from raftd.wire.administration import ChangeKind
 from raftd.wire.client import (
@@ -197,6 +198,9 @@ WRITTEN = {
     "client/watch": request(8, 20, watch(1, 7, b"a/", b"a0")),
     "client/unwatch": request(9, 21, struct.pack("<Q", 20)),
     "client/lease-keep-alive": request(10, 22, struct.pack("<HQQ", 2, 12, 13)),
+    "client/backup": request(24, 24, b"\x00"),
+    "client/backup-piece": request(25, 25, struct.pack("<QQ", 5, 262_144)),
+    "client/backup-report": request(26, 26, struct.pack("<BQ", 1, 1_700_000_000_000)),
 }
 
 
@@ -228,6 +232,7 @@ def test_what_the_clients_codec_reads() -> None:
         ),
         "client/watch-ended-compacted": (read_response, (7, 20, struct.pack("<BQ", 2, 9))),
         "client/answer-lease-keep-alive": (read_answer, (0, 2, 8, struct.pack("<HII", 2, 60_000, 0))),
+        "client/piece": (read_response, (24, 25, b"data")),
         "client/refused-not-leader-known": (read_refusal, (1, 3, "192.0.2.3:7400", "node 3 leads")),
     }
     for name, (decode, expected) in read.items():
@@ -336,6 +341,10 @@ def test_message_types() -> None:
         ("Watches", "low_length | at most {}", kv_limits.BOUND_BYTES_MAX),
         ("Requests", "count `u16`, 1 to {}; lease", LEASES_KEPT_ALIVE_MAX),
         ("Keeping leases alive", "one request may keep {} leases alive", LEASES_KEPT_ALIVE_MAX),
+        ("Backups", "from `offset` on, {} at most", BackupLimits().piece_bytes),
+        ("Backups", "There are {} on a node at a time", BackupLimits().backups_max),
+        ("Backups", "of which {} MiB a second are read", BackupLimits().bytes_per_second_max >> 20),
+        ("Backups", "when none was asked for in {} seconds", int(BackupLimits().idle_seconds_max)),
         ("Limits", "command | {} bytes", kv_limits.COMMAND_BYTES_MAX),
         ("Limits", "key | {} bytes", kv_limits.KEY_BYTES_MAX),
         ("Limits", "value | {} bytes", kv_limits.VALUE_BYTES_MAX),

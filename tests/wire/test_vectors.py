@@ -33,8 +33,9 @@ from raftd.kv.changes import Change
 from raftd.kv.changes import encode_change as encode_key_change
 from raftd.kv.commands import Revision, SessionId, Stamp
 from raftd.kv.types import LeaseId
-from raftd.wire import client, handshake, watch
+from raftd.wire import backup, client, handshake, watch
 from raftd.wire.administration import ChangeKind, encode_change, encode_transfer
+from raftd.wire.backup import BackupOutcome
 from raftd.wire.client import BODY_OFFSET, Consistency, QueryOpcode, Refusal, RefusalCode, RequestKind, ResponseKind
 from raftd.wire.entries import decode_entries, encode_entries
 from raftd.wire.frames import encode_frame
@@ -276,6 +277,19 @@ REQUESTS |= {
     "unwatch": (RequestKind.UNWATCH, 21, watch.encode_unwatch_body(20)),
     "lease-keep-alive": (RequestKind.LEASE_KEEP_ALIVE, 22, watch.encode_keep_alive_body([12, 13])),
 }
+REQUESTS |= {
+    "backup": (RequestKind.BACKUP, 24, backup.encode_backup_body(Consistency.LINEARIZABLE)),
+    "backup-stale": (RequestKind.BACKUP, U64_MAX, backup.encode_backup_body(Consistency.STALE)),
+    "backup-piece": (RequestKind.BACKUP_PIECE, 25, backup.encode_backup_piece_body(5, 1 << 18)),
+    "backup-piece-largest": (RequestKind.BACKUP_PIECE, 0, backup.encode_backup_piece_body(U64_MAX, U64_MAX)),
+    "backup-report": (
+        RequestKind.BACKUP_REPORT,
+        26,
+        backup.encode_backup_report_body(BackupOutcome.VERIFIED, 1_700_000_000_000),
+    ),
+    "backup-report-failed": (RequestKind.BACKUP_REPORT, 27, backup.encode_backup_report_body(BackupOutcome.FAILED)),
+}
+PIECES = {"piece": (25, b"data"), "piece-empty": (U64_MAX, b"")}
 _RECORD = (Revision(7), Revision(7), 1, LeaseId(0), b"alice", b"blue")
 _PUT = Change(Revision(7), b"a/b", None, _RECORD, False, 1_700_000_000_000, b"alice", b"")
 _DELETE = Change(Revision(9), b"a/b", _RECORD, None, True, 1_700_000_000_000, b"alice", b"")
@@ -399,6 +413,16 @@ def test_documents(name: str) -> None:
     assert client.decode_document(vector[4:]) == text
 
 
+@pytest.mark.parametrize("name", PIECES)
+def test_pieces(name: str) -> None:
+    """A piece of a backup is these bytes, and these bytes are that piece."""
+    vector = CLIENT_VECTORS[name]
+    request_id, data = PIECES[name]
+    assert backup.encode_piece(request_id, data) == vector
+    assert client.parse_response(vector[4:]) == (ResponseKind.PIECE, request_id)
+    assert vector[4 + BODY_OFFSET :] == data
+
+
 @pytest.mark.parametrize("name", REFUSALS)
 def test_refusals(name: str) -> None:
     """A refusal is these bytes, and these bytes are that refusal."""
@@ -468,7 +492,7 @@ def test_the_answer_to_a_keep_alive() -> None:
         pytest.param(
             CLIENT_VECTORS,
             [
-                *(*REQUESTS, *DOCUMENTS, *REFUSALS, *CHANGES, *ENDS, "pong", "watching", "unwatched"),
+                *(*REQUESTS, *DOCUMENTS, *PIECES, *REFUSALS, *CHANGES, *ENDS, "pong", "watching", "unwatched"),
                 *(n for n in CLIENT_VECTORS if n.startswith("answer-")),
             ],
             id="client",

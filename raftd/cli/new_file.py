@@ -1,0 +1,83 @@
+"""Files that are there whole, or not at all: written beside their place, and put there when they are complete."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import click
+
+SUFFIX: Final = ".part"
+"""What the name of an unfinished file ends with."""
+
+
+@contextlib.contextmanager
+def new_file(path: Path, check: Callable[[Path], None] | None = None) -> Iterator[BinaryIO]:
+    """A stream into a file, for this user alone, that takes its name when it is complete, and is durable then.
+
+    Args:
+        path: its name; until then it is called the same with `SUFFIX`, and what is at `path` stays.
+        check: looks at the file, which is complete and durable, before it takes its name.
+
+    Raises:
+        click.ClickException: it cannot be written, or another process is writing it. Nothing is left behind then, nor
+            if anything else is raised inside.
+    """
+    partial = path.with_name(f"{path.name}{SUFFIX}")
+    try:
+        with os.fdopen(_take(partial), "wb") as stream:
+            try:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+                if check is not None:
+                    check(partial)
+                partial.replace(path)
+                _sync_directory(path.parent)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from None
+
+
+def discard_unfinished(partial: Path) -> None:
+    """Remove what a process has left of a file, unless one is still at it. Raises: OSError."""
+    descriptor = os.open(partial, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            partial.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _take(partial: Path) -> int:
+    """Open the file, empty and for this process alone."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(partial, flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had it before may have finished it between the two calls, and then it has its name.
+        is_ours = os.path.samestat(os.fstat(descriptor), partial.stat())
+        if is_ours:
+            os.fchmod(descriptor, 0o600)
+            os.ftruncate(descriptor, 0)
+            return descriptor
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    raise click.ClickException(f"{partial}: another process is writing it")
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
