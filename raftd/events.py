@@ -156,6 +156,20 @@ This node led and gives it up, because it could not know any more whether it sti
 by the next leader, or as of unknown outcome. Look at the reason; it is the network to the other nodes in most cases.
 """,
 )
+STATE_DIVERGED: Final = Event(
+    "state_diverged",
+    "c4b0a8d31e5f4d0f9b7a2e6c58d1f3a7",
+    logging.ERROR,
+    "the state as of entry %(index)s is not that of node %(peer)s",
+    """\
+Two nodes have applied the same entries and hold different states: a bug in raftd, memory that lost a bit, or data that
+somebody changed. Reads from one of the two are wrong. Nothing is repaired by itself.
+
+Find out which one it is: the one that all others say this of, or that says it of all others (raftd_peer_state_diverged
+in the metrics of each node). Keep a copy of its data directory for a report. While a majority of the others runs,
+replace it with a new id and an empty data directory (raftctl member replace), and test the memory of its machine.
+""",
+)
 PEER_CONNECTED: Final = Event(
     "peer_connected",
     "99b2f5d92ba5444cb276c3b7da8ac112",
@@ -368,6 +382,7 @@ CATALOGUE: Final = (
     LEADER_ELECTED,
     LEADER_LOST,
     LEADER_STEPPED_DOWN,
+    STATE_DIVERGED,
     PEER_CONNECTED,
     PEER_DISCONNECTED,
     CONNECTION_REFUSED,

@@ -17,6 +17,7 @@ from raftd.consensus.types import NO_INDEX, LogIndex, Term
 from raftd.errors import InvariantViolation
 from raftd.kv import answers
 from raftd.kv.answers import Outcome, encode_put
+from raftd.kv.audit import audit_of
 from raftd.kv.commands import InvalidCommand, Opcode, Parsed, Write, parse, parse_stamped
 from raftd.kv.digest import digest_of
 from raftd.kv.draft import Draft, NetChange
@@ -204,6 +205,10 @@ class StateMachine:
     def digest(self) -> bytes:
         """SHA-256 of the whole state in a canonical order; goes over everything, so it is for tests and audits."""
         return digest_of(self._state())
+
+    def audit(self) -> int:
+        """A hash of a part of the state as of `last_applied`, to compare nodes by (`raftd.kv.audit`)."""
+        return audit_of(self._state())
 
     def _state(self) -> State:
         return State(self._store, self._sessions, self.leases, self.history, self.last_applied, self.state_hash)

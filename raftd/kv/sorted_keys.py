@@ -63,6 +63,19 @@ class SortedKeys:
         """The keys in [low, high), an empty `high` being the end of all; nothing may change meanwhile."""
         return chain.from_iterable(self._slices(low, high))
 
+    def slice(self, place: int, count: int) -> list[bytes]:
+        """At most `count` keys from the one in that place on, counted from 0; fewer where the keys end."""
+        for at, run in enumerate(self._runs):
+            if place < len(run):
+                found = run[place : place + count]
+                following = at + 1
+                while len(found) < count and following < len(self._runs):
+                    found += self._runs[following][: count - len(found)]
+                    following += 1
+                return found
+            place -= len(run)
+        return []
+
     def count_between(self, low: bytes, high: bytes) -> int:
         """How many keys there are in [low, high)."""
         first, first_offset = self._locate(low)

@@ -32,9 +32,11 @@ from raftd.consensus import Raft, Ready
 from raftd.consensus.membership import Membership
 from raftd.consensus.messages import AppendEntries, Heartbeat, HeartbeatReply, InstallSnapshot, Message
 from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ProposalRefused, RefusalReason, Role, Term
+from raftd.kv.audit import AUDIT_ENTRIES
 from raftd.kv.commands import Stamp, advance_clock
 from raftd.kv.machine import StateMachine
 from raftd.node.clocks import PeerClocks
+from raftd.node.comparison import StateComparison
 from raftd.node.gateway import Gateway
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.probe import Probe
@@ -49,6 +51,12 @@ from raftd.wire import peer as peer_codec
 from raftd.wire.client import Refusal, RefusalCode
 from raftd.wire.entries import encode_entries
 from raftd.wire.limits import PEER_FRAME_BYTES_MAX
+from raftd.wire.state_hashes import (
+    STATE_HASHES_VERSION,
+    decode_state_hashes,
+    encode_state_hashes,
+    is_state_hashes,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -147,6 +155,7 @@ class Driver:
         self._observe_tick_delay = observe_tick_delay
         self.clocks = clocks or PeerClocks()
         self.round_trips = round_trips or RoundTrips()
+        self.comparison = StateComparison()
         self.probe = Probe(raft, overdue_ticks=self._overdue_ticks, now=scheduler.time, wake=self.wake)
         self._server_stamp = Stamp("")
         self._batches: dict[BatchKey, bytes] = {}
@@ -259,6 +268,9 @@ class Driver:
         # First, since a message that ends the link must not hold up what came in front of it.
         self.wake()
         for payload in payloads:
+            if is_state_hashes(payload, version):
+                self.comparison.heard(sender, *decode_state_hashes(payload))
+                continue
             message, batch = peer_codec.decode_message(payload, sender, version)
             if batch is not None and isinstance(message, AppendEntries) and message.entries:
                 self._keep_batch(message.entries, batch)
@@ -308,9 +320,21 @@ class Driver:
         self.raft.tick(math.ceil(max(0.0, self.loop_lag_seconds) / self._tick_seconds))
         self._watch_disk(now)
         self._advance_session_clock(now)
+        self._tell_state_hashes()
         self._keeper.tick(self.loop_lag_seconds)
         self._watches.tick()
         self.wake()
+
+    def _tell_state_hashes(self) -> None:
+        """A leader tells all its peers, the others tell the leader; what is not sent is lost, and no matter."""
+        untold = self.comparison.take_untold()
+        if untold is None:
+            return
+        raft = self.raft
+        listeners = raft.progress.keys() if raft.role is Role.LEADER else {raft.leader_id}
+        for peer in listeners:
+            if peer is not None and self._network.version(peer) >= STATE_HASHES_VERSION:
+                self._network.send(peer, encode_state_hashes(*untold))
 
     def _overdue_ticks(self) -> int:
         """How many ticks, rounded up, this process is behind its own clock: a lease ends by time, not by ticks."""
@@ -462,6 +486,8 @@ class Driver:
                 requests.applied(index, term, machine.apply(index, term, data))
             else:
                 machine.skip(index)
+            if not index % AUDIT_ENTRIES:
+                self.comparison.audited(index, machine.audit(), machine.key_count)
         self.raft.applied(committed[-1][0])
         if self._observe_apply is not None:
             self._observe_apply(self._scheduler.time() - began)

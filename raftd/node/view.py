@@ -179,6 +179,7 @@ class View:
     def status(self) -> NodeStatus:
         """Return what the node is now."""
         raft, machine, watches = self._driver.raft, self._machine, self._watches
+        compared_index, compared_hash = self._driver.comparison.latest or (NO_INDEX, 0)
         limits = GatewayLimits() if self._gateway is None else self._gateway.limits
         timer = 0.0
         if raft.role is not Role.LEADER:
@@ -230,6 +231,8 @@ class View:
             learners=len(raft.membership.learners),
             quorum_margin=raft.quorum_margin,
             leader_contact_seconds=raft.election_elapsed_ticks * self._facts.tick_seconds,
+            compared_hash=compared_hash,
+            compared_index=compared_index,
             pending_bytes=self._requests.bytes_held,
             pending_bytes_max=limits.pending_bytes_max,
             log_queued_bytes=self._disk.queued_bytes,
@@ -255,6 +258,8 @@ class View:
             watches_refused=self._watches.ended_total[WatchEndReason.TOO_MANY],
             leases_expired=self._keeper.expired_total,
             sessions_expired=self._machine.sessions_expired_total,
+            comparisons_equal=driver.comparison.equal_total,
+            comparisons_different=driver.comparison.different_total,
             **self._snapshot_counts(),
             reloads_done=self._configuration.reloads_done,
             reloads_refused=self._configuration.reloads_refused,
@@ -314,6 +319,7 @@ class View:
             received_bytes=0 if self._peers is None else self._peers.received_bytes(peer),
             round_trip_seconds=driver.round_trips.latest_seconds(peer),
             clock_difference_seconds=driver.clocks.difference_seconds(peer),
+            diverged=driver.comparison.has_diverged(peer),
             is_learner=peer in raft.membership.learners,
             http_address=http_address(raft.membership, peer, self._facts.members),
         )

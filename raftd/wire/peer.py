@@ -26,6 +26,8 @@ sender's, since 1970, for people (`raftd.node.clocks`); consensus does not get t
 serve the log and every peer, and those received are stored as they came. `data` fills the rest of the frame too, and
 goes from file to file as it is.
 
+Beside these there is `raftd.wire.state_hashes`, which consensus does not get to see either.
+
 Links are one-way: a reply travels on the link that its sender dialled.
 """
 

@@ -81,3 +81,13 @@ def test_runs_do_not_stay_short() -> None:
             keys.remove(b"%03d" % number)
     assert len(keys) == 80
     assert len(keys._runs) <= 40
+
+
+@settings(deadline=None)
+@given(st.integers(0, 40), st.integers(0, 50), st.integers(0, 50))
+def test_keys_by_their_place(key_count: int, place: int, count: int) -> None:
+    """As a list would give them, over as many runs as it takes."""
+    keys = SortedKeys()
+    for number in range(key_count):
+        keys.add(b"%03d" % number)
+    assert keys.slice(place, count) == list(keys)[place : place + count]

@@ -42,6 +42,7 @@ from raftd.wire.entries import decode_entries
 from raftd.wire.frames import LENGTH_BYTES, FrameReader
 from raftd.wire.handshake import PEER_VERSION_MAX
 from raftd.wire.peer import decode_message, encode_message
+from raftd.wire.state_hashes import is_state_hashes
 from raftd.wire.watch import (
     CHANGES_OFFSET,
     WatchEnd,
@@ -378,7 +379,8 @@ class Server:
         if peer in self.unreachable:
             return False
         self.frames.append((peer, frame))
-        self.sent.append((peer, decode_message(frame[LENGTH_BYTES:], self.node_id, self._version)[0]))
+        if not is_state_hashes(frame[LENGTH_BYTES:], self._version):
+            self.sent.append((peer, decode_message(frame[LENGTH_BYTES:], self.node_id, self._version)[0]))
         return self._deliver is None or self._deliver(self.node_id, peer, frame)
 
     def version(self, _: NodeId) -> int:

@@ -9,7 +9,9 @@ from raftd.consensus.messages import InstallSnapshot, Message
 from raftd.consensus.types import NodeId
 from raftd.storage.simulated import Call, SimulatedCrash
 from raftd.wire.frames import LENGTH_BYTES
+from raftd.wire.handshake import PEER_VERSION_MAX
 from raftd.wire.peer import decode_message, encode_message
+from raftd.wire.state_hashes import is_state_hashes
 from tests.node.parts import Client
 from tests.node.snapshot_parts import (
     FullCluster,
@@ -35,6 +37,8 @@ def installed(cluster: FullCluster) -> int:
 
 
 def snapshot_message(frame: bytes, sender: NodeId) -> Message | None:
+    if is_state_hashes(frame[LENGTH_BYTES:], PEER_VERSION_MAX):
+        return None
     message, _ = decode_message(frame[LENGTH_BYTES:], sender)
     return message if isinstance(message, InstallSnapshot) else None
 

@@ -27,6 +27,7 @@ from raftd.wire.handshake import (
 )
 from raftd.wire.limits import PEER_FRAME_BYTES_MAX
 from raftd.wire.peer import MessageType, decode_message
+from raftd.wire.state_hashes import STATE_HASHES_TYPE, decode_state_hashes
 from tests.sim.disk import CLUSTER_ID
 
 if TYPE_CHECKING:
@@ -115,6 +116,9 @@ class Network:
 
     def send(self, process: "Process", peer: NodeId, frame: bytes) -> bool:
         """Send a frame, or say that it was dropped."""
+        if frame[_TYPE_OFFSET] == STATE_HASHES_TYPE:
+            self._compare(process, self._world.processes[peer], frame[_TYPE_OFFSET:])
+            return True
         self._judge(process, peer, frame)
         link = self.links[process.node_id, peer]
         if not link.is_up:
@@ -176,6 +180,17 @@ class Network:
             world.oracle.fail(f"node {link.destination} takes node {link.sender} for broken: {error}")
         if frame[_TYPE_OFFSET] in _WITH_CLOCKS:
             self._check_clock(process, world.processes[link.sender], version)
+
+    def _compare(self, process: "Process", other: "Process", payload: bytes) -> None:
+        """Let a node compare another's states with its own, at once: what becomes of it depends on no fault."""
+        if not other.is_up:
+            return
+        comparison = other.driver.comparison
+        comparison.heard(process.node_id, *decode_state_hashes(payload))
+        if comparison.equal_total:
+            self._world.sometimes("states_compared")
+        if comparison.different_total:
+            self._world.oracle.fail(f"node {other.node_id} finds its state different from node {process.node_id}'s")
 
     def _check_clock(self, process: "Process", sender: "Process", version: int) -> None:
         """What a node makes of another's clock: not less than is so, and nothing of one that does not tell."""

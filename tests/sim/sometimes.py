@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Final
 
 EVENTS: Final[dict[str, str]] = {
+    "states_compared": "a node compared its state with another's as of the same entry",
     "several_candidates": "an election had two candidates of one term",
     "split_vote": "a term ended without a leader",
     "leader_deposed": "a leader stepped down for a newer term",
