@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from raftd.cli.explain import explanation_record, explanation_text
 from raftd.cli.listing import Selection, record_of, show_keys
 from raftd.cli.output import (
     OutputFormat,
@@ -34,8 +35,9 @@ from raftd.cli.parameters import (
     to_option,
     value_argument,
 )
+from raftd.cli.sparkline import bars_for
 from raftd.cli.target import Target, pass_target
-from raftd.client import Client, ClientError, Fence, KeyValue
+from raftd.client import Client, ClientError, Explanation, Fence, KeyValue
 from raftd.errors import ExitCode
 
 
@@ -133,6 +135,7 @@ def _show_value(found: KeyValue | None, key: bytes, output_format: OutputFormat,
 @click.option("--lease", type=LEASE, metavar="ID", help="The key ends with this lease; see `raftctl lease`.")
 @fenced_option
 @previous_option
+@click.option("--explain", is_flag=True, help="Show where the time of this write went.")
 @format_option
 @pass_target
 def set_command(
@@ -147,6 +150,7 @@ def set_command(
     *,
     if_absent: bool,
     previous: bool,
+    explain: bool,
 ) -> int:
     """Set KEY to VALUE, exactly once; VALUE `-` is read from standard input, byte for byte.
 
@@ -158,12 +162,14 @@ def set_command(
       raftctl set motd - < /etc/motd
       raftctl set leader me --if-absent
       raftctl set leader you --if-value me --previous
+      raftctl set greeting hello --explain
     """
     if if_absent:
         if if_revision is not None or if_value is not None:
             raise click.UsageError("--if-absent excludes --if-revision and --if-value")
         if_revision = 0
     value = given_value(value)
+    explanations: list[Explanation | None] = []
     with target.client() as client:
         result = client.put(
             key,
@@ -173,11 +179,17 @@ def set_command(
             lease=lease,
             fence=fence,
             previous=previous,
+            explain=explanations.append if explain else None,
         )
     record: dict[str, object] = {"key": key, "revision": result.revision, "version": result.version}
     if previous:
         record["previous"] = _previous(result.previous, output_format)
+    is_table = output_format is OutputFormat.TABLE
+    if explain and not is_table:
+        record["explanation"] = explanation_record(explanations[0])
     show_record(record, output_format)
+    if explain and is_table:
+        write(explanation_text(explanations[0], bars_for(sys.stdout)))
     return ExitCode.OK
 
 

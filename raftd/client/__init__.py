@@ -25,6 +25,7 @@ from raftd.client.errors import (
     TooLarge,
     Unavailable,
 )
+from raftd.client.explaining import Explanation, StoredBy
 from raftd.client.members import Members
 from raftd.client.operations import (
     Condition,
@@ -81,6 +82,7 @@ __all__ = [
     "DeleteResult",
     "Denied",
     "DistDict",
+    "Explanation",
     "Fence",
     "Fenced",
     "FutureRevision",
@@ -109,6 +111,7 @@ __all__ = [
     "PutResult",
     "Range",
     "SessionExpired",
+    "StoredBy",
     "TextCodec",
     "TlsError",
     "TooLarge",

@@ -12,6 +12,7 @@ from raftd.client.administration import Administration
 from raftd.client.asking import Asker
 from raftd.client.config import DEFAULT_TIMEOUT_SECONDS, ClientConfig
 from raftd.client.errors import InvalidRequest
+from raftd.client.explaining import Explain
 from raftd.client.keys import Keys
 from raftd.client.leases import HeldLease, Lease, Leases
 from raftd.client.members import Members
@@ -283,6 +284,7 @@ class AsyncClient:
         lease: int | None = None,
         fence: Fence | None = None,
         previous: bool = False,
+        explain: Explain | None = None,
     ) -> PutResult:
         """Write a key, exactly once.
 
@@ -294,6 +296,7 @@ class AsyncClient:
             lease: the id of a lease: the key is deleted when that ends. Without it, the key has none afterwards.
             fence: write only while this lock or leadership is held.
             previous: tell what was there before.
+            explain: is told where the time of this write went, before this returns; it takes some more requests.
 
         Raises:
             CompareFailed: it is another; nothing was written.
@@ -309,6 +312,7 @@ class AsyncClient:
             lease=lease,
             fence=fence,
             previous=previous,
+            explain=explain,
         )
 
     async def delete(

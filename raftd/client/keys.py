@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from raftd.client import showing
 from raftd.client.errors import InvalidRequest, TooLarge
+from raftd.client.explaining import Explain
 from raftd.client.namespace import Namespace, to_bytes, to_revision, to_value
 from raftd.client.operations import to_delete_limit, to_delta, to_lease
 from raftd.client.outcomes import require_ok
@@ -43,6 +44,7 @@ class Keys:
         lease: int | None,
         fence: Fence | None,
         previous: bool,
+        explain: Explain | None = None,
     ) -> PutResult:
         """As `AsyncClient.put`."""
         encoded_key, encoded_value, expected = self._namespace.key(key), to_value(value), _expected(expected_revision)
@@ -60,11 +62,11 @@ class Keys:
                     session, sequence, first_unanswered, encoded_key, encoded_value, expected_revision=expected
                 )
 
-            return await self._writer.write(encode, interpret)
+            return await self._written(encode, interpret, explain)
         operation = kv.Put(
             encoded_key, encoded_value, to_lease(lease), expected, _expected_value(expected_value), previous
         )
-        return await self._write(operation, fence, interpret)
+        return await self._write(operation, fence, interpret, explain)
 
     async def delete(
         self,
@@ -132,7 +134,23 @@ class Keys:
 
         return await self._write(transaction, fence, interpret)
 
-    async def _write(self, operation: kv.WriteOperation, fence: Fence | None, interpret: Callable[[Answer], T]) -> T:
+    async def _written(
+        self,
+        encode: Callable[[SessionId, int, int], bytes],
+        interpret: Callable[[Answer], T],
+        explain: Explain | None,
+    ) -> T:
+        if explain is None:
+            return await self._writer.write(encode, interpret)
+        return await self._writer.write_explained(encode, interpret, explain)
+
+    async def _write(
+        self,
+        operation: kv.WriteOperation,
+        fence: Fence | None,
+        interpret: Callable[[Answer], T],
+        explain: Explain | None = None,
+    ) -> T:
         encoded_fence = None
         if fence is not None:
             encoded_fence = kv.Fence(self._namespace.key(fence.key), Revision(to_revision(fence.revision)))
@@ -146,7 +164,7 @@ class Keys:
             except InvalidCommand as error:
                 raise InvalidRequest(str(error)) from None
 
-        return await self._writer.write(encode, interpret)
+        return await self._written(encode, interpret, explain)
 
 
 def _expected(revision: int | None) -> Revision | None:

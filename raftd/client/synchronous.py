@@ -16,6 +16,7 @@ from raftd.client.asynchronous import (
 )
 from raftd.client.config import DEFAULT_TIMEOUT_SECONDS, ClientConfig
 from raftd.client.errors import ClientError
+from raftd.client.explaining import Explain
 from raftd.client.loop_thread import LoopThread
 from raftd.client.members import Members
 from raftd.client.results import (
@@ -173,6 +174,7 @@ class Client:
         lease: int | None = None,
         fence: Fence | None = None,
         previous: bool = False,
+        explain: Explain | None = None,
     ) -> PutResult:
         """As `AsyncClient.put`."""
         return self._run(
@@ -184,6 +186,7 @@ class Client:
                 lease=lease,
                 fence=fence,
                 previous=previous,
+                explain=explain,
             )
         )
 

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 from raftd.client.asking import Asker, SessionUnknown
 from raftd.client.errors import ClientError, Unavailable
+from raftd.client.explaining import Explain, explanation
 from raftd.client.outcomes import require_ok
 from raftd.client.retry import Attempts
 from raftd.client.session import Session
@@ -41,12 +42,18 @@ class Writer:
         self._wrote = False
         self._keeper: asyncio.Task[None] | None = None
 
-    async def write(self, encode: Callable[[SessionId, int, int], bytes], interpret: Callable[[Answer], T]) -> T:
+    async def write(
+        self,
+        encode: Callable[[SessionId, int, int], bytes],
+        interpret: Callable[[Answer], T],
+        kind: RequestKind = RequestKind.WRITE,
+    ) -> T:
         """Have one write done, within the client's timeout.
 
         Args:
             encode: makes the command of session, sequence and first unanswered sequence; what it raises ends the call.
             interpret: makes the result of the answer, or raises what it means.
+            kind: WRITE or TRACED_WRITE.
 
         Raises:
             ClientError: as `raftd.client.retry` has it, or `interpret`.
@@ -62,7 +69,7 @@ class Writer:
                 sequence = session.begin()
                 try:
                     body = encode(SessionId(session.id), sequence, session.first_unanswered)
-                    return await asker.answer(RequestKind.WRITE, body, attempts, interpret)
+                    return await asker.answer(kind, body, attempts, interpret)
                 except SessionUnknown:
                     self._forget(session)
                 finally:
@@ -70,6 +77,25 @@ class Writer:
                     session.end(sequence)
                     self._room.set()
                     self._wrote = True
+
+    async def write_explained(
+        self, encode: Callable[[SessionId, int, int], bytes], interpret: Callable[[Answer], T], explain: Explain
+    ) -> T:
+        """The same, and tell `explain` where the time went before it returns, if there is anything to tell."""
+        loop = asyncio.get_running_loop()
+        times: list[float] = []
+
+        def encode_then(session: SessionId, sequence: int, first_unanswered: int) -> bytes:
+            times[:] = [loop.time()]
+            return encode(session, sequence, first_unanswered)
+
+        def interpret_now(answer: Answer) -> T:
+            times.append(loop.time())
+            return interpret(answer)
+
+        result = await self.write(encode_then, interpret_now, RequestKind.TRACED_WRITE)
+        explain(await explanation(self._asker, times[-1] - times[0]))
+        return result
 
     async def find_leader(self) -> str:
         """As `AsyncClient.find_leader`."""

@@ -50,11 +50,13 @@ from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
 from raftd.node.round_trips import RoundTrips
 from raftd.node.snapshots import SnapshotLimits, SnapshotMaker
+from raftd.node.tracing import SyncLog, Traces
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender, TransferLimits
 from raftd.node.view import StaticFacts, View
 from raftd.node.watches import Watches
 from raftd.settings.model import NodeSettings
 from raftd.storage.backup_note import BackupNote
+from raftd.storage.log import Log
 from raftd.storage.writer import QUEUE_BYTES_MAX, LogWriter, SyncRecord
 from raftd.version import version
 from raftd.wire.handshake import PEER_VERSION_MAX, PEER_VERSION_MIN, ConnectionRole, Listener
@@ -92,18 +94,11 @@ class Service:
         tls_peer = TlsFiles(settings.peer_tls.authority, settings.peer_tls.certificate, settings.peer_tls.key)
         tls_client = TlsFiles(settings.client_tls.authority, settings.client_tls.certificate, settings.client_tls.key)
         self._links = self._make_links(tls_peer)
-        self._writer: LogWriter[Ready] = LogWriter(
-            opened.log,
-            on_stored=self._on_stored,
-            on_failure=self._on_writer_failure,
-            clock=self._loop.time,
-            on_sync=self._on_sync,
-            # The gateway stops at one `pending_bytes_max`, besides what the turn under way adds.
-            queue_bytes_max=max(QUEUE_BYTES_MAX, 4 * settings.limits.pending_bytes_max),
-        )
+        self._syncs = SyncLog()
+        self._writer = self._make_writer(opened.log)
         self._background = BackgroundThread(self._loop.call_soon_threadsafe)
         self._machine = opened.machine
-        self._requests = Requests(self._machine, clock=self._loop.time, latencies=latencies_of(self._metrics))
+        self._requests = Requests(self._machine, clock=time.monotonic, latencies=latencies_of(self._metrics))
         raft = self._make_raft()
         self._watches = Watches(self._machine, self._requests, self._loop.time)
         self._keeper = LeaseKeeper(raft, self._machine, self._loop.time)
@@ -116,6 +111,7 @@ class Service:
             writer=self._writer,
             network=self._links,
             scheduler=self._loop,
+            stopwatch=time.monotonic,
             tick_seconds=settings.timing.tick_seconds,
             observe_apply=self._metrics.apply_seconds.observe,
             observe_tick_delay=self._metrics.tick_delay_seconds.observe,
@@ -196,6 +192,17 @@ class Service:
             settings.timing.tick_seconds,
             self._client_addresses,
             settings.members,
+        )
+
+    def _make_writer(self, log: Log) -> LogWriter[Ready]:
+        return LogWriter(
+            log,
+            on_stored=self._on_stored,
+            on_failure=self._on_writer_failure,
+            clock=time.monotonic,  # uvloop's own counts whole milliseconds
+            on_sync=self._on_sync,
+            # The gateway stops at one `pending_bytes_max`, besides what the turn under way adds.
+            queue_bytes_max=max(QUEUE_BYTES_MAX, 4 * self._settings.limits.pending_bytes_max),
         )
 
     def _make_links(self, files: TlsFiles) -> PeerLinks:
@@ -286,6 +293,9 @@ class Service:
             documents=self._view,
             rules=self._settings.access_rules,
             client_addresses=self._client_addresses,
+            traces=Traces(
+                NodeId(self._settings.node_id), self._driver.tracer, self._syncs, self._view.client_addresses
+            ),
             wake=self._driver.wake,
             limits=GatewayLimits(
                 limits.requests_in_flight_max,
@@ -358,6 +368,7 @@ class Service:
     def _on_sync(self, record: SyncRecord) -> None:
         self._metrics.log_write_seconds.observe(record.write_seconds)
         self._metrics.log_sync_seconds.observe(record.sync_seconds)
+        self._syncs.note(record)
 
     def _peer_up(self, peer: NodeId) -> None:
         self._driver.peer_up(peer)
@@ -458,7 +469,7 @@ class Service:
 
     def _storing_seconds(self) -> float:
         busy_since = self._writer.busy_since
-        return 0.0 if busy_since is None else self._loop.time() - busy_since
+        return 0.0 if busy_since is None else time.monotonic() - busy_since
 
     def _status_line(self) -> str:
         status = self._view.status()

@@ -44,6 +44,7 @@ from raftd.node.requests import Requests
 from raftd.node.round_trips import RoundTrips
 from raftd.node.session_clock import SessionClock
 from raftd.node.snapshots import SnapshotMaker
+from raftd.node.tracing import Tracer
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender
 from raftd.node.watches import Watches
 from raftd.storage.writer import Submission
@@ -134,6 +135,7 @@ class Driver:
         observe_apply: Callable[[float], None] | None = None,
         observe_tick_delay: Callable[[float], None] | None = None,
         clocks: PeerClocks | None = None,
+        stopwatch: Callable[[], float] | None = None,
         round_trips: RoundTrips | None = None,
     ) -> None:
         """`observe_apply` hears how many seconds each batch of committed entries took to apply.
@@ -154,6 +156,8 @@ class Driver:
         self._observe_apply = observe_apply
         self._observe_tick_delay = observe_tick_delay
         self.clocks = clocks or PeerClocks()
+        self._stopwatch = stopwatch or scheduler.time
+        self.tracer = Tracer(self._stopwatch)
         self.round_trips = round_trips or RoundTrips()
         self.comparison = StateComparison()
         self.probe = Probe(raft, overdue_ticks=self._overdue_ticks, now=scheduler.time, wake=self.wake)
@@ -182,12 +186,10 @@ class Driver:
         self.loop_lag_seconds = 0.0
         """How late the latest tick was."""
         self.last_tick_at = scheduler.time()
-        self.leader_changes_total = 0
-        self.elections_total = 0
+        self.leader_changes_total = self.elections_total = 0
         self.log_batches_total = 0
         """Readies handed to the log writer; it may join several into one write."""
-        self.log_entries_total = 0
-        self.log_bytes_total = 0
+        self.log_entries_total = self.log_bytes_total = 0
 
     def attach(self, maker: SnapshotMaker, sender: SnapshotSender, installer: SnapshotInstaller) -> None:
         """Name the parts that make, send and install snapshots; they are built after this one, since they use it."""
@@ -277,8 +279,10 @@ class Driver:
             elif isinstance(message, Heartbeat | HeartbeatReply):
                 self.clocks.heard(sender, peer_codec.wall_clock_ms(payload, version))
                 if isinstance(message, HeartbeatReply):
-                    self.round_trips.answered(sender, message.round, self._scheduler.time())
+                    self.round_trips.answered(sender, message.round, self._stopwatch())
             self.raft.step(sender, message)
+        if self.tracer.is_active and (progress := self.raft.progress.get(sender)) is not None:
+            self.tracer.stored(sender, progress.match_index)
 
     def send_message(self, peer: NodeId, message: Message) -> None:
         """Send one message that consensus asked for elsewhere than in a Ready's messages."""
@@ -303,6 +307,8 @@ class Driver:
             if ready.must_store:
                 self.raft.stored(ready.stored_term, ready.stored_index)
             self._send(ready.messages_after_stored)
+        if self.tracer.is_active:
+            self.tracer.stored(self.raft.node_id, self.raft.stored_index)
         # Not `wake`: a commit's latency is counted in passes of the loop.
         self._turn()
 
@@ -384,6 +390,8 @@ class Driver:
         if self._watches.turn() or has_questions:
             self.wake()
         self._requests.flush()
+        if self.tracer.is_active:
+            self.tracer.answered()
         if self._maker is not None:
             self._maker.consider(self.log_bytes_total)
         if self._idle is not None and self._is_at_rest() and not self._idle.done():
@@ -404,8 +412,11 @@ class Driver:
         except ProposalRefused:
             # Another node leads, or this one is handing over to it.
             self._requests.refuse_queued_writes(self._elsewhere())
+            self.tracer.drop()
         else:
             self._requests.proposed(first_index, self.raft.current_term)
+            if self.tracer.is_active:
+                self.tracer.proposed(first_index, self.raft.current_term)
 
     def _request_reads(self) -> None:
         try:
@@ -480,7 +491,9 @@ class Driver:
 
     def _apply(self, committed: tuple[Entry, ...]) -> None:
         machine, requests = self._machine, self._requests
-        began = self._scheduler.time()
+        began = self._stopwatch()
+        if self.tracer.is_active:
+            self.tracer.committed(committed[-1][0])
         for index, term, kind, data in committed:
             if kind is EntryKind.COMMAND:
                 requests.applied(index, term, machine.apply(index, term, data))
@@ -489,14 +502,16 @@ class Driver:
             if not index % AUDIT_ENTRIES:
                 self.comparison.audited(index, machine.audit(), machine.key_count)
         self.raft.applied(committed[-1][0])
+        if self.tracer.is_active:
+            self.tracer.applied(committed[-1][0])
         if self._observe_apply is not None:
-            self._observe_apply(self._scheduler.time() - began)
+            self._observe_apply(self._stopwatch() - began)
 
     def _send(self, messages: tuple[tuple[NodeId, Message], ...]) -> None:
         for peer, message in messages:
             version = self._network.version(peer)
             if isinstance(message, Heartbeat):
-                self.round_trips.sent(peer, message.round, self._scheduler.time())
+                self.round_trips.sent(peer, message.round, self._stopwatch())
             if isinstance(message, AppendEntries) and message.entries:
                 parts = peer_codec.encode_message(message, self._encode_batch(message.entries), version=version)
             else:
@@ -528,6 +543,7 @@ class Driver:
         role, term, leader_id = leadership
         if last_role is Role.LEADER and (role is not Role.LEADER or term != last_term):
             self._requests.leadership_lost()
+            self.tracer.drop()
             if self._sender is not None:
                 self._sender.stop()
         self.round_trips.forget()

@@ -27,6 +27,7 @@ from raftd.node.connection import ClientConnection
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.questions import LeaderQuestion, PageQuestion, WatchQuestion
 from raftd.node.requests import UNREAD, Requests
+from raftd.node.tracing import Traces
 from raftd.node.watches import Watches
 from raftd.wire.administration import decode_change, decode_transfer
 from raftd.wire.backup import decode_backup, decode_backup_piece, decode_backup_report
@@ -40,6 +41,7 @@ from raftd.wire.client import (
     check_no_body,
     decode_log,
     decode_read,
+    decode_trace,
     encode_answer,
     encode_document,
     encode_pong,
@@ -126,9 +128,10 @@ class Gateway:
         client_addresses: Mapping[NodeId, str],
         wake: Callable[[], None],
         limits: GatewayLimits,
+        traces: Traces | None = None,
         wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """`wake` makes the driver take its next turn.
+        """`wake` makes the driver take its next turn; without `traces` no write is traced.
 
         `client_addresses` are the settings': they tell where a leader is of which the membership does not say it.
         """
@@ -144,6 +147,7 @@ class Gateway:
         self._client_addresses = client_addresses
         self._wake = wake
         self._limits = limits
+        self._traces = traces
         self._wall_clock_ns = wall_clock_ns
         self.is_draining = False
         """Whether the node is going down: nothing new is accepted."""
@@ -270,6 +274,10 @@ class Gateway:
                 return self._keep_alive(connection, request_id, payload)
             case RequestKind.BACKUP | RequestKind.BACKUP_PIECE | RequestKind.BACKUP_REPORT:
                 return self._back_up(connection, kind, request_id, payload)
+            case RequestKind.TRACED_WRITE:
+                return self._traced_write(connection, request_id, payload)
+            case RequestKind.TRACE:
+                return self._trace(connection, request_id, decode_trace(payload))
             case _:
                 assert_never(kind)
 
@@ -286,6 +294,24 @@ class Gateway:
             command = stamp + payload[BODY_OFFSET:]
             self._requests.queue_write(connection, request_id, command, is_session=not needs)
         return refusal
+
+    def _traced_write(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
+        refusal = self._write(connection, request_id, payload)
+        if refusal is None and self._traces is not None:
+            self._traces.begin(connection, self._requests.queued_write_count - 1)
+        return refusal
+
+    def _trace(self, connection: ClientConnection, request_id: int, index: int) -> Refusal | None:
+        """Tell a connection of its own write, or an administrator how long any entry took to be stored."""
+        if index and not connection.permissions.administers:
+            return _DENIED
+        document = None
+        if self._traces is not None:
+            document = self._traces.entry(LogIndex(index)) if index else self._traces.write(connection)
+        if document is None:
+            return _NOT_TRACED
+        self._requests.owe(connection, encode_document(request_id, json.dumps(document, separators=(",", ":"))))
+        return None
 
     def _read(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
         consistency, opcode, key = decode_read(payload)
@@ -468,6 +494,7 @@ class Gateway:
 
 _DENIED = Refusal(RefusalCode.DENIED, "the settings grant this user no such right")
 _STOPPING = Refusal(RefusalCode.STOPPING, "this node is going down")
+_NOT_TRACED = Refusal(RefusalCode.NOT_POSSIBLE, "no traced write of this connection is remembered here")
 _DISK_LOW = Refusal(
     RefusalCode.OVERLOADED, "the leader's disk is full: keys can be deleted, and written again when it has space"
 )

@@ -108,6 +108,11 @@ class Requests:
         return bool(self._commands)
 
     @property
+    def queued_write_count(self) -> int:
+        """Writes that wait for the next propose."""
+        return len(self._commands)
+
+    @property
     def has_queued_reads(self) -> bool:
         """Whether there are reads to ask a ReadIndex for."""
         return bool(self._reads)

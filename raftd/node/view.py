@@ -285,11 +285,7 @@ class View:
             "pulse": {} if self._pulse is None else self._pulse.document(),
             "state_hash": f"{self._machine.state_hash:08x}",
             "members": [
-                {
-                    "node_id": node_id,
-                    "client_address": client_address(membership, node_id, self._facts.client_addresses),
-                }
-                for node_id in sorted(membership.members)
+                {"node_id": node_id, "client_address": address} for node_id, address in self.client_addresses().items()
             ],
             "membership": {
                 "index": raft.membership_index,
@@ -301,6 +297,11 @@ class View:
                 "addresses": dict(sorted(membership.addresses.items())),
             },
         }
+
+    def client_addresses(self) -> dict[NodeId, str]:
+        """Where clients reach each member, in the order of their ids; empty where nobody says."""
+        membership, settings = self._driver.raft.membership, self._facts.client_addresses
+        return {node_id: client_address(membership, node_id, settings) for node_id in sorted(membership.members)}
 
     def diagnostics_document(self) -> dict[str, object]:
         """What a check or a report needs besides the status, as `Diagnostics.document`."""

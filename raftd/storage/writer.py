@@ -71,6 +71,9 @@ class SyncRecord(NamedTuple):
     write_seconds: float
     """With the making of a new segment, where one was due."""
     sync_seconds: float
+    first_index: LogIndex | None = None
+    """Of the entries that it stored; None: there were none."""
+    entry_count: int = 0
 
 
 class LogWriter(Generic[Token]):
@@ -296,7 +299,8 @@ class LogWriter(Generic[Token]):
         self._busy_since = None
         self._disk_low = self._log.disk_low
         if self._on_sync is not None:
-            self._on_sync(SyncRecord(len(group), len(payload), written - start, synced - written))
+            times = (written - start, synced - written)
+            self._on_sync(SyncRecord(len(group), len(payload), *times, first_index, entry_count))
 
     def _prepare(self) -> None:
         """Use a moment without work for what would hold up later work."""

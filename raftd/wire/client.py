@@ -31,6 +31,7 @@ from raftd.wire.limits import CLIENT_HEADER_BYTES, REFUSAL_ADDRESS_BYTES_MAX, RE
 _FRAME = struct.Struct("<IBQ")
 _HEADER = struct.Struct("<BQ")
 _LAST = struct.Struct("<I")
+_INDEX = struct.Struct("<Q")
 
 BODY_OFFSET: Final = CLIENT_HEADER_BYTES
 """Where the body starts in a payload."""
@@ -69,6 +70,11 @@ class RequestKind(enum.IntEnum):
     """Body: outcome u8, wall_clock_ms u64. Response: DOCUMENT, what the node remembers of backups now."""
     DIAGNOSTICS = 28
     """No body. Response: DOCUMENT, more about the node that was asked than its status, for a report or a check."""
+    TRACED_WRITE = 29
+    """Body: a command. Response: ANSWER, as for a WRITE; the node notes when it did what for it, for a TRACE."""
+    TRACE = 30
+    """Body: index u64. Response: DOCUMENT, what the node noted of the connection's latest TRACED_WRITE (0), or how long
+    it took to store that entry."""
 
 
 class ResponseKind(enum.IntEnum):
@@ -129,7 +135,7 @@ class RefusalCode(enum.IntEnum):
     UNAVAILABLE = 9
     """A read could not be confirmed by a quorum in time: try again. Reads change nothing."""
     NOT_POSSIBLE = 10
-    """The cluster as it is does not allow this change or transfer; the message says why. Nothing was changed."""
+    """The cluster or the node as it is does not allow this; the message says why. Nothing was changed."""
     FULL = 11
     """As many keys or bytes are there as the settings allow, and this write would add to them: delete some first. What
     reads, deletes or replaces by no more is still done. Nothing was proposed."""
@@ -167,6 +173,11 @@ def encode_read_body(consistency: Consistency, opcode: QueryOpcode, query: bytes
 def encode_log_body(last: int) -> bytes:
     """Make the body of a LOG that asks for the `last` entries."""
     return _LAST.pack(last)
+
+
+def encode_trace_body(index: int) -> bytes:
+    """Make the body of a TRACE of entry `index`; 0: of the connection's latest traced write."""
+    return _INDEX.pack(index)
 
 
 def parse_request(payload: bytes) -> tuple[RequestKind, int]:
@@ -213,6 +224,18 @@ def decode_log(payload: bytes) -> int:
         raise DecodeError(f"a log request with a body of {len(payload) - BODY_OFFSET} bytes, and it has 4")
     last: int = _LAST.unpack_from(payload, BODY_OFFSET)[0]
     return last
+
+
+def decode_trace(payload: bytes) -> int:
+    """Return which entry a TRACE asks about; 0: that of the connection's latest traced write.
+
+    Raises:
+        DecodeError: The body is not eight bytes long.
+    """
+    if len(payload) != BODY_OFFSET + _INDEX.size:
+        raise DecodeError(f"a trace request with a body of {len(payload) - BODY_OFFSET} bytes, and it has 8")
+    index: int = _INDEX.unpack_from(payload, BODY_OFFSET)[0]
+    return index
 
 
 def check_no_body(payload: bytes) -> None:

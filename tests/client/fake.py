@@ -27,6 +27,7 @@ from raftd.wire.client import (
     RefusalCode,
     RequestKind,
     decode_read,
+    decode_trace,
     encode_answer,
     encode_document,
     encode_pong,
@@ -110,6 +111,8 @@ class FakeNode:
         self.requests_in_flight_max = 64
         self.address = ""
         self.status: dict[str, Any] = {"node_id": node_id}
+        self.traces: dict[int, list[dict[str, Any]]] = {}
+        """What it tells of an entry, one after the other, the last again and again."""
         self.lags = False
         """Whether it has not come to any revision that is asked for."""
         self.changes_per_frame = ALL_CHANGES
@@ -258,7 +261,11 @@ class FakeConnection(asyncio.Protocol):
                 return self.watches.begin(request_id, decode_watch(payload))
             case RequestKind.UNWATCH:
                 return self.watches.end(decode_unwatch(payload)) + encode_unwatched(request_id)
-            case RequestKind.WRITE | RequestKind.READ | RequestKind.LEASE_KEEP_ALIVE:
+            case RequestKind.TRACE:
+                if not (told := self.node.traces.get(decode_trace(payload))):
+                    return encode_refusal(request_id, Refusal(RefusalCode.NOT_POSSIBLE, "it is not remembered"))
+                return encode_document(request_id, json.dumps(told.pop(0) if len(told) > 1 else told[0]))
+            case RequestKind.WRITE | RequestKind.TRACED_WRITE | RequestKind.READ | RequestKind.LEASE_KEEP_ALIVE:
                 stale = kind is RequestKind.READ and payload[BODY_OFFSET] == 1
                 if cluster.leader is not self.node and not stale:
                     return encode_refusal(request_id, cluster.redirection())

@@ -24,6 +24,7 @@ from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
+from raftd.node.tracing import SyncLog, Traces
 from raftd.node.watches import Watches
 from raftd.storage.writer import Submission
 from raftd.wire.client import (
@@ -338,6 +339,7 @@ class Server:
         )
         self.watches = Watches(self.machine, self.requests, self.scheduler.time)
         self.keeper = LeaseKeeper(raft, self.machine, self.scheduler.time)
+        self.syncs = SyncLog()
         self.driver = Driver(
             raft=raft,
             machine=self.machine,
@@ -362,13 +364,11 @@ class Server:
             client_addresses=ADDRESSES,
             wake=self.driver.wake,
             limits=gateway_limits or GatewayLimits(),
+            traces=Traces(self.node_id, self.driver.tracer, self.syncs, lambda: dict(sorted(ADDRESSES.items()))),
             wall_clock_ns=lambda: 1_700_000_000_000_000_000,
         )
 
-        def note(role: Role, term: Term, leader_id: NodeId | None) -> None:
-            self.leaderships.append((role, term, leader_id))
-
-        self.driver.start(self.gateway, note)
+        self.driver.start(self.gateway, lambda *leadership: self.leaderships.append(leadership))
 
     @property
     def raft(self) -> Raft:

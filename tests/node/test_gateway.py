@@ -55,6 +55,7 @@ from tests.node.test_gateway_access import OPEN, REQUESTS, SESSION, leader, read
         ((RequestKind.STATUS, b"body"), RefusalCode.BAD_REQUEST),
         ((RequestKind.PING, b"body"), RefusalCode.BAD_REQUEST),
         ((RequestKind.DIAGNOSTICS, b"body"), RefusalCode.BAD_REQUEST),
+        ((RequestKind.TRACE, b"body"), RefusalCode.BAD_REQUEST),
         ((RequestKind.LOG, b"\1"), RefusalCode.BAD_REQUEST),
         ((RequestKind.READ, b"\0\2key"), RefusalCode.BAD_REQUEST),
         ((RequestKind.READ, b"\1\4" + bytes(8)), RefusalCode.BAD_REQUEST),

@@ -35,6 +35,7 @@ from raftd.wire.client import (
     ResponseKind,
     encode_log_body,
     encode_read_body,
+    encode_trace_body,
 )
 from raftd.wire.watch import (
     WatchFlag,
@@ -92,6 +93,10 @@ REQUESTS = {
     "log": (RequestKind.LOG, encode_log_body(10)),
     "ping": (RequestKind.PING, b""),
     "diagnostics": (RequestKind.DIAGNOSTICS, b""),
+    "put open, traced": (RequestKind.TRACED_WRITE, commands.put(SESSION, 1, 1, b"open/key", b"value")),
+    "put, traced": (RequestKind.TRACED_WRITE, commands.put(SESSION, 1, 1, b"key", b"value")),
+    "trace of one's own write": (RequestKind.TRACE, encode_trace_body(0)),
+    "trace of any entry": (RequestKind.TRACE, encode_trace_body(1)),
     "change the membership": (RequestKind.MEMBERSHIP_CHANGE, encode_change(ChangeKind.REMOVE, 1)),
     "transfer the lead": (RequestKind.TRANSFER_LEADERSHIP, encode_transfer(None)),
     "put open with what was there": do(Put(b"open/key", b"value", previous=True)),
@@ -127,7 +132,7 @@ REQUESTS = {
     "report a backup": (RequestKind.BACKUP_REPORT, encode_backup_report_body(BackupOutcome.FAILED)),
     "unwatch": (RequestKind.UNWATCH, encode_unwatch_body(77)),
 }
-FREE = {"ping", "unwatch"}
+FREE = {"ping", "unwatch", "trace of one's own write"}
 SESSIONS = {"open session", "close session", "keep alive"}
 LEASES = {"grant a lease", "revoke a lease", "lease", "leases", "keep a lease alive"}
 ALLOWED = {
@@ -138,9 +143,18 @@ ALLOWED = {
     "carol": FREE  # Writes below open/, and may not see what is there.
     | SESSIONS
     | LEASES
-    | {"put open", "delete open", "transaction in open"},
+    | {"put open", "put open, traced", "delete open", "transaction in open"},
     "dave": FREE  # An administrator, who sees no key.
-    | {"status", "log", "diagnostics", "change the membership", "transfer the lead", "lease", "leases"},
+    | {
+        "status",
+        "log",
+        "diagnostics",
+        "trace of any entry",
+        "change the membership",
+        "transfer the lead",
+        "lease",
+        "leases",
+    },
     "stranger": FREE,  # A certificate, and nothing else.
 }
 

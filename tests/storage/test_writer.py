@@ -286,7 +286,7 @@ def test_the_gauges_show_what_waits_and_since_when(held: Writer) -> None:
     assert held.writer.close(timeout=PATIENCE_SECONDS)
     assert (held.writer.queued_bytes, held.writer.queued_count) == (0, 0)
     assert getattr(held.writer, "busy_since") is None  # noqa: B009 - mypy remembers the value above
-    assert held.syncs[0] == SyncRecord(1, len(submissions[0].payload), 0.0, 7.0)
+    assert held.syncs[0] == SyncRecord(1, len(submissions[0].payload), 0.0, 7.0, LogIndex(1), 1)
 
 
 def test_the_queue_has_a_bound(held: Writer) -> None:

@@ -188,6 +188,7 @@ WRITTEN = {
     "client/log": request(4, 11, struct.pack("<I", 10)),
     "client/ping": request(5, 0, b""),
     "client/diagnostics": request(28, 28, b""),
+    "client/trace-own": request(30, 30, struct.pack("<Q", 0)),
     "client/write-put": request(1, 2, command(16, 12, 1, 1, write_fields(b"color", b"blue", None))),
     "client/write-put-if-absent": request(1, 3, command(16, 12, 2, 2, write_fields(b"color", b"blue", 0))),
     "client/write-delete": request(1, 5, command(17, 12, 3, 2, write_fields(b"color", None, None))),

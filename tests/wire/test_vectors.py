@@ -219,6 +219,9 @@ REQUESTS = {
     "log-largest": (RequestKind.LOG, U64_MAX, client.encode_log_body(U32_MAX)),
     "ping": (RequestKind.PING, 0, b""),
     "diagnostics": (RequestKind.DIAGNOSTICS, 28, b""),
+    "traced-write-put": (RequestKind.TRACED_WRITE, 29, commands.put(S, 1, 1, b"color", b"blue")),
+    "trace-own": (RequestKind.TRACE, 30, client.encode_trace_body(0)),
+    "trace-largest": (RequestKind.TRACE, U64_MAX, client.encode_trace_body(U64_MAX)),
     "membership-add-voter": (
         RequestKind.MEMBERSHIP_CHANGE,
         12,
