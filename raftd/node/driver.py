@@ -164,11 +164,10 @@ class Driver:
         self._server_stamp = Stamp("")
         self._batches: dict[BatchKey, bytes] = {}
         self._storing: deque[Ready] = deque()
-        self._turn_due = False
+        self._turn_due = self._stopped = False
         self._quorum_reads_at = 0.0
         """Not before then is the next ReadIndex asked for that a quorum must confirm."""
         self._is_quorum_read_planned = False
-        self._stopped = False
         self._maker: SnapshotMaker | None = None
         self._sender: SnapshotSender | None = None
         self._installer: SnapshotInstaller | None = None
