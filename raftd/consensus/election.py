@@ -19,7 +19,7 @@ from raftd.consensus.messages import (
     TimeoutNow,
 )
 from raftd.consensus.node import Node
-from raftd.consensus.proof import may_trust, needs_every_vote
+from raftd.consensus.proof import may_campaign, may_trust, needs_every_vote
 from raftd.consensus.reads import Reads
 from raftd.consensus.replication import Replication
 from raftd.consensus.types import NO_TERM, NodeId, Random, Role, Term
@@ -57,7 +57,7 @@ class Election:
     def campaign(self) -> None:
         """Ask for votes, if this node may and a leader's lease does not forbid it."""
         node = self._node
-        if node.role is not Role.LEADER and node.is_voter and not node.limits.no_lead and not self.guards_lease():
+        if node.role is not Role.LEADER and self._may_lead() and not self.guards_lease():
             self.start_pre_vote()
 
     def hears_leader(self) -> bool:
@@ -174,7 +174,7 @@ class Election:
     def on_timeout_now(self, sender: NodeId, message: TimeoutNow) -> None:
         """The leader hands over: no pre-vote, which those loyal to it would refuse (thesis §3.10)."""
         self.follow(message.term, sender)
-        if self._node.is_voter and not self._node.limits.no_lead:
+        if self._may_lead():
             self.start(leadership_transfer=True)
 
     def on_stored(self) -> None:
@@ -192,6 +192,10 @@ class Election:
 
     def _has_won(self) -> bool:
         return quorum.is_quorum(self._node.membership, self._votes)
+
+    def _may_lead(self) -> bool:
+        node = self._node
+        return node.is_voter and not node.limits.no_lead and may_campaign(node)
 
     def _may_vote_for(self, candidate: NodeId) -> bool:
         return self._node.voted_for in (None, candidate)

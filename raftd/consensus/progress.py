@@ -40,6 +40,8 @@ class Progress:
     state: ProgressState = ProgressState.PROBE
     silent_ticks: int = 0
     """Ticks since the peer last answered as a follower of this term."""
+    begun_round: int = 0
+    """The latest heartbeat round that has begun."""
     confirmed_round: int = 0
     """The latest heartbeat round that the peer has answered."""
     is_paused: bool = False
@@ -62,7 +64,7 @@ class Progress:
     _must_ask: bool = False
     """The peer was out of reach, and has confirmed nothing since: it may have begun anew, without its log."""
     doubted_round: int = 0
-    """The peer has begun anew: nothing it says counts before a quorum without it has answered this round
+    """The peer may have begun anew: nothing it says counts before a quorum without it has answered this round
     (`replication`, *Lost disks*). 0: it counts."""
 
     @property
@@ -71,14 +73,19 @@ class Progress:
         return NO_INDEX if self._must_ask else self.match_index
 
     @property
+    def is_doubtful(self) -> bool:
+        """Whether the peer may have forgotten a newer term, for all that it has shown."""
+        return self._must_ask or self.doubted_round > 0
+
+    @property
     def counted_index(self) -> LogIndex:
         """What of the log counts as stored by the peer, when it comes to commitment."""
         return NO_INDEX if self.doubted_round else self.match_index
 
     @property
     def counted_round(self) -> int:
-        """The latest heartbeat round that counts as answered: none, while the peer may have forgotten a newer term."""
-        return 0 if self._must_ask or self.doubted_round else self.confirmed_round
+        """The latest heartbeat round that counts as answered by the peer."""
+        return 0 if self.is_doubtful else self.confirmed_round
 
     def may_send(self, last_index: LogIndex, limits: Limits) -> bool:
         """Whether an AppendEntries from next_index on can go out now, to a peer that lacks something of the log."""
@@ -116,11 +123,15 @@ class Progress:
 
         Late and repeated answers change nothing: both indexes only rise.
         """
+        if self._must_ask:
+            self._must_ask = False
+            if self.match_index == NO_INDEX or self.state is ProgressState.SNAPSHOT:
+                # Entries from the first on, and a snapshot, fit an empty disk as well as one that was never lost.
+                self._doubt()
         if self.state is ProgressState.SNAPSHOT and match_index >= self.next_index - 1:
             self.match_index = match_index
             self._replicate()
             return True
-        self._must_ask = False
         is_news = match_index > self.match_index
         if is_news:
             self.match_index = match_index
@@ -147,36 +158,24 @@ class Progress:
         self._probe(max(LogIndex(self.match_index + 1), min(next_index, prev_log_index)))
         return True
 
-    def installed(self, match_index: LogIndex, next_round: int) -> bool:
-        """The peer has taken in a snapshot, so it has everything up to `match_index`. Returns whether that is news.
-
-        Args:
-            match_index: As the peer says.
-            next_round: The next heartbeat round to begin.
-        """
-        if self._must_ask:
-            # Its answers to chunks do not tell whether it still has the disk of which it had acknowledged entries.
-            self._must_ask = False
-            self.doubted_round = next_round
+    def installed(self, match_index: LogIndex) -> bool:
+        """The peer has taken in a snapshot, so it has everything up to `match_index`. Returns whether that is news."""
         is_news = self.accepted(match_index)
         if is_news and self.state is ProgressState.SNAPSHOT:
             # It was busy with an older one, and what came of this one meanwhile was not looked at.
             self.is_paused = False
         return is_news
 
-    def has_no_log(self, next_round: int) -> bool:
+    def has_no_log(self) -> bool:
         """The peer's log is empty. Returns whether that may be since it lost its disk and begins anew (`proof`).
 
         The one case in which match_index goes back, and only after the peer was out of reach. Should an answer from
         before its first success come this late, then this is wrong, and does no more harm than to ask again.
-
-        Args:
-            next_round: The next heartbeat round to begin.
         """
         if not self._must_ask or self.state is ProgressState.SNAPSHOT:
             return False
         self._must_ask = False
-        self.doubted_round = next_round
+        self._doubt()
         self.match_index = NO_INDEX
         self._probe(LogIndex(1))
         return True
@@ -254,6 +253,9 @@ class Progress:
         self.snapshot_offset = next_offset
         self.is_paused = False
         self._patience_intervals = _CHUNK_PATIENCE_INTERVALS
+
+    def _doubt(self) -> None:
+        self.doubted_round = self.begun_round + 1
 
     def _probe(self, next_index: LogIndex) -> None:
         self.state = ProgressState.PROBE

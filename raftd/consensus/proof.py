@@ -14,6 +14,10 @@ A candidate that has one or two voters needs all of them, itself included, and s
 others have forgotten does not matter, and anybody may vote for it. Only the candidate knows how many votes it needs, so
 it says so. The voter's own membership is no answer: on a new disk it is what the cluster began with, or none.
 
+A node that is its own only voter asks nobody, and could be one that lost its disk and has received no more than the
+beginning of its log, from when it was alone. So on a new disk it elects itself only where it knows of no term but one
+that it began itself.
+
 What is *everything that was committed*? The commit index that a leader tells of in an AppendEntries that fits, if the
 entry there is of the leader's own term (§5.4.2: only then does a leader know of all commits before it). Fits, because a
 leader that thinks that this node has entries which it lost learns of that by a refusal. From then on no commit counts
@@ -32,7 +36,7 @@ are proven already and others not, a majority may have to be of one kind before 
 
 from raftd.consensus.messages import RequestPreVote, RequestVote
 from raftd.consensus.node import Node
-from raftd.consensus.types import NO_INDEX, LogIndex, Role
+from raftd.consensus.types import NO_INDEX, NO_TERM, LogIndex, Role
 
 _UNANIMOUS_VOTERS_MAX = 2
 
@@ -45,6 +49,15 @@ def needs_every_vote(node: Node) -> bool:
 def may_trust(node: Node, request: RequestPreVote | RequestVote) -> bool:
     """Whether this node may vote for the candidate, as far as lost disks are concerned."""
     return node.unproven == request.unproven or request.unanimous
+
+
+def may_campaign(node: Node) -> bool:
+    """Whether this node may ask for votes: not if it needs none but its own, and its log may be half of what it had.
+
+    Where others vote they judge by their own logs (§5.4.1).
+    """
+    is_alone = node.membership.all_voters == {node.node_id}
+    return not (node.unproven and is_alone) or node.current_term == NO_TERM or node.voted_for == node.node_id
 
 
 def hear_commit(node: Node, leader_commit: LogIndex) -> None:

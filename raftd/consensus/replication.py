@@ -41,12 +41,12 @@ installed the snapshot, entries follow.
 
 *Lost disks*: a peer that has begun anew on an empty disk (`proof`) has forgotten in which terms it took part, and would
 confirm, and commit with, a leader that stood still while it helped to elect another one. So as long as a peer that was
-out of reach has not shown that it has its log, it confirms no rounds; and once it is found to have begun anew, neither
-its answers nor its silence count until a quorum without it has answered a round that began after that. Had a leader of
-a newer term been elected with its help, one of that quorum would know of it. Until then it is not told what is
-committed either, or it might vouch for itself by what an old leader says. A leader that needs every vote is spared all
-this: nobody else can have been elected without its own. What remains is a vote that was given right before the disk was
-lost, and completes an election only after that round.
+out of reach has not shown that it has its log, it confirms no rounds; and once it is found to have begun anew, or to
+have nothing to show, neither its answers nor its silence count until a quorum without it has answered a round that
+began after that. Had a leader of a newer term been elected with its help, one of that quorum would know of it. All the
+while it is not told what is committed, or it might vouch for itself by what an old leader says. A leader that needs
+every vote is spared the wait: nobody else can have been elected without its own. What remains is a vote that was given
+right before the disk was lost, and completes an election only after that round.
 
 *Farewell*: a peer that a membership has removed is sent log and heartbeats for a while longer, so that it learns that
 its removal is committed and stops by itself.
@@ -125,7 +125,7 @@ class Replication:
         node = self._node
         members = node.membership.members - {node.node_id}
         for peer in sorted(members - self.progress.keys()):
-            self.progress[peer] = Progress(LogIndex(node.log.last_index + 1))
+            self.progress[peer] = Progress(LogIndex(node.log.last_index + 1), begun_round=self.round)
         patience = 2 * node.limits.election_timeout_ticks
         self._farewells = {
             peer: self._farewells.get(peer) or _Farewell(node.memberships.index, patience)
@@ -154,6 +154,7 @@ class Replication:
         if not self._rounds_begun or self._rounds_begun[-1][1] != self._now_ticks:
             self._rounds_begun.append((self.round, self._now_ticks))
         for peer, progress in self.progress.items():
+            progress.begun_round = self.round
             commit = min(node.commit_index, progress.confirmed_index)
             node.send(peer, Heartbeat(node.current_term, node.node_id, commit, self.round))
         for peer, farewell in self._farewells.items():
@@ -228,7 +229,7 @@ class Replication:
         if not reply.success:
             # A refusal for its old term says nothing about the log, though it may come to be of the leader's own term.
             is_empty = reply.conflict_index == 1 and not reply.conflict_term
-            if not (is_empty and progress.has_no_log(self.round + 1)) and reply.conflict_index:
+            if not (is_empty and progress.has_no_log()) and reply.conflict_index:
                 progress.refused(reply.match_index, self._next_index_to_try(reply))
         elif progress.accepted(reply.match_index) and reply.match_index > self._node.commit_index:
             self.advance_commit()
@@ -243,9 +244,7 @@ class Replication:
         if not reply.installed:
             progress.chunk_answered(reply.last_included_index, reply.next_offset)
             return
-        if progress.installed(reply.last_included_index, self.round + 1) and (
-            reply.last_included_index > self._node.commit_index
-        ):
+        if progress.installed(reply.last_included_index) and reply.last_included_index > self._node.commit_index:
             self.advance_commit()
         self._end_snapshot(progress)
 
@@ -358,7 +357,7 @@ class Replication:
         prev_log_term = node.log.term_at(prev_log_index)
         if prev_log_term is None:
             raise InvariantViolation(f"next_index {progress.next_index} of node {peer} is outside the log")
-        commit_index = NO_INDEX if self.progress[peer].doubted_round else node.commit_index
+        commit_index = NO_INDEX if progress.is_doubtful else node.commit_index
         message = AppendEntries(node.current_term, node.node_id, prev_log_index, prev_log_term, commit_index, entries)
         node.send(peer, message)
 

@@ -87,16 +87,17 @@ def test_an_unreachable_peer_that_lacks_nothing_is_asked_and_goes_on() -> None:
 def test_a_peer_that_was_away_and_has_nothing_left_begins_anew() -> None:
     """The one way back for match_index, and it is open only until the peer has confirmed something."""
     progress = replicating(20)
-    assert not progress.has_no_log(8)
+    assert not progress.has_no_log()
     assert progress.match_index == 20  # a late refusal, from before its first success
     progress.unreachable()
     progress.accepted(LogIndex(20))
-    assert not progress.has_no_log(8)
+    assert not progress.has_no_log()
     assert progress.match_index == 20
     assert progress.confirmed_index == 20
     progress.unreachable()
+    progress.begun_round = 7
     assert (progress.match_index, progress.confirmed_index) == (20, 0)
-    assert progress.has_no_log(8)
+    assert progress.has_no_log()
     assert (progress.match_index, progress.next_index, progress.state) == (0, 1, ProgressState.PROBE)
     assert progress.doubted_round == 8
 
@@ -116,8 +117,9 @@ def test_who_began_anew_does_not_count_until_trusted() -> None:
     """Neither rounds nor entries; once they do, the peer is asked, which tells it what is committed."""
     progress = replicating(20)
     progress.unreachable()
-    progress.has_no_log(8)
-    progress.confirmed_round = 8
+    progress.begun_round = 7
+    progress.has_no_log()
+    progress.begun_round = progress.confirmed_round = 8
     progress.accepted(LogIndex(20))
     assert (progress.match_index, progress.counted_index, progress.counted_round) == (20, 0, 0)
     assert not progress.inquiry_due
@@ -131,8 +133,21 @@ def test_a_snapshot_does_not_show_that_a_peer_which_was_away_has_its_disk() -> N
     progress = replicating(20)
     progress.begin_snapshot(LogIndex(30), Term(1))
     progress.unreachable()
-    assert progress.installed(LogIndex(30), 8)
+    progress.begun_round = 7
+    assert progress.installed(LogIndex(30))
     assert (progress.state, progress.match_index, progress.doubted_round) == (ProgressState.REPLICATE, 30, 8)
+
+
+def test_a_peer_that_was_away_and_had_shown_nothing_before_is_doubted() -> None:
+    """Entries from the first on fit what has forgotten everything as well as what has only begun."""
+    progress = Progress(LogIndex(1))
+    progress.unreachable()
+    progress.begun_round = 7
+    progress.accepted(LogIndex(3))
+    assert (progress.match_index, progress.doubted_round) == (3, 8)
+    progress = Progress(LogIndex(1))
+    progress.accepted(LogIndex(3))
+    assert progress.doubted_round == 0
 
 
 def test_who_has_taken_in_an_older_snapshot_is_sent_the_newer_one_at_once() -> None:
@@ -140,10 +155,10 @@ def test_who_has_taken_in_an_older_snapshot_is_sent_the_newer_one_at_once() -> N
     progress = replicating(20)
     progress.begin_snapshot(LogIndex(40), Term(1))
     progress.chunk_sent()
-    assert progress.installed(LogIndex(30), 8)
+    assert progress.installed(LogIndex(30))
     assert (progress.state, progress.match_index, progress.is_paused) == (ProgressState.SNAPSHOT, 30, False)
     progress.chunk_sent()
-    assert not progress.installed(LogIndex(30), 8)
+    assert not progress.installed(LogIndex(30))
     assert progress.is_paused
 
 

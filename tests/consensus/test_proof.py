@@ -15,7 +15,9 @@ from raftd.consensus import (
     Raft,
     RequestPreVote,
     RequestVote,
+    Role,
     Term,
+    TimeoutNow,
     quorum,
 )
 from raftd.consensus.messages import Message, RequestPreVoteReply, RequestVoteReply
@@ -113,6 +115,31 @@ def test_alone_a_node_is_proven_by_its_own_commit() -> None:
     raft.campaign()
     complete(raft)
     assert raft.is_proven
+
+
+def test_alone_on_a_new_disk_it_does_not_elect_itself_once_others_have_led() -> None:
+    """Its log may be the beginning of one in which others vote too, and in which it has a part that it forgot."""
+    raft = node(1)
+    append(raft, 1)
+    raft.campaign()
+    raft.step(TWO, TimeoutNow(Term(1), TWO))
+    assert (raft.role, raft.current_term) == (Role.FOLLOWER, 1)
+
+
+@pytest.mark.parametrize(("unproven", "term"), [(True, 0), (True, 1), (False, 1)])
+def test_alone_it_begins_again_what_it_began(*, unproven: bool, term: int) -> None:
+    """It crashed before its first commit, or has all that it ever had."""
+    raft = Raft(
+        node_id=ONE,
+        membership=Membership(frozenset({ONE})),
+        hard_state=HardState(Term(term), ONE if unproven and term else None),
+        entries=(),
+        random=random.Random(1),
+        unproven=unproven,
+    )
+    raft.campaign()
+    complete(raft)
+    assert raft.role is Role.LEADER
 
 
 @given(st.frozensets(node_ids, min_size=1), st.frozensets(node_ids), st.frozensets(node_ids), st.frozensets(node_ids))

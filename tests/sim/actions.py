@@ -27,6 +27,8 @@ _VOTERS_MAX = 5
 _STOP_SECONDS = 0.6
 _DEAFENED = 0.3
 _HASTY = 0.2
+_REPLACED_SECONDS_MAX = 4.0
+_LOOK_SECONDS = 0.1
 
 
 def leader_of(world: "World", draw: random.Random) -> "Process | None":
@@ -182,23 +184,67 @@ def stop_gracefully(world: "World", draw: random.Random) -> None:
 
 def replace_disk(world: "World", draw: random.Random) -> None:
     """A node loses its disk, and begins anew on an empty one, if the others can do without what was on it."""
-    candidates = [
+    members = [world.processes[node_id] for node_id in world.members()]
+    candidates = [process for process in members if _may_lose(process)]
+    damaged = [process for process in candidates if process.disk.is_damaged]
+    if candidates:
+        _begin_anew(draw.choice(damaged or candidates), draw.choice((0.01, 0.5, 2.0)))
+
+
+def wake_among_the_forgetful(world: "World", draw: random.Random) -> None:
+    """A leader stands still, its machine and all, until there is another one.
+
+    Then of all that know of that one, one has lost its disk, and the others are away while the old leader meets it.
+    """
+    leader = leader_of(world, draw)
+    if leader is not None:
+        leader.pause(_REPLACED_SECONDS_MAX)
+        world.network.cut = {pair for pair in world.network.links if leader.node_id in pair}
+        world.timeline.after(_LOOK_SECONDS, _forget, leader, leader.life, draw)
+
+
+def _forget(leader: "Process", life: int, draw: random.Random) -> None:
+    world = leader.world
+    if not world.is_chaotic:
+        return
+    if leader.life != life or not leader.is_paused:
+        world.network.set_cut(set())
+        return
+    newer = [
         process
         for process in (world.processes[node_id] for node_id in world.members())
-        if process.disk.before_wipe is None
+        if process.is_up and process.raft.current_term > leader.raft.current_term
+    ]
+    candidates = [process for process in newer if _may_lose(process)]
+    if not candidates or not any(process.raft.role is Role.LEADER for process in newer):
+        world.timeline.after(_LOOK_SECONDS, _forget, leader, life, draw)
+        return
+    chosen = draw.choice(candidates)
+    for process in newer:
+        if process is not chosen:
+            process.crash(lose_power=False)
+    _begin_anew(chosen, 0.01)
+    world.network.set_cut(set())
+    world.timeline.after(draw.uniform(0.02, 0.2), leader.resume)
+
+
+def _may_lose(process: "Process") -> bool:
+    world = process.world
+    return (
+        process.disk.before_wipe is None
         and process.node_id not in world.leaving
         and process.raft_or_none is not None
         and process.node_id in process.raft.membership.members
         and world.can_spare(process.node_id)
-    ]
-    damaged = [process for process in candidates if process.disk.is_damaged]
-    if not candidates:
-        return
-    process = draw.choice(damaged or candidates)
+    )
+
+
+def _begin_anew(process: "Process", seconds: float) -> None:
+    world = process.world
     if process.is_up:
         process.end("loses its disk", lose_power=True)
     world.trace.note(f"node {process.node_id} begins anew on an empty disk")
     world.sometimes("disk_wiped")
     world.oracle.loses_disk(process.node_id)
     process.disk.wipe()
-    process.restart_in(draw.choice((0.01, 0.5, 2.0)))
+    process.restart_in(seconds)

@@ -15,6 +15,9 @@ from tests.sim.world import build
 SECONDS = 20.0
 """Virtual time for which faults go on, unless told otherwise."""
 
+_REPORT_SECONDS = 60.0
+"""So often a campaign that nobody watches says how far it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -89,13 +92,19 @@ def run_campaign(first: int, count: int, seconds: float, processes: int) -> Tall
     """Run many seeds with a progress bar, and tell of each that fails at once."""
     tally = Tally()
     started = time.monotonic()
+    reported = 0.0
     for outcome in run_seeds(range(first, first + count), seconds, processes):
         tally.add(outcome)
         if outcome.failure:
             _clear()
-            print(f"seed {outcome.seed}: {outcome.failure}\n    replay: {replay_command(outcome.seed, seconds)}")
+            replay = replay_command(outcome.seed, seconds)
+            print(f"seed {outcome.seed}: {outcome.failure}\n    replay: {replay}", flush=True)
         elapsed = time.monotonic() - started
-        _progress(tally, count, elapsed)
+        if sys.stderr.isatty():
+            _draw_progress(tally, count, elapsed)
+        elif elapsed - reported >= _REPORT_SECONDS:
+            reported = elapsed
+            print(_progress(tally, count, elapsed), file=sys.stderr, flush=True)
     _clear()
     elapsed = time.monotonic() - started
     rate = tally.seeds / elapsed
@@ -107,17 +116,15 @@ def run_campaign(first: int, count: int, seconds: float, processes: int) -> Tall
     return tally
 
 
-def _progress(tally: Tally, count: int, elapsed: float) -> None:
-    if not sys.stderr.isatty():
-        return
-    done = 40 * tally.seeds // count
+def _progress(tally: Tally, count: int, elapsed: float) -> str:
     rate = tally.seeds / elapsed if elapsed else 0.0
-    print(
-        f"\r[{'#' * done}{'.' * (40 - done)}] {tally.seeds}/{count}  {rate:.1f} seeds/s  {len(tally.failures)} failed ",
-        end="",
-        file=sys.stderr,
-        flush=True,
-    )
+    return f"{tally.seeds}/{count}  {rate:.1f} seeds/s  {len(tally.failures)} failed"
+
+
+def _draw_progress(tally: Tally, count: int, elapsed: float) -> None:
+    done = 40 * tally.seeds // count
+    bar = f"\r[{'#' * done}{'.' * (40 - done)}] {_progress(tally, count, elapsed)} "
+    print(bar, end="", file=sys.stderr, flush=True)
 
 
 def _clear() -> None:

@@ -301,6 +301,10 @@ def _arm_lost_disk(world: "World", draw: random.Random) -> None:
     _repeat(world, draw, 4.0, lambda: actions.replace_disk(world, draw))
 
 
+def _arm_old_leader(world: "World", draw: random.Random) -> None:
+    _repeat(world, draw, 3.0, lambda: actions.wake_among_the_forgetful(world, draw))
+
+
 FAULTS: Final[dict[str, Arm]] = {
     "loss": _nothing,
     "duplication": _nothing,
@@ -336,5 +340,6 @@ FAULTS: Final[dict[str, Arm]] = {
     "lease_reads": _nothing,
     "bit_flip": _arm_bit_flip,
     "mixed_versions": _nothing,
+    "old_leader": _arm_old_leader,
 }
 """Name -> how it begins. The names are part of what a seed means: renaming one changes the runs that it was in."""

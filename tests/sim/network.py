@@ -178,6 +178,8 @@ class Network:
             process.driver.peer_payloads(link.sender, link.reader.feed(frame), version)
         except RemoteProtocolError as error:
             world.oracle.fail(f"node {link.destination} takes node {link.sender} for broken: {error}")
+        if frame[_TYPE_OFFSET] == MessageType.APPEND_ENTRIES_REPLY and not frame[13]:
+            self._look_for_doubt(process, link.sender)
         if frame[_TYPE_OFFSET] in _WITH_CLOCKS:
             self._check_clock(process, world.processes[link.sender], version)
 
@@ -191,6 +193,13 @@ class Network:
             self._world.sometimes("states_compared")
         if comparison.different_total:
             self._world.oracle.fail(f"node {other.node_id} finds its state different from node {process.node_id}'s")
+
+    def _look_for_doubt(self, process: "Process", sender: NodeId) -> None:
+        progress = process.raft.progress.get(sender)
+        if progress is not None and progress.doubted_round:
+            self._world.sometimes("new_disk_doubted")
+            if max(self._world.oracle.leaders) > process.raft.current_term:
+                self._world.sometimes("new_disk_meets_old_leader")
 
     def _check_clock(self, process: "Process", sender: "Process", version: int) -> None:
         """What a node makes of another's clock: not less than is so, and nothing of one that does not tell."""

@@ -75,6 +75,8 @@ EVENTS: Final[dict[str, str]] = {
     "removed_node_stops": "a node learned of its removal and stopped",
     "wiped_node_proven": "a node whose disk was lost has caught up",
     "disk_wiped": "a node lost its whole disk",
+    "new_disk_doubted": "a leader counted nothing that a node on a new disk said",
+    "new_disk_meets_old_leader": "that leader had been replaced already, with the help of what the node forgot",
     "graceful_stop": "a leader handed over before it stopped",
     "snapshot_transfer_resumed": "a snapshot went on after a reset link",
     "clock_difference_told": "a heartbeat told how far two clocks are apart",

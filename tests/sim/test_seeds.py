@@ -17,6 +17,10 @@ REGRESSIONS = {
     79: "a frozen process woke up: a mistake of the simulator",
     1237: "a node that was added later lost its disk, and voted as if it were one of two",
     1795451058: "the same, by another way",
+    1800002975: "a node on a new disk confirmed the reads of a leader that it had helped to replace",
+    1800012351: "a follower that took in an old snapshot was sent the new one only after a long silence",
+    1900000418: "a node with the beginning of its log, from when it voted alone, elected itself",
+    1900000091: "the same as 1800002975, with a leader that had never had an answer of that node",
     552: "nobody asked for anything, and that was taken for a cluster that does not answer",
 }
 """Seeds that found something when they were new; later changes of the simulator may have made other runs of them."""

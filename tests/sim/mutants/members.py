@@ -147,6 +147,27 @@ MUTANTS: Final = (
         "        node.proof_target = node.current_term, leader_commit\n",
         "        node.proof_target = node.current_term, min(leader_commit, node.log.last_index)\n",
     ),
+    Mutant(
+        "new_disk_counts",
+        "what a node on a new disk says counts at once, also for a leader that it helped to replace",
+        "consensus/progress.py",
+        "self.doubted_round = self.begun_round + 1",
+        "self.doubted_round = 0",
+    ),
+    Mutant(
+        "new_disk_confirms",
+        "a peer that was out of reach confirms heartbeat rounds before it has shown its log",
+        "consensus/progress.py",
+        "return 0 if self.is_doubtful else self.confirmed_round",
+        "return 0 if self.doubted_round else self.confirmed_round",
+    ),
+    Mutant(
+        "new_disk_told_of_commits",
+        "a node on a new disk vouches for itself by what a leader says that was replaced",
+        "consensus/replication.py",
+        "commit_index = NO_INDEX if progress.is_doubtful else node.commit_index",
+        "commit_index = node.commit_index",
+    ),
     # Two releases in one cluster.
     Mutant(
         "newest_version_to_everybody",
