@@ -5,7 +5,7 @@ hardly ever gets far enough to be wrong in an interesting way.
 """
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from raftd.kv.limits import Limits as MachineLimits
@@ -123,9 +123,7 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
     is_stream = draw.random() < 0.3
     shaping = generator(seed, "plan/snapshots")
     transfer_chunk_bytes = shaping.choice((100, 1_000, 256 << 10))
-    service = generator(seed, "plan/service")
-    has_service = service.random() < _SERVED
-    return Plan(
+    plan = Plan(
         seed=seed,
         seconds=seconds,
         size=generator(seed, "plan/growing").choice((2, 2, 3, 5)) if focus == "members" else size,
@@ -161,12 +159,23 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
         lease_reads="lease_reads" in faults,
         follower_reads="follower_reads" in faults and focus != "leases",
         readers=0.75 if focus == "leases" else 0.25,
-        users=service.choice((1, 2, 2)) if has_service else 0,
-        watchers=service.choice((1, 2, 3)) if has_service else 0,
-        stream_breaks=service.choice((0.0, 0.03, 0.2)),
-        history_changes_max=service.choice((5, 50, 100_000)) if has_service else 100_000,
-        history_ms_max=service.choice((3_000, 86_400_000)) if has_service else 86_400_000,
-        watch_limits=_watch_limits(service),
+    )
+    service = generator(seed, "plan/service")
+    return _with_service(plan, service) if service.random() < _SERVED else plan
+
+
+def _with_service(plan: Plan, draw: random.Random) -> Plan:
+    """Add who uses more than single keys."""
+    return replace(
+        plan,
+        # What is told in several turns is interrupted only where these are apart.
+        turn_delay=max(plan.turn_delay, draw.choice((0.0, 0.001, 0.01, 0.03))),
+        users=draw.choice((1, 2, 2)),
+        watchers=draw.choice((1, 2, 5)),
+        stream_breaks=draw.choice((0.0, 0.03, 0.2)),
+        history_changes_max=draw.choice((5, 50, 100_000)),
+        history_ms_max=draw.choice((3_000, 86_400_000)),
+        watch_limits=_watch_limits(draw),
     )
 
 
@@ -180,7 +189,7 @@ def _watch_limits(draw: random.Random) -> WatchLimits:
         parts_max=draw.choice((1, 16)),
         read_max=draw.choice((1, 3, 1024)),
         matched_max=draw.choice((1, 4, 2048)),
-        turn_work=draw.choice((10, 50, 2000)),
+        turn_work=draw.choice((3, 20, 2000)),
         tick_marks=draw.choice((1, 1000)),
         mark_seconds=draw.choice((0.1, 1.0)),
         idle_mark_seconds=2.0,

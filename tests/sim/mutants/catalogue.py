@@ -6,6 +6,6 @@ that is an error: a mutant that changes nothing proves nothing.
 
 from typing import Final
 
-from tests.sim.mutants import consensus, members, state
+from tests.sim.mutants import consensus, members, service, state
 
-MUTANTS: Final = (*consensus.MUTANTS, *state.MUTANTS, *members.MUTANTS)
+MUTANTS: Final = (*consensus.MUTANTS, *state.MUTANTS, *members.MUTANTS, *service.MUTANTS)

@@ -78,6 +78,19 @@ class Asker:
         self._attempt(question)
         return question
 
+    def note_revision(self, question: Question, answer: Answer, *, is_change: bool = False) -> None:
+        """See that an answer tells of nothing before what anybody was told of before the question was asked.
+
+        Of a write that has changed something, `is_change`, it tells of something after that.
+        """
+        world = self._world
+        if answer.revision < question.known_revision + is_change:
+            world.oracle.fail(
+                f"{self._user} asks when revision {question.known_revision} is known, and is answered at "
+                f"{answer.revision}"
+            )
+        world.known_revision = max(world.known_revision, answer.revision)
+
     def give_up(self, question: Question) -> None:
         """Whatever becomes of it."""
         self.open.pop(question, None)

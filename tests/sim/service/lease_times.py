@@ -80,7 +80,7 @@ class LeaseTimes:
 
     def promised(self, lease: int, until: float) -> None:
         """The holder of a lease may believe in it until then."""
-        self._promised[lease] = until
+        self._promised[lease] = max(until, self._promised.get(lease, until))
         self._check(lease)
 
     def given_up(self, lease: int) -> None:

@@ -15,10 +15,11 @@ from raftd.kv.commands import Command, Opcode
 from raftd.kv.limits import Limits
 from raftd.kv.machine import StateMachine
 from raftd.kv.operations import Delete, Put, Range, Write
-from raftd.kv.pages import decode_range
+from raftd.kv.pages import decode_history, decode_lease, decode_range
+from raftd.kv.queries import HistoryQuery
 from raftd.kv.types import LeaseId, Revision
 from tests.kv.model import Model, ModelChange, Origin, State, page
-from tests.kv.shown import shown_result
+from tests.kv.shown import shown_change, shown_result
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -124,6 +125,31 @@ class Reference:
             case _:
                 fail(f"{wanted} at revision {revision} is answered with {answer.outcome.name}")
 
+    def check_history(self, query: HistoryQuery, answer: Answer) -> None:
+        """The changes of a key were read."""
+        newest = answer.revision
+        self._state_at(newest)
+        shown = decode_history(answer.body)
+        found = [
+            shown_change(change, values=query.values, previous=query.values)
+            for change in reversed(self.changes)
+            if change.key == query.key and shown.compacted_revision < change.revision <= newest
+        ]
+        limit = query.limit or len(found)
+        is_right = shown.changes == tuple(found[:limit]) and shown.more == (len(found) > limit)
+        if not is_right or shown.compacted_revision > self.model.compacted_revision:
+            self._world.oracle.fail(f"{query} is answered at revision {newest} with {shown}, and the log says {found}")
+
+    def check_lease(self, lease: LeaseId, answer: Answer) -> None:
+        """A lease was asked for."""
+        known = self.model.leases.get(lease)
+        if answer.outcome is Outcome.LEASE_NOT_FOUND and known is None:
+            return
+        shown = decode_lease(answer.body) if answer.outcome is Outcome.OK else None
+        keys = self.model.keys_of(lease, self._state_at(answer.revision))
+        if shown is None or list(shown.keys) != keys or shown.remaining_ms > shown.ttl_ms:
+            self._world.oracle.fail(f"lease {lease} is shown as {shown}, and the log says {known} with {keys}")
+
     def check_compacted(self, revision: int | None, compacted: int) -> None:
         """Somebody who asked for the state at `revision`, or the changes after it, was told that it is too late."""
         if revision is None or not revision < compacted <= self.model.compacted_revision:
@@ -132,7 +158,7 @@ class Reference:
                 f"and the log holds what is after {self.model.compacted_revision}"
             )
 
-    def _state_at(self, revision: Revision | int) -> State:
+    def _state_at(self, revision: int) -> State:
         if revision > self.model.revision:
             self._world.oracle.fail(f"revision {revision} is told of, and the newest is {self.model.revision}")
         return self.model.states[revision]

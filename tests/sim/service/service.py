@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from raftd.consensus import Entry, EntryKind
 from raftd.kv.commands import Command, Opcode, decode
 from raftd.kv.types import LeaseId
+from raftd.wire.watch import WatchFlag
 from tests.sim.service.lease_times import LeaseTimes
 from tests.sim.service.reference import Reference, expired_by
 from tests.sim.service.user import User
@@ -26,8 +27,9 @@ class Service:
         self.reference = Reference(world, plan.machine_limits)
         self.lease_times = LeaseTimes(world)
         self.users = [User(world, self, number, generator(plan.seed, f"user/{number}")) for number in range(plan.users)]
+        watched: list[tuple[bytes, bytes, WatchFlag]] = []
         self.watchers = [
-            Watcher(world, self.reference, number, generator(plan.seed, f"watcher/{number}"))
+            Watcher(world, self.reference, number, watched, generator(plan.seed, f"watcher/{number}"))
             for number in range(plan.watchers)
         ]
         self._all: list[User | Watcher] = [*self.users, *self.watchers]

@@ -1,21 +1,18 @@
-"""A user of everything that the service has but watches: writes of several keys, pages, leases that are held."""
+"""A user of everything that the service has but watches: writes of several keys, reads, leases that are held."""
 
 import random
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raftd.client.lease_time import LeaseTime
-from raftd.client.paging import behind
 from raftd.kv import answers, commands
 from raftd.kv.answers import Answer, Outcome
-from raftd.kv.operations import Get, Put, Range, Transaction, Write
-from raftd.kv.pages import decode_range
-from raftd.kv.queries import Query, RangeQuery, encode_query
+from raftd.kv.operations import Put, Transaction, Write
 from raftd.kv.results import decode_transaction
-from raftd.kv.types import LeaseId, Revision, SessionId
-from raftd.wire.client import Consistency, RequestKind, encode_read_body
+from raftd.kv.types import LeaseId, SessionId
+from raftd.wire.client import RequestKind
 from raftd.wire.watch import decode_keep_alive_answer, encode_keep_alive_body
 from tests.sim.service.asker import Asker, Question
+from tests.sim.service.reader import Reader
 from tests.sim.service.wishes import LOCK, Wishes
 
 if TYPE_CHECKING:
@@ -38,7 +35,6 @@ class User:
         self._draw = draw
         self._asker = Asker(world, self.name, draw)
         self._session: SessionId | None = None
-        self._session_touched = 0.0
         self._is_opening = False
         self._sequence = 0
         self._unanswered: dict[int, Question] = {}
@@ -52,6 +48,7 @@ class User:
         self._ended: dict[LeaseId, None] = {}
         """Leases that were held once."""
         self._wishes = Wishes(draw, service.reference.model, self._new_value)
+        self._reader = Reader(world, service.reference, self._asker, self._wishes, draw)
         self._values = 0
         self.is_idle = False
         """Nothing new is asked."""
@@ -88,8 +85,9 @@ class User:
             return
         draw = self._draw
         chance = draw.random()
+        self._wishes.leases = [*self._held, *list(self._ended)[-1:]]
         if chance < 0.3:
-            self._read()
+            self._reader.read()
         elif self._sequence + 1 - min(self._unanswered, default=self._sequence + 1) >= _SEQUENCES_MAX:
             return
         elif chance < 0.4 and len(self._held) < _HELD_MAX:
@@ -97,7 +95,6 @@ class User:
         elif chance < 0.43 and (self._held or self._ended):
             self._revoke(draw.choice([*self._held, *self._ended]))
         else:
-            self._wishes.leases = [*self._held, *list(self._ended)[-1:]]
             wanted = self._wishes.write()
             self._write(wanted, commands.write(*self._head(), wanted))
 
@@ -106,9 +103,8 @@ class User:
     def _session_opened(self, question: Question, answer: Answer, data: bytes) -> None:
         if question.is_answered:
             return
-        self._world.oracle.session_opened(answers.decode_open_session(answer.body).session, data)
         self._session = answers.decode_open_session(answer.body).session
-        self._session_touched = question.invoked
+        self._world.oracle.session_opened(self._session, data)
         self._is_opening = False
         self._sequence = 0
         self._unanswered.clear()
@@ -139,9 +135,8 @@ class User:
             if answer.outcome in {Outcome.SESSION_EXPIRED, Outcome.SEQUENCE_ANSWERED, Outcome.TOO_MANY_IN_FLIGHT}:
                 self._lost_session(session, answer.outcome)
                 return
-            self._session_touched = max(self._session_touched, question.invoked)
             is_change = (session, sequence) in self._world.oracle.changed
-            self._note_revision(question, answer, is_change=is_change)
+            self._asker.note_revision(question, answer, is_change=is_change)
             if isinstance(wanted, Write):
                 self._written(wanted, answer)
             elif wanted is None:
@@ -192,12 +187,15 @@ class User:
                 self._let_go(lease)
                 self._world.sometimes("lease_lost")
         due = [lease for lease, time in self._held.items() if time.due_at <= now and lease not in self._keep_alives]
+        if self._ended and self._draw.random() < 0.3:
+            # Who does not look at the clock asks for what is over, or just about to be.
+            due += [lease for lease in list(self._ended)[-1:] if lease not in self._keep_alives]
         if not due or not (self._keeps_alive or self._draw.random() < 0.2):
             return
         self._keep_alives.update(due)
 
         def hear(question: Question, answer: Answer, _: bytes) -> None:
-            self._note_revision(question, answer, is_change=False)
+            self._asker.note_revision(question, answer)
             remaining = decode_keep_alive_answer(answer.body)
             if not question.is_answered:
                 self._kept_alive(question, dict(zip(due, remaining, strict=True)))
@@ -210,14 +208,14 @@ class User:
         self._keep_alives.difference_update(remaining)
         for lease, remaining_ms in remaining.items():
             time = self._held.get(lease)
-            if time is None:
-                continue
-            if remaining_ms:
-                time.confirmed(question.invoked, self._world.timeline.now)
-                self._service.lease_times.promised(lease, time.certain_until)
-                self._world.sometimes("lease_kept_alive")
-            else:
+            if not remaining_ms:
                 self._let_go(lease)
+                continue
+            self._world.sometimes("lease_kept_alive")
+            if time is None:
+                time = LeaseTime(remaining_ms / 1000, question.invoked)
+            time.confirmed(question.invoked, self._world.timeline.now)
+            self._service.lease_times.promised(lease, time.certain_until)
 
     def _end_keep_alive(self, question: Question, leases: list[LeaseId]) -> None:
         if not question.is_answered:
@@ -227,59 +225,3 @@ class User:
     def _let_go(self, lease: LeaseId) -> None:
         self._held.pop(lease, None)
         self._ended[lease] = None
-
-    # Reads.
-
-    def _read(self) -> None:
-        draw = self._draw
-        if draw.random() < 0.4:
-            key = self._wishes.key()
-
-            def hear(question: Question, answer: Answer, _: bytes) -> None:
-                self._note_revision(question, answer, is_change=False)
-                self._service.reference.check_get(key, answer)
-
-            self._ask(Get(key), hear)
-        else:
-            self._read_page(self._wishes.wanted(), None, max(self._world.oracle.leaders, default=0))
-
-    def _read_page(self, wanted: Range, revision: int | None, first_term: int) -> None:
-        """Read a page, and then the next one of the same revision."""
-
-        def hear(question: Question, answer: Answer, _: bytes) -> None:
-            world = self._world
-            self._note_revision(question, answer, is_change=False)
-            self._service.reference.check_page(wanted, revision, answer)
-            if answer.outcome is not Outcome.OK:
-                world.sometimes("page_compacted")
-                if answer.outcome is Outcome.FUTURE_REVISION:
-                    world.oracle.fail(f"{self.name} was shown revision {revision}, which is said to be to come")
-                return
-            shown = decode_range(answer.body, keys_only=wanted.keys_only)
-            if revision is not None and question.term > first_term:
-                world.sometimes("page_after_leader_change")
-            if shown.more and shown.items and not question.is_answered:
-                low = behind(shown.items[-1][0])
-                world.timeline.after(
-                    self._draw.expovariate(2.0),
-                    self._read_page,
-                    wanted._replace(low=low),
-                    shown.at_revision,
-                    first_term,
-                )
-
-        self._ask(RangeQuery(wanted, None if revision is None else Revision(revision)), hear)
-
-    def _ask(self, query: Query, hear: Callable[[Question, Answer, bytes], None]) -> None:
-        opcode, data = encode_query(query)
-        self._asker.ask(RequestKind.READ, encode_read_body(Consistency.LINEARIZABLE, opcode, data), hear)
-
-    def _note_revision(self, question: Question, answer: Answer, *, is_change: bool) -> None:
-        """Nothing takes effect before something that was answered before it was asked for."""
-        world = self._world
-        if answer.revision < question.known_revision + is_change:
-            world.oracle.fail(
-                f"{self.name} asks when revision {question.known_revision} is known, and is answered at "
-                f"{answer.revision}"
-            )
-        world.known_revision = max(world.known_revision, answer.revision)

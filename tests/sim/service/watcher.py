@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 _SILENCE_SECONDS = 1.5
 """A node that says nothing for so long is left for another one."""
 _THINK_SECONDS = 0.5
+_PART_BREAKS = 0.2
 _NO_NAMESPACE: Final = Namespace()
 _FILTERS = (WatchFlag(0), WatchFlag(0), WatchFlag.NO_PUTS, WatchFlag.NO_DELETES)
 
@@ -46,8 +47,17 @@ _FILTERS = (WatchFlag(0), WatchFlag(0), WatchFlag.NO_PUTS, WatchFlag.NO_DELETES)
 class Watcher:
     """One watch at a time, which is ended and begun anew now and then."""
 
-    def __init__(self, world: "World", reference: Reference, number: int, draw: random.Random) -> None:
+    def __init__(
+        self,
+        world: "World",
+        reference: Reference,
+        number: int,
+        others: list[tuple[bytes, bytes, WatchFlag]],
+        draw: random.Random,
+    ) -> None:
+        """`others` is what some watchers have watched, (low, high, flags)."""
         self._world = world
+        self._others = others
         self._reference = reference
         self.name = f"watcher-{number}"
         self._draw = draw
@@ -65,18 +75,31 @@ class Watcher:
 
     def _begin_anew(self) -> None:
         """Want to watch something else."""
-        draw, newest = self._draw, self._reference.revision
-        self._low, self._high = self._wishes.watched()
-        self._flags = draw.choice(_FILTERS)
-        for flag, chance in ((WatchFlag.PREVIOUS, 0.5), (WatchFlag.PROGRESS, 0.6), (WatchFlag.KEYS_ONLY, 0.2)):
-            if draw.random() < chance:
-                self._flags |= flag
+        draw, newest, others = self._draw, self._reference.revision, self._others
+        if others and draw.random() < 0.5:
+            # Watches of the same are told together.
+            self._low, self._high, self._flags = draw.choice(others)
+        else:
+            low, high = self._wishes.watched()
+            self._low, self._high, self._flags = low, high, self._choose_flags()
+            others.append((low, high, self._flags))
+            del others[:-3]
+        if draw.random() < 0.6:
+            self._flags |= WatchFlag.PROGRESS
         start = draw.choice((None, None, None, 1, max(1, newest - draw.randint(0, 10)), newest + 2))
         self._position = WatchPosition(start, wants_progress=False)
         self._next: int | None = None
         """The first of the log's changes that has not been compared; None: the watch was never confirmed."""
         self._followed: tuple[NodeId, int] = NodeId(0), 0
         """Whom this watch was followed at last, and the newest term that had a leader then."""
+
+    def _choose_flags(self) -> WatchFlag:
+        draw = self._draw
+        flags = draw.choice(_FILTERS)
+        for flag, chance in ((WatchFlag.PREVIOUS, 0.5), (WatchFlag.KEYS_ONLY, 0.2)):
+            if draw.random() < chance:
+                flags |= flag
+        return flags
 
     def think(self) -> None:
         """Look after the connection, and be a nuisance."""
@@ -114,7 +137,8 @@ class Watcher:
 
     def _connect(self) -> None:
         world, draw = self._world, self._draw
-        node_id = draw.choice(world.reachable)
+        # Half of all hang on one node, where some are told together.
+        node_id = world.reachable[0] if draw.random() < 0.5 else draw.choice(world.reachable)
         self._stream = Stream(world.processes[node_id], self.name, draw, self._take, self._lost)
         self._heard_at = world.timeline.now
         self._watch()
@@ -193,12 +217,19 @@ class Watcher:
             if isinstance(item, Change):
                 self._compare(item)
         if head.is_partial:
-            self._world.sometimes("revision_told_in_parts")
+            self._told_in_part()
         whole = head.revision - head.is_partial
         missing = self._expected(whole)
         if missing is not None:
             fail(f"{self.name} was told all up to revision {whole}, but not {missing}")
         self._world.known_revision = max(self._world.known_revision, whole)
+
+    def _told_in_part(self) -> None:
+        """Break off right there, sometimes: by chance that seldom happens."""
+        world = self._world
+        world.sometimes("revision_told_in_parts")
+        if world.is_chaotic and self._draw.random() < _PART_BREAKS:
+            self._leave()
 
     def _compare(self, told: Change) -> None:
         """What is told is the next of the log's own."""
