@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from raftd.consensus.progress import ProgressState
 from raftd.consensus.raft import Raft
-from raftd.consensus.types import NO_INDEX, LogIndex, NodeId, Role, Term
+from raftd.consensus.types import NO_INDEX, NO_TERM, LogIndex, NodeId, Role, Term
 from raftd.errors import InvariantViolation
 
 
@@ -47,29 +47,32 @@ def check_basic(raft: Raft) -> None:
     Raises:
         InvariantViolation: it does not.
     """
-    _require(0 <= raft.last_applied <= raft.commit_index <= raft.last_index, raft, "applied <= committed <= last")
-    _require(raft.base_index <= raft.last_applied, raft, "only what is applied is compacted")
-    reached = 0 if raft.snapshot is None else raft.snapshot.last_included_index
-    _require(raft.base_index <= reached, raft, "only what is in a snapshot is compacted")
-    _require(raft.membership_index <= raft.last_index, raft, "the membership stands in the log")
-    _require(raft.role is Role.LEADER or raft.transfer_target is None, raft, "only a leader hands over")
-    _require(raft.stored_index <= raft.last_index, raft, "only what the log holds is stored")
-    _require((raft.term_at(raft.last_index) or 0) <= raft.current_term, raft, "no entry is newer than the term")
-    _require((raft.role is Role.LEADER) == (raft.leader_id == raft.node_id), raft, "who leads knows it, and only they")
-    if raft.role in (Role.LEADER, Role.CANDIDATE):
+    last_index, base_index, term, role = raft.last_index, raft.base_index, raft.current_term, raft.role
+    last_term = raft.term_at(last_index) or NO_TERM
+    _require(0 <= raft.last_applied <= raft.commit_index <= last_index, raft, "applied <= committed <= last")
+    _require(base_index <= raft.last_applied, raft, "only what is applied is compacted")
+    reached = NO_INDEX if raft.snapshot is None else raft.snapshot.last_included_index
+    _require(base_index <= reached, raft, "only what is in a snapshot is compacted")
+    _require(raft.membership_index <= last_index, raft, "the membership stands in the log")
+    _require(raft.stored_index <= last_index, raft, "only what the log holds is stored")
+    _require(last_term <= term, raft, "no entry is newer than the term")
+    _require((role is Role.LEADER) == (raft.leader_id == raft.node_id), raft, "who leads knows it, and only they")
+    if role in (Role.LEADER, Role.CANDIDATE):
         _require(raft.voted_for == raft.node_id, raft, "a candidate and a leader have their own vote")
-    if raft.role in (Role.CANDIDATE, Role.PRE_CANDIDATE):
+    if role in (Role.CANDIDATE, Role.PRE_CANDIDATE):
         _require(raft.leader_id is None, raft, "who campaigns knows no leader")
-    _require(raft.role is Role.LEADER or not raft.progress, raft, "only a leader keeps progress")
-    _require(raft.role is Role.LEADER or not raft.waiting_reads, raft, "reads wait only where somebody leads")
-    if raft.role is Role.LEADER:
-        _require(raft.term_at(raft.last_index) == raft.current_term, raft, "a leader's log ends in its own term")
-        _require(raft.progress.keys() >= raft.membership.members - {raft.node_id}, raft, "progress of each member")
-        _require(raft.node_id not in raft.progress, raft, "no progress of oneself")
+    if role is not Role.LEADER:
+        _require(raft.transfer_target is None, raft, "only a leader hands over")
+        _require(not raft.progress, raft, "only a leader keeps progress")
+        _require(not raft.waiting_reads, raft, "reads wait only where somebody leads")
+        return
+    _require(last_term == term, raft, "a leader's log ends in its own term")
+    _require(raft.progress.keys() >= raft.membership.members - {raft.node_id}, raft, "progress of each member")
+    _require(raft.node_id not in raft.progress, raft, "no progress of oneself")
     for progress in raft.progress.values():
         _require(0 <= progress.match_index < progress.next_index, raft, "match < next")
-        _require(progress.match_index <= raft.last_index, raft, "match <= last")
-        _require(progress.next_index <= raft.last_index + 1, raft, "next <= last + 1")
+        _require(progress.match_index <= last_index, raft, "match <= last")
+        _require(progress.next_index <= last_index + 1, raft, "next <= last + 1")
         _require(progress.in_flight_bytes == sum(size for _, size in progress.in_flight), raft, "bytes in flight")
         if progress.state is not ProgressState.REPLICATE:
             _require(not progress.in_flight, raft, "a probe and a snapshot go alone")

@@ -126,7 +126,7 @@ class LogWriter(Generic[Token]):
         self._ending = False
         self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
-        self._thread.start()
+        self._start()
 
     @property
     def queued_bytes(self) -> int:
@@ -195,6 +195,10 @@ class LogWriter(Generic[Token]):
             self._queue.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def _start(self) -> None:
+        """Begin to work in the thread; a simulation does the same work in its own time."""
+        self._thread.start()
 
     def _run(self) -> None:
         try:

@@ -287,17 +287,16 @@ class Disk:
 
 
 class SimulatedWriter(LogWriter[Ready]):
-    """The production writer, whose thread ends at once and whose work is done in virtual time."""
+    """The production writer, whose thread never begins and whose work is done in virtual time."""
 
     def __init__(self, process: "Process", log: Log, on_stored: Callable[[list[Ready]], None]) -> None:
         super().__init__(log, on_stored=on_stored, on_failure=lambda _: None, clock=process.local_time)
-        self._thread.join()
         self._process = process
         self._group: list[Submission[Ready]] | None = None
         self._is_retrying = False
         self._retry_soon()
 
-    def _run(self) -> None:
+    def _start(self) -> None:
         """Leave the work to virtual time."""
 
     def submit(self, submission: Submission[Ready]) -> None:
