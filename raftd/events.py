@@ -87,10 +87,11 @@ NODE_FAILED: Final = Event(
     """\
 The process ends, because to go on could lose or falsify data, or because it cannot work at all. The reason is in the
 message. systemd starts it again, except after wrong settings (exit code 78), damaged data (9) and removal (10), which a
-restart does not heal. While a majority of the other nodes runs, the cluster goes on without this one.
+restart does not heal. While a majority of the other nodes runs, the cluster goes on without this one. A failure
+of the disk is told as disk_failed, and damage as log_damaged, in place of this.
 
 Settings: correct them, and try them with raftd check-config --node @RAFTD_NODE@. Certificates: raftctl pki show tells
-whose they are and when they expire. Damage: see log_damaged. A text that says it is a bug in raftd: keep the journal
+whose they are and when they expire. A text that says it is a bug in raftd: keep the journal
 of this node, and report it.
 """,
 )
@@ -139,7 +140,7 @@ LEADER_LOST: Final = Event(
     "leader_lost",
     "1da7990e6b864284a99d7d993986b226",
     logging.WARNING,
-    "no leader is known in term %(term)s",
+    "no leader is known in term %(term)s: %(reason)s",
     """\
 Until leader_elected follows, this node can neither take writes nor give fresh reads; clients wait, and repeat. It takes
 about two election timeouts. If it lasts, fewer than a majority of the voters can talk to each other: raftctl status
@@ -217,7 +218,7 @@ LOG_TAIL_CUT: Final = Event(
     "log_tail_cut",
     "9b49a3802edd4662be0801fd28018d62",
     logging.WARNING,
-    "cut %(bytes)s bytes of an unfinished write off the end of %(file)s",
+    "cut an unfinished write off %(file)s at byte %(offset)s",
     """\
 The machine or the process ended in the middle of a write that had not been acknowledged to anybody. What was written of
 it is proven to be that, and is removed. Nothing is lost and nothing is to be done. If it happens without a power cut or
@@ -228,7 +229,7 @@ LOG_DAMAGED: Final = Event(
     "log_damaged",
     "f06e314d83824cf2851c241df01d2e15",
     logging.CRITICAL,
-    "%(file)s is damaged at byte %(offset)s: %(reason)s",
+    "the node ends, what is stored is not what was written: %(reason)s",
     """\
 Bytes that were once stored are not what was written: the disk or its controller lost or changed them. The node does not
 start, since it could vote or lead without what it has promised to keep. systemd does not restart it.
@@ -253,7 +254,7 @@ DISK_FAILED: Final = Event(
     "disk_failed",
     "159262e80e26441a92021181ae145a30",
     logging.CRITICAL,
-    "the disk failed, nothing after index %(index)s is known to be stored: %(reason)s",
+    "the node ends, its disk failed, and nothing after index %(index)s is known to be stored: %(reason)s",
     """\
 The disk refused to write or to sync. The process ends and does not try again, because after a failed sync the kernel
 may take for clean what never arrived. Started again, the node reads what is really there, and catches up from the

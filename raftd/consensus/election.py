@@ -11,6 +11,7 @@ loyal to a leader that can do nothing.
 """
 
 from raftd.consensus import quorum
+from raftd.consensus.abdication import Abdication, AbdicationReason
 from raftd.consensus.messages import (
     RequestPreVote,
     RequestPreVoteReply,
@@ -86,9 +87,13 @@ class Election:
         self.elapsed_ticks = 0
         self._silent_ticks = 0
 
-    def become_follower(self, term: Term, leader_id: NodeId | None) -> None:
-        """Follow, in this term or a later one."""
+    def become_follower(
+        self, term: Term, leader_id: NodeId | None, reason: AbdicationReason = AbdicationReason.NEWER_TERM
+    ) -> None:
+        """Follow, in this term or a later one; if this node leads, `reason` is why it does no more."""
         node = self._node
+        if node.role is Role.LEADER:
+            self._abdicate(reason)
         if term > node.current_term:
             node.current_term = term
             node.voted_for = None
@@ -204,7 +209,16 @@ class Election:
         node = self._node
         return may_trust(node, request) and node.log.is_up_to_date(request.last_log_index, request.last_log_term)
 
+    def _abdicate(self, reason: AbdicationReason) -> None:
+        node, progress = self._node, self._replication.progress
+        if reason is AbdicationReason.NEWER_TERM and node.transfer_target is not None:
+            reason = AbdicationReason.TRANSFER
+        silent = {peer: progress[peer].silent_ticks for peer in node.membership.all_voters if peer in progress}
+        node.abdication = Abdication(node.current_term, reason, silent)
+
     def _begin(self, role: Role) -> None:
+        if self._node.leader_id is not None:
+            self._node.leader_silent_ticks = self.elapsed_ticks
         self._assume(role, None)
         self._votes.clear()
         self.elapsed_ticks = 0

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from raftd.consensus.abdication import Abdication
 from raftd.consensus.limits import Limits
 from raftd.consensus.log import RaftLog
 from raftd.consensus.membership import Membership, SnapshotMetadata
@@ -39,6 +40,10 @@ class Node:
     """Who leads current_term, as far as this node has heard."""
     transfer_target: NodeId | None = None
     """To whom this leader hands over; it takes no proposals meanwhile (thesis §3.10)."""
+    abdication: Abdication | None = None
+    """How this node's latest leadership ended; None: it never led, or leads for the first time."""
+    leader_silent_ticks: int = 0
+    """For how long the leader that this node gave up last had been silent then."""
     snapshot: SnapshotMetadata | None = None
     """The newest snapshot that this node has on its disk."""
     commit_index: LogIndex = NO_INDEX

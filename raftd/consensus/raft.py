@@ -37,6 +37,7 @@ leader's entries, which the leader itself counts as stored only when they are (`
 
 from collections.abc import Iterable, Sequence
 
+from raftd.consensus.abdication import AbdicationReason
 from raftd.consensus.dispatch import Dispatch
 from raftd.consensus.election import Election
 from raftd.consensus.follower import Follower
@@ -142,7 +143,7 @@ class Raft(RaftView):
         self._reconfiguration.tick()
         if not self._replication.hears_quorum():
             # It cannot commit anything, and its heartbeats would only keep others from electing one who can.
-            self._step_down()
+            self._step_down(AbdicationReason.NO_QUORUM)
 
     def step(self, sender: NodeId, message: Message) -> None:
         """Take in a message that came by the authenticated link from `sender`.
@@ -294,12 +295,12 @@ class Raft(RaftView):
         if self._node.role is not Role.LEADER or ticks < patience:
             return
         if ticks >= 2 * patience:
-            self._step_down()
+            self._step_down(AbdicationReason.DISK)
         elif self._node.transfer_target is None:
             try:
                 self._transfer.begin(None)
             except ProposalRefused:
-                self._step_down()
+                self._step_down(AbdicationReason.DISK)
 
     # Snapshots.
 
@@ -368,7 +369,7 @@ class Raft(RaftView):
     def _lead(self) -> None:
         if self._reconfiguration.is_due:
             if self._reconfiguration.has_left:
-                self._step_down()
+                self._step_down(AbdicationReason.REMOVED)
                 return
             self._reconfiguration.advance()
         if self._transfer.is_due:
@@ -377,5 +378,5 @@ class Raft(RaftView):
             self._reads.start_round()
         self._replication.send_appends()
 
-    def _step_down(self) -> None:
-        self._election.become_follower(self._node.current_term, None)
+    def _step_down(self, reason: AbdicationReason) -> None:
+        self._election.become_follower(self._node.current_term, None, reason)

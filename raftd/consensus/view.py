@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from raftd.consensus import quorum
+from raftd.consensus.abdication import Abdication
 from raftd.consensus.election import Election
 from raftd.consensus.membership import Membership, SnapshotMetadata
 from raftd.consensus.node import Node
@@ -119,6 +120,16 @@ class RaftView:
     def snapshot(self) -> SnapshotMetadata | None:
         """The newest snapshot that this node is known to have on its disk."""
         return self._node.snapshot
+
+    @property
+    def abdication(self) -> Abdication | None:
+        """How this node's latest leadership ended; None: it never led, or leads for the first time."""
+        return self._node.abdication
+
+    @property
+    def leader_silent_ticks(self) -> int:
+        """For how many ticks the leader that this node gave up last had been silent then."""
+        return self._node.leader_silent_ticks
 
     @property
     def quorum_margin(self) -> int | None:

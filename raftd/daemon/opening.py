@@ -1,8 +1,10 @@
 """What a node finds on its disk when it starts: locked, checked and loaded, before anybody can connect."""
 
+import logging
 from contextlib import closing
 from dataclasses import dataclass
 
+from raftd import events
 from raftd.consensus.membership import NO_MEMBERSHIP, Membership, SnapshotMetadata
 from raftd.consensus.types import NO_INDEX, NodeId
 from raftd.errors import DecodeError
@@ -16,6 +18,8 @@ from raftd.storage.format import Identity, damaged
 from raftd.storage.log import Log, open_log
 from raftd.storage.recovery import Recovered
 from raftd.storage.snapshots import SnapshotStore
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,9 @@ def open_storage(settings: NodeSettings, filesystem: FileSystem | None = None) -
     except BaseException:
         directory.close()
         raise
+    if recovered.torn_at is not None:
+        file, offset = recovered.torn_at
+        events.LOG_TAIL_CUT.log(logger, file=file, offset=offset)
     return Opened(directory, log, recovered, snapshots, snapshot, machine)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from raftd import events, pki
 from raftd.daemon import logs
+from raftd.daemon.narrator import tell_failure
 from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, open_storage
 from raftd.daemon.service import Service
@@ -69,7 +70,7 @@ def run(settings: Settings, node_id: int) -> ExitCode:
         try:
             return _run(node, notifier, lambda: handler.dropped, recent)
         except RaftdError as error:
-            events.NODE_FAILED.log(logger, reason=error)
+            tell_failure(error)
             notifier.status(f"failed: {error}")
             return error.exit_code
 

@@ -24,6 +24,7 @@ from raftd.consensus import Limits as ConsensusLimits
 from raftd.consensus import Membership, Raft, Ready
 from raftd.consensus.types import LogIndex, NodeId, Role, Term
 from raftd.daemon.garbage import GarbagePauses
+from raftd.daemon.narrator import Narrator, tell_failure
 from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, bootstrap_membership
 from raftd.errors import ExitCode, RaftdError
@@ -114,9 +115,10 @@ class Service:
             stopwatch=time.monotonic,
             tick_seconds=settings.timing.tick_seconds,
             observe_apply=self._metrics.apply_seconds.observe,
-            observe_tick_delay=self._metrics.tick_delay_seconds.observe,
+            observe_tick_delay=self._on_tick,
             round_trips=RoundTrips(self._metrics.round_trip),
         )
+        self._narrator = self._make_narrator(raft)
         self._view = View(
             facts=self._facts(),
             driver=self._driver,
@@ -281,6 +283,16 @@ class Service:
             unproven=not opened.directory.is_proven,
         )
 
+    def _make_narrator(self, raft: Raft) -> Narrator:
+        timing = self._settings.timing
+        return Narrator(
+            raft,
+            tick_seconds=timing.tick_seconds,
+            election_timeout_seconds=timing.election_timeout_seconds,
+            busy_since=lambda: self._writer.busy_since,
+            now=self._loop.time,
+        )
+
     def _make_gateway(self) -> Gateway:
         limits = self._settings.limits
         return Gateway(
@@ -363,7 +375,12 @@ class Service:
         self._loop.call_soon_threadsafe(self._driver.stored, readies)
 
     def _on_writer_failure(self, error: BaseException) -> None:
-        self._loop.call_soon_threadsafe(self._fail, error)
+        # Called in the writer's thread.
+        self._loop.call_soon_threadsafe(lambda: self._fail(error, self._driver.raft.stored_index))
+
+    def _on_tick(self, late_seconds: float) -> None:
+        self._metrics.tick_delay_seconds.observe(late_seconds)
+        self._narrator.tick(late_seconds)
 
     def _on_sync(self, record: SyncRecord) -> None:
         self._metrics.log_write_seconds.observe(record.write_seconds)
@@ -377,21 +394,11 @@ class Service:
         self._driver.peer_down(peer)
 
     def _on_leadership(self, role: Role, term: Term, leader_id: NodeId | None) -> None:
-        if leader_id is not None:
-            events.LEADER_ELECTED.log(logger, leader=leader_id, term=term)
-        elif role is Role.CANDIDATE:
-            events.ELECTION_STARTED.log(logger, term=term)
-        elif role is Role.FOLLOWER:
-            events.LEADER_LOST.log(logger, term=term)
+        self._narrator.leadership(role, term, leader_id)
         self._dial(self._driver.raft.membership)
 
     def _on_membership(self, membership: Membership) -> None:
-        events.MEMBERSHIP_CHANGED.log(
-            logger,
-            voters=sorted(membership.voters),
-            outgoing=sorted(membership.outgoing),
-            learners=sorted(membership.learners),
-        )
+        self._narrator.membership(membership)
         self._dial(membership)
 
     def _on_proven(self) -> None:
@@ -444,10 +451,9 @@ class Service:
         if not self._ended.done():
             self._ended.set_result(code)
 
-    def _fail(self, error: BaseException) -> None:
+    def _fail(self, error: BaseException, stored_index: LogIndex | None = None) -> None:
         """End the process at once: nothing that is still in it may reach a client or a peer."""
-        reason = str(error) or type(error).__name__
-        events.NODE_FAILED.log(logger, reason=reason)
+        reason = tell_failure(error, stored_index)
         if not isinstance(error, RaftdError):
             logger.critical("this is a bug in raftd", exc_info=error)
         self._notifier.status(f"failed: {reason}")
