@@ -45,7 +45,6 @@ from raftd.wire.client import (
     encode_answer,
     encode_document,
     encode_pong,
-    encode_refusal,
     parse_request,
 )
 from raftd.wire.watch import decode_keep_alive, decode_unwatch, decode_watch, encode_unwatched
@@ -219,7 +218,7 @@ class Gateway:
             except (InvalidCommand, DecodeError) as error:
                 refusal = Refusal(RefusalCode.BAD_REQUEST, str(error))
             if refusal is not None:
-                self._requests.owe(connection, encode_refusal(request_id, refusal))
+                self._requests.turn_away(connection, kind, request_id, refusal)
 
     def review_watches(self) -> None:
         """Grants have changed: end the watches that they no longer allow."""

@@ -4,6 +4,7 @@ from typing import Final, NamedTuple, Protocol
 
 from raftd.http.durations import RequestKind, RequestOutcome
 from raftd.http.metrics import Metrics
+from raftd.wire.client import RefusalCode
 
 
 class Observe(Protocol):
@@ -14,6 +15,18 @@ class Observe(Protocol):
         ...
 
 
+_FAILURES: Final = frozenset(
+    {
+        RefusalCode.NO_LEADER,
+        RefusalCode.OVERLOADED,
+        RefusalCode.STOPPING,
+        RefusalCode.OUTCOME_UNKNOWN,
+        RefusalCode.UNAVAILABLE,
+    }
+)
+"""What the cluster did not allow, whatever was asked for."""
+
+
 class Observers(NamedTuple):
     """Where the latency of one kind of request goes; looked up once, not with each request."""
 
@@ -22,6 +35,14 @@ class Observers(NamedTuple):
     """The request itself did not allow more: a comparison failed, the session is over."""
     failed: Observe
     """The cluster did not allow more: no leader, no quorum in time."""
+
+    def refused_at_once(self, code: RefusalCode) -> None:
+        """A request was turned away as it came.
+
+        One that belongs to a leader which is known is not counted: that node counts it.
+        """
+        if code is not RefusalCode.NOT_LEADER:
+            (self.failed if code in _FAILURES else self.refused)(0.0)
 
 
 class Latencies(NamedTuple):

@@ -19,7 +19,7 @@ from raftd.errors import InvariantViolation
 from raftd.kv.machine import StateMachine
 from raftd.node.connection import ClientConnection
 from raftd.node.latency import NOT_MEASURED, Latencies, Observers
-from raftd.wire.client import Refusal, RefusalCode, encode_answer, encode_refusal
+from raftd.wire.client import Refusal, RefusalCode, RequestKind, encode_answer, encode_refusal
 
 Asker: TypeAlias = tuple[ClientConnection, int, int, float, Observers]
 """(connection, request id, bytes held, when it came, where its latency goes)"""
@@ -289,6 +289,14 @@ class Requests:
         for connection in owed:
             frames, connection.answers = connection.answers, []
             connection.channel.send(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def turn_away(self, connection: ClientConnection, kind: RequestKind, request_id: int, refusal: Refusal) -> None:
+        """Refuse a request as it comes, and count it if it is one of those that are measured."""
+        if kind is RequestKind.WRITE:
+            self._latencies.write.refused_at_once(refusal.code)
+        elif kind is RequestKind.READ:
+            self._latencies.read.refused_at_once(refusal.code)
+        self.owe(connection, encode_refusal(request_id, refusal))
 
     def _settle(self, connection: ClientConnection, frame: bytes) -> None:
         connection.in_flight -= 1

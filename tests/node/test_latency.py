@@ -1,5 +1,7 @@
 """Latencies go where /metrics shows them, by what was asked and how it ended."""
 
+import pytest
+
 from raftd.consensus.types import LogIndex, ReadId, Term
 from raftd.http.durations import RequestKind, RequestOutcome
 from raftd.http.metrics import Metrics
@@ -7,6 +9,7 @@ from raftd.kv.machine import StateMachine
 from raftd.node.latency import latencies_of
 from raftd.node.requests import Requests
 from raftd.wire.client import Refusal, RefusalCode
+from raftd.wire.client import RequestKind as AskedFor
 from tests.node.parts import Client, Server
 
 TERM = Term(1)
@@ -85,3 +88,27 @@ def test_all_kinds_and_outcomes_are_measured() -> None:
         for observe in observers:
             observe(1.0)
     assert set(counted(metrics)) == {(kind.value, outcome.value) for kind in RequestKind for outcome in RequestOutcome}
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        (RefusalCode.NOT_LEADER, None),
+        (RefusalCode.NO_LEADER, "failed"),
+        (RefusalCode.OVERLOADED, "failed"),
+        (RefusalCode.STOPPING, "failed"),
+        (RefusalCode.UNAVAILABLE, "failed"),
+        (RefusalCode.DENIED, "refused"),
+        (RefusalCode.FULL, "refused"),
+        (RefusalCode.BAD_REQUEST, "refused"),
+    ],
+)
+def test_what_is_turned_away_is_counted(code: RefusalCode, outcome: str | None) -> None:
+    """By whose fault it is; what another node is to answer is that node's to count, and what is not measured is not."""
+    metrics = Metrics()
+    requests = Requests(StateMachine(), latencies=latencies_of(metrics))
+    connection = Client(Server(size=1).gateway).connection
+    for kind in (AskedFor.WRITE, AskedFor.READ, AskedFor.STATUS):
+        requests.turn_away(connection, kind, 1, Refusal(code))
+    expected = {} if outcome is None else {("write", outcome): (1, 0.0), ("read", outcome): (1, 0.0)}
+    assert counted(metrics) == expected
