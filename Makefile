@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-hosts test-debian test-newest check fmt bench sim mutants deb rpm wheelhouse catalog clean
+.PHONY: demo test test-hosts test-debian test-newest check fmt bench sim mutants deb rpm wheelhouse catalog dashboards screenshots clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,8 +17,12 @@ help:
 	@echo "make mutants put bugs back in, and see that the simulator finds them"
 	@echo "make deb     the Debian package, into dist/ (make rpm, make wheelhouse: the others)"
 	@echo "make catalog write systemd/raftd.catalog anew, from raftd/events.py"
+	@echo "make dashboards"
+	@echo "             write deploy/monitoring/dashboards/ anew"
 	@echo "make test-debian, make test-newest"
 	@echo "             the tests against the distribution's Python packages, and against the newest there are"
+	@echo "make screenshots"
+	@echo "             draw the dashboards into docs/img/, from a live cluster (it takes a minute and a half)"
 	@echo "make clean   remove what these targets made"
 .PHONY: help
 
@@ -67,6 +71,14 @@ deb rpm wheelhouse: $(STAMP)
 
 catalog: $(STAMP)
 	PYTHONPATH=packaging $(BIN)/python -m raftd_build catalog >systemd/raftd.catalog
+
+dashboards: $(STAMP)
+	PYTHONPATH=packaging $(BIN)/python -m raftd_build dashboards
+
+# matplotlib is for this alone, so it is installed for this alone.
+screenshots: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c packaging/constraints.txt -e '.[screenshots]'
+	PYTHONPATH=packaging $(BIN)/python -m tests.monitoring.screenshots
 
 # The system's own Python sees the system's packages; of the registry it gets only what tests are made with.
 DEBIAN_PYTHON ?= /usr/bin/python3

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -32,6 +32,8 @@ PATIENCE_SECONDS: Final = 20.0
 """How long anything may take before the test gives up on it; a machine that is busy otherwise is not a bug."""
 STATUS_SECONDS: Final = 2.0
 """How long a node may take to say how it is; a paused one never does."""
+RAFTD: Final = ("-m", "raftd")
+"""What Python runs as a node."""
 _SEGMENT_BYTES: Final = 4 << 20
 """The smallest there is, so that tests see logs of several segments."""
 _READY_TEXT: Final = events.NODE_READY.text.partition("%")[0]
@@ -85,12 +87,13 @@ async def until(condition: Callable[[], object], what: str, *, seconds: float = 
 class NodeProcess:
     """One node: its process, while there is one, and its log."""
 
-    def __init__(self, node: Node, settings: Path, log: Path) -> None:
+    def __init__(self, node: Node, settings: Path, log: Path, program: Sequence[str] = RAFTD) -> None:
         self.id = node.id
         self.addresses = node
         self.endpoint = str(node.client_address)
         self.settings = settings
         self._log = log
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
         self._log_start = 0
         self._paused = False
@@ -128,7 +131,8 @@ class NodeProcess:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
                 command_that_dies_with_us(
-                    *(sys.executable, "-m", "raftd", "run", "--config", str(self.settings), "--node", str(self.id))
+                    *(sys.executable, *self._program),
+                    *("run", "--config", str(self.settings), "--node", str(self.id)),
                 ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -181,7 +185,13 @@ class Cluster:
     """N nodes of one cluster, in a directory of their own."""
 
     def __init__(
-        self, directory: Path, pki: Path, size: int, *, changes: Callable[[int, Document], Document] | None = None
+        self,
+        directory: Path,
+        pki: Path,
+        size: int,
+        *,
+        changes: Callable[[int, Document], Document] | None = None,
+        program: Sequence[str] = RAFTD,
     ) -> None:
         """Write the settings; nothing is started.
 
@@ -190,6 +200,7 @@ class Cluster:
             pki: Certificates of the nodes 1 to `size` and of the user.
             size: How many nodes.
             changes: Makes of the settings those of one node, which otherwise are the same for all.
+            program: What Python is to run as the daemon.
         """
         self.directory = directory
         self.pki = pki
@@ -198,7 +209,7 @@ class Cluster:
         for node in self.document.nodes:
             path = directory / f"raftd-{node.id}.yaml"
             path.write_text(render(changes(node.id, self.document) if changes is not None else self.document))
-            self.nodes[node.id] = NodeProcess(node, path, directory / f"node-{node.id}.log")
+            self.nodes[node.id] = NodeProcess(node, path, directory / f"node-{node.id}.log", program)
 
     @property
     def endpoints(self) -> list[str]:

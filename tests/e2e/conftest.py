@@ -1,14 +1,14 @@
 """Clusters for the end-to-end tests, and the certificates that all of them share."""
 
 import tempfile
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from raftd.pki import create_authorities, issue_node, issue_user
 from raftd.settings import Document
-from tests.e2e.cluster import CLUSTER_NAME, USER, Cluster, own_address
+from tests.e2e.cluster import CLUSTER_NAME, RAFTD, USER, Cluster, own_address
 
 MakeCluster = Callable[..., Cluster]
 _FAILED = pytest.StashKey[bool]()
@@ -45,10 +45,15 @@ def make_cluster(pki: Path, request: pytest.FixtureRequest) -> Iterator[MakeClus
     # Not tmp_path, of which pytest keeps some: each node has 70 MB on disk.
     with tempfile.TemporaryDirectory(prefix="raftd-e2e-") as name:
 
-        def make(size: int = 3, *, changes: Callable[[int, Document], Document] | None = None) -> Cluster:
+        def make(
+            size: int = 3,
+            *,
+            changes: Callable[[int, Document], Document] | None = None,
+            program: Sequence[str] = RAFTD,
+        ) -> Cluster:
             directory = Path(name) / f"cluster-{len(clusters) + 1}"
             directory.mkdir()
-            cluster = Cluster(directory, pki, size, changes=changes)
+            cluster = Cluster(directory, pki, size, changes=changes, program=program)
             clusters.append(cluster)
             return cluster
 

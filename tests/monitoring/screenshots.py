@@ -1,0 +1,176 @@
+"""Pictures of the dashboards for the documentation: `make screenshots`, which is this module run as a program.
+
+Grafana is not needed: what a real Prometheus answers to the panels' own queries, over a live cluster whose leader is
+killed on the way, is drawn by matplotlib on the dashboards' own grid. Each picture says so.
+"""
+
+import asyncio
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+from raftd.pki import create_authorities, issue_node, issue_user
+from raftd_build.dashboards import DASHBOARDS
+from raftd_build.dashboards.dashboard import Dashboard
+from raftd_build.dashboards.panel import COLUMNS, Panel, Shape, Unit
+from tests.e2e.cluster import CLUSTER_NAME, USER, Cluster, own_address, until
+from tests.e2e.workload import writing
+from tests.monitoring.prometheus import JOB, Prometheus, nodes_of
+
+PICTURES: Final = Path(__file__).parents[2] / "docs" / "img"
+QUIET_SECONDS: Final = 25.0
+"""Of work before the leader is killed, while one is missing, and after it is back."""
+STEP_SECONDS: Final = 1.0
+SIZE: Final = 3
+INCHES_PER_COLUMN: Final = 0.75
+INCHES_PER_ROW: Final = 0.32
+NOTE: Final = "drawn by `make screenshots` from the answers of a real Prometheus, not by Grafana"
+_PREFIXES: Final = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"))
+_SUFFIXES: Final = {
+    Unit.SECONDS: "s",
+    Unit.BYTES: "B",
+    Unit.BYTES_PER_SECOND: "B/s",
+    Unit.PER_SECOND: "/s",
+}
+
+
+def shown(value: float, unit: Unit) -> str:
+    """A number with its unit, short."""
+    if unit is Unit.RATIO:
+        return f"{value * 100:.3g} %"
+    for size, prefix in _PREFIXES:
+        if abs(value) >= size and (size >= 1 or unit is Unit.SECONDS):
+            return f"{value / size:.3g} {prefix}{_SUFFIXES.get(unit, '')}".strip()
+    return f"{value:.3g} {_SUFFIXES.get(unit, '')}".strip()
+
+
+def answers(prometheus: Prometheus, panel: Panel, seconds: float) -> Mapping[str, list[tuple[float, float]]]:
+    """The panel's curves by their legends: (seconds before now, value)."""
+    values = {"$job": JOB, "$cluster": CLUSTER_NAME, "$instance": ".*", "$__rate_interval": "4s"}
+    curves = {}
+    now = time.time()
+    for query in panel.queries:
+        expression = query.expression
+        for variable, value in values.items():
+            expression = expression.replace(variable, value)
+        for curve in prometheus.range(expression, seconds=seconds, step=STEP_SECONDS):
+            points = [(moment - now, float(value)) for moment, value in curve["values"]]
+            curves[_legend(query.legend, curve["metric"])] = list(_with_gaps(points))
+    return curves
+
+
+def _with_gaps(points: list[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """A line does not go on over what nobody answered."""
+    for (moment, value), (following, _) in pairwise([*points, points[-1]]):
+        yield moment, value
+        if following - moment > 1.5 * STEP_SECONDS:
+            yield moment + STEP_SECONDS, math.nan
+
+
+def _legend(pattern: str, labels: Mapping[str, Any]) -> str:
+    for name, value in labels.items():
+        pattern = pattern.replace("{{" + name + "}}", str(value))
+    return pattern
+
+
+def draw_panel(axes: Axes, panel: Panel, curves: Mapping[str, list[tuple[float, float]]]) -> None:
+    """Draw one panel in its own shape."""
+    axes.set_title(panel.title, fontsize=9, loc="left")
+    axes.tick_params(labelsize=6)
+    texts = {value: text for value, text, _ in panel.mappings}
+    if panel.shape in {Shape.NUMBER, Shape.TABLE}:
+        axes.axis("off")
+        lines = []
+        for legend, points in curves.items():
+            last = next(value for _, value in reversed(points) if not math.isnan(value))
+            lines.append(f"{legend}: {texts.get(int(last)) or shown(last, panel.unit)}")
+        axes.text(0.02, 0.95, "\n".join(lines[:8]), fontsize=8, va="top", transform=axes.transAxes)
+        return
+    if panel.shape is Shape.STATES:
+        colours = {value: colour for value, _, colour in panel.mappings}
+        for height, (legend, points) in enumerate(curves.items()):
+            for moment, value in (point for point in points if not math.isnan(point[1])):
+                axes.barh(height, STEP_SECONDS, left=moment, color=colours.get(int(value), "grey"), height=0.8)
+            axes.text(
+                0.01, height, legend, fontsize=6, color="white", va="center", transform=axes.get_yaxis_transform()
+            )
+        axes.set_yticks([])
+        return
+    for legend, points in curves.items():
+        axes.plot([moment for moment, _ in points], [value for _, value in points], linewidth=0.9, label=legend)
+    for threshold in panel.thresholds:
+        if threshold.value <= axes.get_ylim()[1]:
+            axes.axhline(threshold.value, color=threshold.colour, linewidth=0.7, linestyle="dashed")
+    axes.yaxis.set_major_formatter(lambda value, _: shown(value, panel.unit))
+    if curves:
+        axes.legend(fontsize=4.5, loc="upper left", framealpha=0.5)
+    axes.grid(linewidth=0.3)
+
+
+def draw(dashboard: Dashboard, prometheus: Prometheus, seconds: float) -> Path:
+    """Draw a dashboard on its own grid, and return the picture's path."""
+    places = {place["title"]: place["gridPos"] for place in dashboard.json()["panels"]}
+    height = max(place["y"] + place["h"] for place in places.values())
+    figure = plt.figure(figsize=(COLUMNS * INCHES_PER_COLUMN, (height + 2) * INCHES_PER_ROW))
+    figure.suptitle(f"{dashboard.title}   ({NOTE})", fontsize=10)
+    for row in dashboard.rows:
+        for panel in row.panels:
+            place = places[panel.title]
+            left, width = place["x"] / COLUMNS + 0.025, place["w"] / COLUMNS - 0.035
+            tall = place["h"] / (height + 2)
+            bottom = 1 - (place["y"] + 2) / (height + 2) - tall
+            axes = figure.add_axes((left, bottom + 0.18 * tall, width, 0.68 * tall))
+            draw_panel(axes, panel, answers(prometheus, panel, seconds))
+    path = PICTURES / f"{dashboard.uid}.png"
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+    return path
+
+
+async def play(cluster: Cluster, prometheus: Prometheus) -> None:
+    """Work, lose the leader under it, and get it back."""
+    await cluster.start()
+    prometheus.scrape(nodes_of(cluster))
+    prometheus.start()
+    await until(prometheus.is_ready, "Prometheus answers")
+    async with cluster.client() as client, writing(cluster, 6), client.watch(prefix="own/"):
+        await client.put("leased", "x", lease=(await client.grant_lease(600.0)).id)
+        await asyncio.sleep(QUIET_SECONDS)
+        leader = await cluster.leader()
+        leader.kill()
+        await asyncio.sleep(QUIET_SECONDS)
+        await cluster.start(leader.id)
+        await asyncio.sleep(QUIET_SECONDS)
+
+
+def main() -> None:
+    """Draw all dashboards into docs/img."""
+    mpl.use("agg")
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="raftd-screenshots-") as name:
+        directory = Path(name)
+        create_authorities(directory / "pki", CLUSTER_NAME)
+        for node_id in range(1, SIZE + 1):
+            issue_node(directory / "pki", node_id, [own_address()])
+        issue_user(directory / "pki", USER)
+        cluster, prometheus = Cluster(directory, directory / "pki", SIZE), Prometheus(directory)
+        try:
+            asyncio.run(play(cluster, prometheus))
+            for dashboard in DASHBOARDS:
+                sys.stdout.write(f"{draw(dashboard, prometheus, 3 * QUIET_SECONDS)}\n")
+        finally:
+            prometheus.stop()
+            cluster.close()
+
+
+if __name__ == "__main__":
+    main()

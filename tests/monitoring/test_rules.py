@@ -1,0 +1,119 @@
+"""The alerts and recording rules in deploy/monitoring/rules, as Prometheus' own promtool sees them."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from raftd.http.catalogue import FAMILIES
+from tests.monitoring.alert_cases import CASES, Case
+
+ROOT = Path(__file__).parents[2]
+RULES = sorted((ROOT / "deploy" / "monitoring" / "rules").glob("*.yml"))
+RUNBOOK = ROOT / "docs" / "runbook.md"
+SEVERITIES = {"critical", "warning", "info"}
+OF_PROMETHEUS_AND_PYTHON = {"up", "process_start_time_seconds"}
+
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is missing; on Debian: apt-get install prometheus"
+)
+
+
+def rules() -> Iterator[dict[str, Any]]:
+    for path in RULES:
+        for group in yaml.safe_load(path.read_text())["groups"]:
+            yield from group["rules"]
+
+
+ALERTS = {rule["alert"]: rule for rule in rules() if "alert" in rule}
+RECORDED = {rule["record"] for rule in rules() if "record" in rule}
+
+
+def promtool(*arguments: str | Path) -> None:
+    """Run promtool, and show what it says when it is not content."""
+    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_promtool
+def test_rules_are_valid() -> None:
+    """Every file of rules can be read."""
+    promtool("check", "rules", *RULES)
+
+
+def firing(case: Case) -> dict[str, Any]:
+    severity = ALERTS[case.alert]["labels"]["severity"]
+    labels = {"alertname": case.alert, "alertstate": "firing", "severity": severity} | dict(case.labels)
+    return {"labels": "ALERTS{" + ", ".join(f'{k}="{v}"' for k, v in labels.items()) + "}", "value": 1}
+
+
+def promtool_file(case: Case) -> dict[str, Any]:
+    expression = f'ALERTS{{alertname="{case.alert}", alertstate="firing"}}'
+    moments: tuple[tuple[str, list[dict[str, Any]]], ...] = (
+        (case.quiet_at, []),
+        (case.fires_at, [firing(case)]),
+        (case.clears_at, []),
+    )
+    return {
+        "rule_files": [str(path) for path in RULES],
+        "evaluation_interval": case.interval,
+        "tests": [
+            {
+                "interval": case.interval,
+                "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
+                "promql_expr_test": [
+                    {"expr": expression, "eval_time": moment, "exp_samples": samples} for moment, samples in moments
+                ],
+            }
+        ],
+    }
+
+
+@needs_promtool
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.alert)
+def test_an_alert_fires_and_clears(case: Case, tmp_path: Path) -> None:
+    """Each alert is quiet, fires once for what it is about, and is quiet again."""
+    path = tmp_path / "test.yml"
+    path.write_text(yaml.safe_dump(promtool_file(case)))
+    promtool("test", "rules", path)
+
+
+def test_each_alert_has_a_case() -> None:
+    """No alert is without a test, and no test without its alert."""
+    assert {case.alert for case in CASES} == set(ALERTS)
+
+
+def test_alerts_say_what_an_operator_needs() -> None:
+    """Each has a severity that means something, a summary that fits a message, and a description."""
+    for name, alert in ALERTS.items():
+        assert alert["labels"]["severity"] in SEVERITIES, name
+        assert "{{" in alert["annotations"]["summary"], f"{name}: which node or cluster?"
+        assert len(alert["annotations"]["summary"]) < 120, name
+        assert alert["annotations"]["description"].endswith("."), name
+
+
+def test_each_alert_has_its_section_in_the_runbook() -> None:
+    """runbook_url leads to a section which says what it means, where to look and what to do."""
+    text = RUNBOOK.read_text()
+    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", text, re.MULTILINE | re.DOTALL))
+    assert set(sections) == set(ALERTS)
+    for name, alert in ALERTS.items():
+        assert alert["annotations"]["runbook_url"].endswith(f"/runbook.html#{name.lower()}")
+        for word in ("**Means**", "**Look**", "**Do**"):
+            assert word in sections[name], f"{name} lacks {word}"
+
+
+def test_metrics_in_rules_exist() -> None:
+    """A rule that asks for a metric which nobody exports would never fire."""
+    exported = {family.name for family in FAMILIES}
+    for rule in rules():
+        for metric in re.findall(r"\b(raftd_\w+|up|process_\w+)\b(?=[{\[) ]|$)", rule["expr"]):
+            base = re.sub(r"_(bucket|count|sum)$", "", metric)
+            assert {metric, base} & (exported | OF_PROMETHEUS_AND_PYTHON), f"{metric} of {rule}"
+        for recorded in re.findall(r"\braftd:[\w:]+", rule["expr"]):
+            assert recorded in RECORDED
