@@ -1,6 +1,7 @@
 """Run the simulator: one seed, to look at it, or many, to find one."""
 
 import argparse
+import logging
 import sys
 import time
 import traceback
@@ -24,6 +25,8 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--until-failure", action="store_true", help="stop at the first seed that fails, and say which")
     options = parser.parse_args()
+    # Simulated nodes log as real ones do, all at once and of faults that are meant: a trace tells more.
+    logging.getLogger("raftd").addHandler(logging.NullHandler())
     if options.seed is not None:
         return _replay(options.seed, options.seconds, trace=options.trace)
     first = int(time.time()) * 1000 if options.first is None else options.first

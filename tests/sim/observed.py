@@ -52,11 +52,14 @@ class ObservedRequests(Requests):
     def __init__(self, machine: StateMachine, process: "Process") -> None:
         super().__init__(machine, clock=process.time)
         self._process = process
+        self._committed: dict[ReadId, int] = {}
+        """Reads that wait -> how many entries were committed, wherever, when they were asked for."""
 
     def reads_requested(self, read_id: ReadId) -> None:
         """See `Requests`."""
         super().reads_requested(read_id)
         process = self._process
+        self._committed[read_id] = len(process.world.oracle.committed_terms)
         raft, sometimes = process.raft, process.world.sometimes
         if raft.role is not Role.LEADER:
             return
@@ -70,8 +73,14 @@ class ObservedRequests(Requests):
             else:
                 sometimes("lease_read_refused")
 
+    def quorum_reads_requested(self, read_id: ReadId) -> None:
+        """See `Requests`."""
+        super().quorum_reads_requested(read_id)
+        self._committed[read_id] = len(self._process.world.oracle.committed_terms)
+
     def reads_confirmed(self, read_id: ReadId, read_index: LogIndex, term: Term) -> None:
         """See `Requests`."""
+        self._process.world.oracle.read_confirmed(self._process, read_index, self._committed.pop(read_id))
         super().reads_confirmed(read_id, read_index, term)
         if self._process.raft.role is not Role.LEADER:
             self._process.world.sometimes("follower_read")
@@ -79,6 +88,7 @@ class ObservedRequests(Requests):
     def reads_refused(self, read_id: ReadId, refusal: Refusal) -> None:
         """See `Requests`."""
         super().reads_refused(read_id, refusal)
+        del self._committed[read_id]
         self._process.world.sometimes("read_refused")
 
 

@@ -480,6 +480,11 @@ class Oracle:
         if number > self._rounds.get((leader, term), 0):
             self.fail(f"node {process.node_id} confirms round {number} of term {term} to node {leader}, not begun")
 
+    def read_confirmed(self, process: "Process", read_index: int, committed_index: int) -> None:
+        """A read may be answered at `read_index`; `committed_index` was committed when it was asked for."""
+        if read_index < committed_index:
+            self.fail(f"node {process.node_id} reads at {read_index}, asked after {committed_index} was committed")
+
     # Answers.
 
     def answered(self, session: int, sequence: int, answer: bytes) -> None:

@@ -95,6 +95,8 @@ def test_the_oracle_barks() -> None:
         oracle._committed(1, oracle.committed_terms[0] + 1, process)
     with pytest.raises(Violation, match=r"only .* have stored it"):
         oracle._committed(index + 1, 1 << 40, process)
+    with pytest.raises(Violation, match="asked after 2 was committed"):
+        oracle.read_confirmed(process, 1, 2)
     with pytest.raises(Violation, match="was not opened by this"):
         oracle.session_opened(1 << 40, b"")
     with pytest.raises(Violation, match="which is not committed"):

@@ -18,7 +18,7 @@ from tests.sim.mutants.catalogue import MUTANTS
 from tests.sim.mutants.mutant import Mutant
 
 _ROOT: Final = Path(__file__).parents[3]
-_SECONDS_MAX: Final = 600.0
+_SECONDS_MAX: Final = 1800.0
 _SOURCES: Final = ("raftd", "tests/sim", "tests/linearizability")
 
 
@@ -39,7 +39,7 @@ def hunt(sources: Path, mutant: Mutant, first: int, seeds: int) -> Verdict:
 
     Raises:
         LookupError: the mutant does not apply.
-        RuntimeError: the run came to nothing.
+        RuntimeError: the run came to nothing, or took too long.
     """
     with tempfile.TemporaryDirectory(prefix="raftd-mutant-") as name:
         place = Path(name)
@@ -47,15 +47,20 @@ def hunt(sources: Path, mutant: Mutant, first: int, seeds: int) -> Verdict:
         shutil.copytree(sources, place, dirs_exist_ok=True)
         mutant.apply(place / "raftd")
         started = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.sim", "--until-failure", "--first", str(first), "--seeds", str(seeds)],
-            cwd=place,
-            env={**os.environ, "PYTHONPATH": str(place)},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=_SECONDS_MAX,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "tests.sim", "--until-failure", "--first", str(first), "--seeds", str(seeds)],
+                cwd=place,
+                env={**os.environ, "PYTHONPATH": str(place)},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_SECONDS_MAX,
+            )
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(
+                f"mutant {mutant.name} was not done with {seeds} seeds in {_SECONDS_MAX:.0f} s"
+            ) from None
     seconds = time.monotonic() - started
     words = done.stdout.strip().splitlines()[-1].split(maxsplit=1) if done.stdout.strip() else []
     if done.returncode not in {0, 1} or not words:
@@ -93,4 +98,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (LookupError, RuntimeError) as error:
+        sys.exit(str(error))
