@@ -12,6 +12,9 @@ from raftd.http.view import NodeStatus, PeerStatus, ReplicationState
 BEHIND_ENTRIES: Final = 1000
 """A peer that lacks more is called behind; what is under way to a busy peer is less."""
 
+SILENT_SECONDS: Final = 1.0
+"""A peer that has not answered a leader for longer is called silent; several heartbeats fit into it."""
+
 _COLUMNS: Final = ("node", "role", "term", "stored up to", "lag", "link", "round trip", "clock", "health")
 _NUMBERS: Final = frozenset({"term", "stored up to", "round trip", "clock"})
 _WIDE: Final = frozenset({"lag", "health"})
@@ -39,19 +42,17 @@ def members_section(status: NodeStatus, checks: Sequence[Check]) -> Markup:
 
 def peer_health(status: NodeStatus, peer: PeerStatus) -> tuple[str, str]:
     """How a peer is as far as this node can tell, and how that is to look: (words, class)."""
-    if not peer.connected:
-        return "no link from here", "pill bad"
-    if status.role is not Role.LEADER:
-        return "link stands", "none"
-    match peer.state:
-        case ReplicationState.SNAPSHOT:
-            return "is sent a snapshot", "pill warn"
-        case ReplicationState.REPLICATE if peer.lag_entries > BEHIND_ENTRIES:
-            return "behind", "pill warn"
-        case ReplicationState.REPLICATE:
-            return "ok", "pill good"
-        case _:
-            return "has not answered yet", "pill warn"
+    silent = peer.contact_seconds or 0.0
+    verdicts = (
+        (not peer.connected, "no link from here", "pill bad"),
+        (peer.diverged, "state differs from this node's", "pill bad"),
+        (status.role is not Role.LEADER, "link stands", "none"),
+        (silent > SILENT_SECONDS, f"silent for {duration(silent)}", "pill warn"),
+        (peer.state is ReplicationState.SNAPSHOT, "is sent a snapshot", "pill warn"),
+        (peer.state is not ReplicationState.REPLICATE, "has not answered yet", "pill warn"),
+        (peer.lag_entries > BEHIND_ENTRIES, "behind", "pill warn"),
+    )
+    return next(((words, look) for is_so, words, look in verdicts if is_so), ("ok", "pill good"))
 
 
 def role_of(status: NodeStatus) -> str:

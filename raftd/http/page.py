@@ -31,6 +31,13 @@ CONTENT_TYPE: Final = "text/html; charset=utf-8"
 _EVENTS_SHOWN: Final = 50
 _RELOAD_SECONDS: Final = 3
 """How often a browser without scripts loads the page anew."""
+_DAY_SECONDS: Final = 86_400
+_DAYS_WARNED: Final = 30
+"""A certificate that holds for less is marked; for less than the next, as bad."""
+_DAYS_BAD: Final = 7
+_PAGES: Final = (
+    "/metrics", "/livez?verbose", "/readyz?verbose", "/leader?verbose", "/follower?verbose", "/status", "/sd",
+)  # fmt: skip
 _LEVEL_STYLES: Final = {"warning": "pill warn", "error": "pill bad", "critical": "pill bad"}
 
 
@@ -78,6 +85,7 @@ def render(
         members_section(status, checks),
         _plots(status, pulse),
         element("div", _store(status), _process(status), class_="two"),
+        _certificates(status, wall_clock),
         _events(events),
         _footer(),
         id="live",
@@ -103,11 +111,16 @@ def _header(status: NodeStatus, checks: Sequence[Check], wall_clock: float) -> M
     else:
         state = element("span", "ready", class_="pill good")
     leader = "no leader is known" if status.leader_id is None else f"node {status.leader_id} leads"
+    margin = None
+    if status.quorum_margin is not None:
+        words = f"{max(0, status.quorum_margin)} more of {status.voters} voters may fail"
+        margin = element("p", words if status.quorum_margin > 0 else element("span", words, class_="pill warn"))
     return element(
         "header",
         element("h1", f"{status.cluster}, node {status.node_id}"),
         element("p", f"{role_of(status)} in term {status.current_term}"),
         element("p", leader),
+        margin,
         element("p", state),
         element("p", "as of ", _time(wall_clock)),
     )
@@ -187,6 +200,23 @@ def _process(status: NodeStatus) -> Markup:
     )
 
 
+def _certificates(status: NodeStatus, wall_clock: float) -> Markup | None:
+    """When what the node shows and trusts expires; nothing, where it does not tell."""
+    told = status.configuration.certificates
+    if not told:
+        return None
+    rows = []
+    for each in told:
+        days = (each.not_after_seconds - wall_clock) / _DAY_SECONDS
+        look = "bad" if days < _DAYS_BAD else "warn" if days < _DAYS_WARNED else "good"
+        left = "expired" if days < 0 else f"{days:,.0f} days left"
+        cells = (each.port, each.kind, _time(each.not_after_seconds), element("span", left, class_=f"pill {look}"))
+        rows.append(element("tr", *(element("td", cell) for cell in cells)))
+    heads = (element("th", name, scope="col") for name in ("port", "what", "expires (UTC)", ""))
+    table = element("table", element("thead", element("tr", *heads)), element("tbody", *rows))
+    return element("section", element("h2", "Certificates"), table)
+
+
 def _facts(heading: str, *facts: tuple[str, str]) -> Markup:
     rows = (part for name, text in facts for part in (element("dt", name), element("dd", text)))
     return element("section", element("h2", heading), element("dl", *rows))
@@ -211,7 +241,7 @@ def _events(events: Sequence[RecentEvent]) -> Markup:
 
 
 def _footer() -> Markup:
-    pages = [element("a", page, href=page) for page in ("/metrics", "/livez?verbose", "/readyz?verbose", "/status")]
+    pages = [element("a", page, href=page) for page in _PAGES]
     return element("footer", element("span", "This page only reads, and knows no keys or values."), *pages)
 
 

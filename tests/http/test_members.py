@@ -88,6 +88,9 @@ def test_learners_are_told_apart(leader_with: StatusOf) -> None:
         ({"state": ReplicationState.SNAPSHOT}, "is sent a snapshot"),
         ({"state": ReplicationState.PROBE}, "has not answered yet"),
         ({"connected": False}, "no link from here"),
+        ({"diverged": True}, "state differs from this node's"),
+        ({"contact_seconds": 0.3}, "ok"),
+        ({"contact_seconds": 2.5}, "silent for 2.5 s"),
     ],
 )
 def test_the_health_of_a_peer(leader_with: StatusOf, changes: dict[str, object], health: str) -> None:

@@ -13,7 +13,7 @@ from raftd.http.histogram import Histogram
 from raftd.http.page import headers, render
 from raftd.http.pulse import Pulse
 from raftd.http.recent import RecentEvent
-from raftd.http.view import NodeStatus, PeerStatus, SettingsDifference
+from raftd.http.view import CertificateStatus, Configuration, NodeStatus, PeerStatus, SettingsDifference
 
 StatusOf = Callable[..., NodeStatus]
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror='alert(2)'>\"&"
@@ -81,9 +81,8 @@ def test_it_needs_nothing_from_elsewhere(draw: Draw) -> None:
     """No address but the nodes' own pages is in it, and nothing is loaded."""
     page = draw()
     assert not re.search(r"\bsrc=|@import|url\(", page)
-    assert set(re.findall(r'href="([^"]*)"', page)) == {
-        "data:,", "/metrics", "/livez?verbose", "/readyz?verbose", "/status",
-    }  # fmt: skip
+    pages = ("metrics", "livez?verbose", "readyz?verbose", "leader?verbose", "follower?verbose", "status", "sd")
+    assert set(re.findall(r'href="([^"]*)"', page)) == {"data:,", *(f"/{name}" for name in pages)}
 
 
 def test_whatever_is_said_is_text(node: FakeNode, draw: Draw) -> None:
@@ -147,6 +146,32 @@ def test_what_is_wrong_with_the_process_is_seen(draw: Draw, leader_with: StatusO
     node.now = leader_with(storing_seconds=2.0, settings_differ=(SettingsDifference(NodeId(3), "a member, and …"),))
     assert "a write has waited for 2 s" in draw()
     assert "node 3: a member, and …" in draw()
+
+
+@pytest.mark.parametrize(
+    ("days", "pill"),
+    [(400, "good>400 days left"), (29, "warn>29 days left"), (6, "bad>6 days left"), (-1, "bad>expired")],
+)
+def test_certificates_that_expire_are_marked(
+    draw: Draw, node: FakeNode, leader_with: StatusOf, days: int, pill: str
+) -> None:
+    """Each of those that the node tells of; without any there is no table."""
+    assert "Certificates" not in draw()
+    told = CertificateStatus("peer", "authority", "f", "k", not_after_seconds=days * 86_400.0)
+    node.now = leader_with(configuration=Configuration(certificates=(told,)))
+    page = draw()
+    assert "<td>peer</td><td>authority</td>" in page
+    assert pill in page.replace('"', "")
+
+
+def test_how_many_voters_may_fail(draw: Draw, leader_with: StatusOf, node: FakeNode) -> None:
+    """A leader knows it, and none is a warning."""
+    node.now = leader_with(quorum_margin=1, voters=3)
+    assert "<p>1 more of 3 voters may fail</p>" in draw()
+    node.now = leader_with(quorum_margin=0, voters=3)
+    assert '<span class="pill warn">0 more of 3 voters may fail</span>' in draw()
+    node.now = leader_with(role=Role.FOLLOWER, quorum_margin=None)
+    assert "may fail" not in draw()
 
 
 def test_an_empty_list_of_events_says_so(draw: Draw) -> None:
