@@ -16,6 +16,20 @@ def bars_for(stream: TextIO | None) -> str:
     return BARS
 
 
+def squeezed(values: Sequence[float | None], width: int, spans: int) -> list[float | None]:
+    """Make `width` values of the newest `spans`: each the mean of as many, as far as there are any.
+
+    Args:
+        values: One for each interval, the newest last.
+        width: How many to make.
+        spans: For how many intervals they stand together; a multiple of `width`.
+    """
+    padded = [*[None] * spans, *values][-spans:]
+    size = spans // width
+    groups = ([each for each in padded[start : start + size] if each is not None] for start in range(0, spans, size))
+    return [sum(group) / len(group) if group else None for group in groups]
+
+
 def sparkline(values: Sequence[float | None], width: int, bars: str = BARS) -> str:
     """Draw the newest `width` values, the newest at the right, the highest of them as the highest bar.
 

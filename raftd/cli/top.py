@@ -10,7 +10,7 @@ import click
 
 from raftd.cli.output import is_terminal, table, use_colour, write
 from raftd.cli.redraw import over, own_screen, repeat
-from raftd.cli.sparkline import bars_for, sparkline
+from raftd.cli.sparkline import bars_for, sparkline, squeezed
 from raftd.cli.status import PATIENCE_SECONDS, Overview, Row, look
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client
@@ -22,6 +22,7 @@ COLUMNS: Final = (
 _FIRST_TO_GO: Final = ("syncs", "writes", "keys", "pending", "term", "clients", "last_minute", "applied", "lag")
 """Left out, one after the other, where the terminal is too narrow for all."""
 _COLUMNS_MIN: Final = len(COLUMNS) - len(_FIRST_TO_GO)
+_SECONDS: Final = 60
 _SPARK_WIDTH: Final = 20
 _NARROW_SPARK_WIDTH: Final = 12
 
@@ -93,14 +94,18 @@ def _row(row: Row, bars: str) -> Row:
     return {
         **row,
         "changes/s": _number(changes[-1] if changes else None),
-        "last_minute": sparkline(changes, _SPARK_WIDTH, bars),
+        "last_minute": _last_minute(changes, _SPARK_WIDTH, bars),
         "write": _milliseconds(writes),
-        "writes": sparkline(writes, _NARROW_SPARK_WIDTH, bars),
+        "writes": _last_minute(writes, _NARROW_SPARK_WIDTH, bars),
         "sync": _milliseconds(syncs),
-        "syncs": sparkline(syncs, _NARROW_SPARK_WIDTH, bars),
+        "syncs": _last_minute(syncs, _NARROW_SPARK_WIDTH, bars),
         "clients": document["connections"],
         "pending": document["pending_proposals"],
     }
+
+
+def _last_minute(values: Sequence[float | None], width: int, bars: str) -> str:
+    return sparkline(squeezed(values, width, _SECONDS), width, bars)
 
 
 def _number(value: float | None) -> float | int | None:

@@ -28,7 +28,7 @@ from raftd.http.view import NodeStatus
 
 CONTENT_TYPE: Final = "text/html; charset=utf-8"
 
-_EVENTS_SHOWN: Final = 50
+_EVENTS_SHOWN: Final = 30
 _RELOAD_SECONDS: Final = 3
 """How often a browser without scripts loads the page anew."""
 _DAY_SECONDS: Final = 86_400
@@ -69,7 +69,7 @@ def headers() -> dict[str, str]:
 def render(
     status: NodeStatus, checks: Sequence[Check], pulse: Pulse, events: Sequence[RecentEvent], wall_clock: float
 ) -> bytes:
-    """Draw a node's page; a millisecond's work.
+    """Draw a node's page: two or three milliseconds of work, of which HTTP has its share of the loop and no more.
 
     Args:
         status: What the node is now.

@@ -20,9 +20,9 @@ Spawn = Callable[..., "subprocess.Popen[bytes]"]
 
 def busy(node: int, **changes: Any) -> dict[str, Any]:
     pulse = {
-        "changes_per_second": [0, 50, 100.4],
-        "write_seconds": [None, 0.004, None],
-        "sync_seconds": [0.001, 0.002, 0.00123],
+        "changes_per_second": [*[0] * 3, *[50] * 3, *[100.4] * 3],
+        "write_seconds": [*[None] * 5, 0.004, *[None] * 4],
+        "sync_seconds": [*[0.001] * 5, *[0.002] * 5, *[0.00123] * 5],
     }
     return document(node, **{"cluster": "demo", "connections": 8, "pending_proposals": 2, "pulse": pulse, **changes})
 
