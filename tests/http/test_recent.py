@@ -21,9 +21,11 @@ def test_events_are_kept_newest_first(logger: logging.Logger) -> None:
     logger.addHandler(recent)
     events.LEADER_ELECTED.log(logger, leader=2, term=5)
     logger.error("a value, perhaps")
-    events.LEADER_LOST.log(logger, term=5)
+    events.LEADER_LOST.log(logger, term=5, reason="silence")
     newest, before = recent.newest()
-    assert (newest.level, newest.name, newest.text) == ("warning", "leader_lost", "no leader is known in term 5")
+    assert (newest.level, newest.name, newest.text) == (
+        "warning", "leader_lost", "no leader is known in term 5: silence",
+    )  # fmt: skip
     assert (before.name, before.text) == ("leader_elected", "node 2 leads term 5")
     assert before.at_seconds <= newest.at_seconds
     assert recent.newest(1) == (newest,)
