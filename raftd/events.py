@@ -214,6 +214,17 @@ tries again and again: a client or node whose certificate is no longer accepted,
 or a stranger. It costs the node little, but nobody who is refused is served: find out who it is.
 """,
 )
+HTTP_REFUSED: Final = Event(
+    "http_refused",
+    "5d0c7c1be0b94c1f8e5f6a3b9d27e481",
+    logging.INFO,
+    "refused HTTP from %(address)s: %(reason)s (%(count)s like it were not told)",
+    """\
+Somebody asks the HTTP port for what it does not serve, or more often or more slowly than it allows. It costs the node
+little, since HTTP has a tenth of its event loop at most. If it is a balancer or a Prometheus of your own, correct what
+it asks (docs/http.md); if nobody knows the address, the port can be reached from where it should not be.
+""",
+)
 LOG_TAIL_CUT: Final = Event(
     "log_tail_cut",
     "9b49a3802edd4662be0801fd28018d62",
@@ -388,6 +399,7 @@ CATALOGUE: Final = (
     PEER_DISCONNECTED,
     CONNECTION_REFUSED,
     REFUSALS_LEFT_OUT,
+    HTTP_REFUSED,
     LOG_TAIL_CUT,
     LOG_DAMAGED,
     DISK_SLOW,

@@ -38,7 +38,12 @@ def group() -> None:
 @group.command("run", short_help="Run a node.")
 @_config_option
 @click.option("--node", type=click.IntRange(min=1), required=True, help="Which of the settings' nodes this is.")
-def run_command(config: Path, node: int) -> int:
+@click.option(
+    "--log-format",
+    type=click.Choice(["auto", "text", "json", "journal"]),
+    help="How lines of the log look, whatever log.format says.",
+)
+def run_command(config: Path, node: int, log_format: str | None) -> int:
     """Run a node in the foreground, until SIGTERM or Ctrl-C.
 
     \b
@@ -47,7 +52,7 @@ def run_command(config: Path, node: int) -> int:
     """
     from raftd.daemon.run import run  # noqa: PLC0415 - the whole daemon, which only this command needs
 
-    return run(settings_package.load(config), node)
+    return run(settings_package.load(config), node, log_format)
 
 
 @group.command("check-config", short_help="Say what is wrong with the settings.")

@@ -44,8 +44,8 @@ def check_files(settings: NodeSettings) -> list[str]:
     return check(settings.peer_tls, pki.Purpose.PEER) + check(settings.client_tls, pki.Purpose.SERVER)
 
 
-def run(settings: Settings, node_id: int) -> ExitCode:
-    """Run node `node_id` of `settings` until it is told to stop.
+def run(settings: Settings, node_id: int, log_format: str | None = None) -> ExitCode:
+    """Run node `node_id` of `settings` until it is told to stop; `log_format` goes before that of the settings.
 
     Returns:
         The process's exit code. What ends the node is logged, as one line.
@@ -60,7 +60,7 @@ def run(settings: Settings, node_id: int) -> ExitCode:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     handler = logs.configure(
         sys.stderr,
-        log_format=logs.LogFormat(node.log.format),
+        log_format=logs.LogFormat(log_format or node.log.format),
         level=logging.getLevelNamesMapping()[node.log.level.upper()],
         node_id=node_id,
     )

@@ -14,6 +14,8 @@ from typing import Final, cast
 
 from aiohttp import web
 
+from raftd.http.complaints import Complaints, Misuse
+
 PLAIN: Final = "text/plain; charset=utf-8"
 
 _TOO_LARGE: Final = (
@@ -36,8 +38,9 @@ class ConnectionLimits:
 class ConnectionTable:
     """The open connections, oldest first."""
 
-    def __init__(self, connections_max: int) -> None:
+    def __init__(self, connections_max: int, complaints: Complaints) -> None:
         self._connections_max = connections_max
+        self._complaints = complaints
         self._open: dict[asyncio.Transport, None] = {}
 
     def __len__(self) -> int:
@@ -48,6 +51,7 @@ class ConnectionTable:
         if len(self._open) >= self._connections_max:
             oldest = next(iter(self._open))
             self.remove(oldest)
+            self._complaints.tell(address_of(oldest), Misuse.CROWD)
             oldest.abort()
         self._open[transport] = None
 
@@ -62,14 +66,20 @@ class Connection(web.RequestHandler):
     Args:
         server: Hands requests to the application.
         table: The listener's open connections.
+        complaints: Hears of what nobody should send.
         limits: The bounds.
         loop: The running event loop.
     """
 
-    __slots__ = ("_bytes_left", "_deadline", "_limits", "_stream", "_table")
+    __slots__ = ("_bytes_left", "_complaints", "_deadline", "_limits", "_stream", "_table")
 
     def __init__(
-        self, server: web.Server, table: ConnectionTable, limits: ConnectionLimits, loop: asyncio.AbstractEventLoop
+        self,
+        server: web.Server,
+        table: ConnectionTable,
+        complaints: Complaints,
+        limits: ConnectionLimits,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(
             server,
@@ -79,6 +89,7 @@ class Connection(web.RequestHandler):
             tcp_keepalive=False,
         )
         self._table = table
+        self._complaints = complaints
         self._limits = limits
         self._bytes_left = limits.request_bytes_max
         self._stream: asyncio.Transport | None = None
@@ -90,7 +101,7 @@ class Connection(web.RequestHandler):
         stream = cast("asyncio.Transport", transport)  # uvloop's is none by class, and has all of its methods
         self._stream = stream
         self._table.add(stream)
-        self._deadline = asyncio.get_running_loop().call_later(self._limits.deadline_seconds, stream.abort)
+        self._deadline = asyncio.get_running_loop().call_later(self._limits.deadline_seconds, self._out_of_time)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the clock."""
@@ -106,8 +117,14 @@ class Connection(web.RequestHandler):
         if self._bytes_left >= 0:
             super().data_received(data)
         elif self._stream is not None and not self._stream.is_closing():
+            self._complaints.tell(address_of(self._stream), Misuse.TOO_LARGE)
             self._stream.write(_TOO_LARGE)
             self._stream.close()
+
+    def _out_of_time(self) -> None:
+        if self._stream is not None:
+            self._complaints.tell(address_of(self._stream), Misuse.SLOW)
+            self._stream.abort()
 
     def handle_error(
         self,
@@ -118,8 +135,17 @@ class Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer a request that could not be parsed, or whose handler failed, in one line without versions."""
         if status >= 500:
+            # Its path is one that there is, or no handler would have failed.
             self.logger.error("an HTTP request failed: %s %s", request.method, request.path, exc_info=exc)
+        elif self._stream is not None:
+            self._complaints.tell(address_of(self._stream), Misuse.MALFORMED)
         return answer(status, b"internal error\n" if status >= 500 else b"bad request\n")
+
+
+def address_of(transport: asyncio.BaseTransport) -> str:
+    """Host and port of the other side, for people."""
+    name = transport.get_extra_info("peername")
+    return f"{name[0]}:{name[1]}" if name else "an unknown address"
 
 
 def answer(status: int, body: bytes, content_type: str = PLAIN, **headers: str) -> web.Response:

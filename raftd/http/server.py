@@ -14,7 +14,8 @@ from aiohttp import web
 
 from raftd.consensus.types import NO_INDEX
 from raftd.http import page
-from raftd.http.connection import Connection, ConnectionLimits, ConnectionTable, answer
+from raftd.http.complaints import Complaints, Misuse
+from raftd.http.connection import Connection, ConnectionLimits, ConnectionTable, address_of, answer
 from raftd.http.discovery import discovery_document
 from raftd.http.health import (
     Check,
@@ -81,6 +82,7 @@ class HttpServer:
         self._health_limits = health_limits or HealthLimits()
         self._connection_limits = connection_limits or ConnectionLimits()
         self._pace = pace
+        self._complaints = Complaints(time.monotonic)
         self._listener: Listener | None = None
         self._requests: web.Server | None = None
 
@@ -97,9 +99,10 @@ class HttpServer:
         """
         loop = asyncio.get_running_loop()
         requests = web.Server(self._handle)
-        table = ConnectionTable(self._connection_limits.connections_max)
+        limits, complaints = self._connection_limits, self._complaints
+        table = ConnectionTable(limits.connections_max, complaints)
         listener = Listener(
-            self._host, self._port, lambda: Connection(requests, table, self._connection_limits, loop), self._pace
+            self._host, self._port, lambda: Connection(requests, table, complaints, limits, loop), self._pace
         )
         listener.start()
         self._requests, self._listener = requests, listener
@@ -114,8 +117,10 @@ class HttpServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method not in {"GET", "HEAD"}:
+            self._complain(request, Misuse.METHOD)
             return answer(405, b"only GET and HEAD\n", Allow="GET, HEAD")
         if request.body_exists:
+            self._complain(request, Misuse.BODY)
             return answer(413, b"a request here has no body\n")
         if request.path in _HEALTH:
             return await self._health(request)
@@ -142,7 +147,12 @@ class HttpServer:
             case "/sd":
                 return _json(discovery_document(self._view.status()))
             case _:
+                self._complain(request, Misuse.UNKNOWN_PAGE)
                 return answer(404, b"no such page; / names those there are\n")
+
+    def _complain(self, request: web.BaseRequest, misuse: Misuse) -> None:
+        if request.transport is not None:
+            self._complaints.tell(address_of(request.transport), misuse)
 
     async def _health(self, request: web.BaseRequest) -> web.Response:
         limits, checks = self._health_limits, tuple[Check, ...]()

@@ -1,7 +1,8 @@
 import asyncio
 from typing import cast
 
-from raftd.http.connection import ConnectionTable, answer
+from raftd.http.complaints import Complaints
+from raftd.http.connection import ConnectionTable, address_of, answer
 
 
 class FakeTransport:
@@ -11,10 +12,13 @@ class FakeTransport:
     def abort(self) -> None:
         self.aborted = True
 
+    def get_extra_info(self, name: str) -> tuple[str, int] | None:
+        return ("192.0.2.7", 80) if name == "peername" else None
+
 
 def test_the_oldest_connection_makes_room() -> None:
     """One connection too many cuts off the one that has been open longest, and no other."""
-    table = ConnectionTable(2)
+    table = ConnectionTable(2, Complaints(lambda: 0.0))
     fakes = [FakeTransport() for _ in range(4)]
     for fake in fakes:
         table.add(cast("asyncio.Transport", fake))
@@ -24,7 +28,7 @@ def test_the_oldest_connection_makes_room() -> None:
 
 def test_a_connection_that_ended_makes_room() -> None:
     """Connections that have ended by themselves do not count, and may end twice."""
-    table = ConnectionTable(1)
+    table = ConnectionTable(1, Complaints(lambda: 0.0))
     first, second = FakeTransport(), FakeTransport()
     table.add(cast("asyncio.Transport", first))
     table.remove(cast("asyncio.Transport", first))
@@ -39,3 +43,8 @@ def test_an_answer_gives_no_version_away() -> None:
     assert made.headers["Server"] == "raftd"
     assert made.headers["Cache-Control"] == "no-store"
     assert made.keep_alive is False
+
+
+def test_who_is_there_is_told_as_host_and_port() -> None:
+    """For people, who look for it in their address plans."""
+    assert address_of(cast("asyncio.Transport", FakeTransport())) == "192.0.2.7:80"
