@@ -6,15 +6,12 @@ touched, all in one revision.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from raftd.kv.leases import LeaseTable
 from raftd.kv.sorted_keys import SortedKeys
 from raftd.kv.store import Store
-from raftd.kv.types import NO_LEASE, LeaseId, Record, Revision
-
-NetChange = tuple[bytes, Record | None, Record | None]
-"""(key, record before, record after); they differ."""
+from raftd.kv.types import NO_LEASE, LeaseId, NetChange, Record, Revision
 
 
 class Draft:
@@ -73,6 +70,22 @@ class Draft:
             self._gone.add(key)
         self._move(record[3], NO_LEASE)
         self._after[key] = None
+
+    def delete_all(self, keys: Sequence[bytes]) -> list[tuple[bytes, Record]]:
+        """Delete many distinct keys that are there; returns them with their records."""
+        before, after = self._before, self._after
+        get = self.get if after else self._store.get
+        found = [(key, record) for key, record in zip(keys, map(get, keys), strict=True) if record is not None]
+        appeared = [key for key in keys if key in before and before[key] is None]
+        gone = [key for key in keys if key not in before or before[key] is not None] if appeared else keys
+        for key, record in found:
+            before.setdefault(key, record)
+            if record[3]:
+                self._move(record[3], NO_LEASE)
+        after.update(dict.fromkeys(keys))
+        self._gone.add_all(gone)
+        self._appeared.remove_all(appeared)
+        return found
 
     def has_room(self, lease_id: LeaseId, key: bytes) -> bool:
         """Whether `key` may be put on a lease, which is there."""

@@ -6,6 +6,7 @@ as a whole or not at all, whichever of its operations fails.
 
 import operator
 import re
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final, TypeAlias, assert_never
 
@@ -157,19 +158,12 @@ class Execution:
 
     def _delete_range(self, wanted: DeleteRange) -> Result:
         draft = self._draft
-        keys = list(islice(draft.keys(wanted.low, wanted.high), wanted.limit + 1))
-        more = len(keys) > wanted.limit
-        del keys[wanted.limit :]
+        keys, more = first_keys(draft.keys(wanted.low, wanted.high), wanted.limit)
         self._deletes_left -= len(keys)
         if self._deletes_left < 0:
             raise Refused(Outcome.RESULT_TOO_LARGE)
-        items: list[bytes] = []
-        for key in keys:
-            record = draft.get(key)
-            if record is not None:
-                if wanted.previous:
-                    items.append(self._shown(encode_keyed(key, record)))
-                draft.delete(key, record)
+        found = draft.delete_all(keys)
+        items = [self._shown(encode_keyed(key, record)) for key, record in found] if wanted.previous else []
         return _OK, delete_range_body(len(keys), items, more=more)
 
     def _transaction(self, transaction: Transaction) -> Result:
@@ -212,6 +206,14 @@ class Execution:
             raise Refused(Outcome.LEASE_NOT_FOUND)
         if not self._draft.has_room(lease_id, key):
             raise Refused(Outcome.LEASE_LIMIT)
+
+
+def first_keys(keys: Iterator[bytes], limit: int) -> tuple[list[bytes], bool]:
+    """The first `limit` keys, and whether there are more."""
+    first = list(islice(keys, limit + 1))
+    more = len(first) > limit
+    del first[limit:]
+    return first, more
 
 
 def _check_expected(record: Record | None, revision: Revision | None, value: bytes | None) -> None:

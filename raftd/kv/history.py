@@ -21,8 +21,9 @@ of `_TRIMMED_MAX` changes and the rest of a revision at most, and leaves what is
 thousandth more than it must, so that the next ones need not begin again.
 """
 
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from operator import itemgetter
 from typing import Final, TypeAlias
 
@@ -43,6 +44,8 @@ _GONE_MIN: Final = 1024
 _NO_POSITION: Final = -(1 << 62)
 
 _revision_of: Final = itemgetter(0)
+_key_of: Final = itemgetter(1)
+_previous_of: Final = itemgetter(2)
 
 
 class History:
@@ -111,6 +114,21 @@ class History:
             if held[3] is None:
                 self.absent_keys.add(key)
         return position >= self._full_at or bytes_total > self._bytes_max
+
+    def extend(self, changes: Sequence[Held]) -> bool:
+        """As `append`, of many changes of distinct keys."""
+        keys = list(map(_key_of, changes))
+        position, self._next = self._next, self._next + len(keys)
+        older = list(map(self._newest_of.get, keys, repeat(_NO_POSITION)))
+        self._newest_of.update(zip(keys, range(position, self._next), strict=True))
+        self._older += older
+        self._changes += changes
+        self.bytes_total += _bytes_of(changes)
+        self.absent_keys.remove_all(
+            [held[1] for held, at in zip(changes, older, strict=True) if held[2] is None and at != _NO_POSITION]
+        )
+        self.absent_keys.add_all([held[1] for held in changes if held[3] is None])
+        return self._next > self._full_at or self.bytes_total > self._bytes_max
 
     def trim(self) -> None:
         """Let go of old revisions while there is too much, within the bound for one command."""
@@ -220,27 +238,41 @@ class History:
             bytes_goal: at most so many bytes are.
             clock_goal: none is held from before this.
         """
-        changes, newest_of, offset = self._changes, self._newest_of, self._offset
-        first = at = self._first
-        surely = len(changes) - changes_goal
+        changes, first = self._changes, self._first
         last = first + _TRIMMED_MAX
-        bytes_total, revision = self.bytes_total, self.compacted_revision
+        # Those that are too many go whatever they are, so that most changes are let go without a look at each bound.
+        surely = max(first, min(len(changes) - changes_goal, last))
+        at = min(surely, bisect_left(changes, end, first, key=_revision_of))
+        revision = changes[at - 1][0] if at > first else self.compacted_revision
+        self._drop(first, at)
+        dropped = at
+        bytes_total = self.bytes_total
         while at < len(changes):
-            change_revision, key, previous, record, _, _, _, _, clock_ms = changes[at]
+            change_revision, key, previous, _, _, _, _, _, clock_ms = changes[at]
             if change_revision != revision:
-                is_enough = at >= surely and bytes_total <= bytes_goal and clock_ms >= clock_goal
+                is_enough = bytes_total <= bytes_goal and clock_ms >= clock_goal
                 if is_enough or change_revision >= end or at >= last:
                     break
                 revision = change_revision
-            changes[at] = _GONE
-            if newest_of[key] == at + offset:
-                del newest_of[key]
-                if record is None:
-                    self.absent_keys.remove(key)
             bytes_total -= len(key) if previous is None else len(key) + len(previous[-1])
             at += 1
-        self.bytes_total, self.compacted_revision = bytes_total, revision
+        self._drop(dropped, at)
+        self.compacted_revision = revision
         self._begin_at(at)
+
+    def _drop(self, start: int, end: int) -> None:
+        """Drop the changes from index `start` to `end`; those before are gone already."""
+        newest_of, dropped = self._newest_of, self._changes[start:end]
+        self.bytes_total -= _bytes_of(dropped)
+        first = self._offset + start
+        forgotten: list[bytes] = []
+        for position, key in enumerate(map(_key_of, dropped), first):
+            if newest_of[key] == position:
+                del newest_of[key]
+                if dropped[position - first][3] is None:
+                    forgotten.append(key)
+        self.absent_keys.remove_all(forgotten)
+        self._changes[start:end] = [_GONE] * len(dropped)
 
     def _begin_at(self, first: int) -> None:
         """Note that the first `first` of the changes are gone."""
@@ -252,3 +284,9 @@ class History:
             first = 0
         self._first = first
         self._full_at = self._offset + first + self._changes_max
+
+
+def _bytes_of(changes: Sequence[Held]) -> int:
+    """Bytes of keys and previous values; adding up is left to C, since there may be thousands in one go."""
+    values = [len(previous[-1]) for previous in map(_previous_of, changes) if previous is not None]
+    return sum(map(len, map(_key_of, changes))) + sum(values)

@@ -1,4 +1,4 @@
-"""Keys in byte order: added and removed one at a time, walked over from anywhere, and counted without a walk.
+"""Keys in byte order: added and removed one or many at a time, walked over from anywhere, and counted without a walk.
 
 They stand in sorted runs of `_RUN_MAX` keys at most; a search looks for the run by the runs' last keys, and then within
 it. So a change moves one run's pointers at most, and nothing here ever rearranges all keys at once: there is no index
@@ -6,13 +6,15 @@ of positions that a change would have to mend or throw away. Counting adds up th
 thousandth of the keys counted, and does not look at any others.
 """
 
-from bisect import bisect_left, insort
-from collections.abc import Iterator
-from itertools import chain
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 from typing import Final
 
 _RUN_MAX: Final = 1024
 _RUN_MIN: Final = _RUN_MAX // 4
+_MANY_MIN: Final = 16
+"""From so many keys on a run is put in order anew, instead of making room for each."""
 
 
 class SortedKeys:
@@ -46,7 +48,7 @@ class SortedKeys:
         run = self._runs[at]
         insort(run, key)
         if len(run) > _RUN_MAX:
-            self._split(at)
+            self._split_long(at)
 
     def remove(self, key: bytes) -> None:
         """Remove a key that is there."""
@@ -54,10 +56,49 @@ class SortedKeys:
         at = bisect_left(self._last_keys, key)
         run = self._runs[at]
         del run[bisect_left(run, key)]
-        if len(run) < _RUN_MIN:
-            self._join(at)
-        else:
-            self._last_keys[at] = run[-1]
+        self._mend(at)
+
+    def add_all(self, keys: Iterable[bytes]) -> None:
+        """Add distinct keys that are not there: each run that they fall into is put in order once."""
+        ordered = sorted(keys)
+        self._count += len(ordered)
+        last_keys = self._last_keys
+        start = 0
+        while start < len(ordered):
+            at = bisect_left(last_keys, ordered[start])
+            if at == len(last_keys):
+                self._append_all(ordered[start:])
+                return
+            end = bisect_left(ordered, last_keys[at], start)
+            run = self._runs[at]
+            if end - start < _MANY_MIN:
+                for key in ordered[start:end]:
+                    insort(run, key)
+            else:
+                # Two ascending pieces, which the sort only has to merge.
+                run += ordered[start:end]
+                run.sort()
+            if len(run) > _RUN_MAX:
+                self._split_long(at)
+            start = end
+
+    def remove_all(self, keys: Iterable[bytes]) -> None:
+        """Remove distinct keys that are there: each run that they are in is gone over once."""
+        ordered = sorted(keys)
+        self._count -= len(ordered)
+        start = 0
+        while start < len(ordered):
+            at = bisect_left(self._last_keys, ordered[start])
+            run = self._runs[at]
+            end = bisect_right(ordered, self._last_keys[at], start)
+            first = bisect_left(run, ordered[start])
+            if run[first : first + end - start] == ordered[start:end]:
+                del run[first : first + end - start]
+            else:
+                gone = set(ordered[start:end])
+                run[:] = [key for key in run if key not in gone]
+            self._mend(at)
+            start = end
 
     def between(self, low: bytes, high: bytes) -> Iterator[bytes]:
         """The keys in [low, high), an empty `high` being the end of all; nothing may change meanwhile."""
@@ -118,13 +159,33 @@ class SortedKeys:
             runs.append([key])
             self._last_keys.append(key)
 
-    def _split(self, at: int) -> None:
+    def _append_all(self, ordered: list[bytes]) -> None:
+        """As `_append`, of many."""
+        runs, last_keys = self._runs, self._last_keys
+        room = _RUN_MAX - len(runs[-1]) if runs else 0
+        if room:
+            runs[-1] += ordered[:room]
+            last_keys[-1] = runs[-1][-1]
+        added = [ordered[low : low + _RUN_MAX] for low in range(room, len(ordered), _RUN_MAX)]
+        runs += added
+        last_keys += [run[-1] for run in added]
+
+    def _split_long(self, at: int) -> None:
+        """Split a run that has become too long into equal ones, of at least half the length that one may have."""
         run = self._runs[at]
-        half = len(run) // 2
-        self._runs.insert(at + 1, run[half:])
-        self._last_keys[at] = run[half - 1]
-        self._last_keys.insert(at + 1, run[-1])
-        del run[half:]
+        parts = len(run) // (_RUN_MAX // 2)
+        bounds = [len(run) * part // parts for part in range(parts + 1)]
+        pieces = [run[low:high] for low, high in pairwise(bounds)]
+        self._runs[at : at + 1] = pieces
+        self._last_keys[at : at + 1] = [piece[-1] for piece in pieces]
+
+    def _mend(self, at: int) -> None:
+        """Put right what is known of a run that has become shorter."""
+        run = self._runs[at]
+        if len(run) < _RUN_MIN:
+            self._join(at)
+        else:
+            self._last_keys[at] = run[-1]
 
     def _join(self, at: int) -> None:
         """Join a run that has become short to a neighbour, so that runs stay few; what gets too long is split again."""
@@ -135,7 +196,7 @@ class SortedKeys:
             self._last_keys.pop(left)
             self._last_keys[left] = runs[left][-1]
             if len(runs[left]) > _RUN_MAX:
-                self._split(left)
+                self._split_long(left)
         elif runs[0]:
             self._last_keys[0] = runs[0][-1]
         else:

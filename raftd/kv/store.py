@@ -22,12 +22,12 @@ After its turn nothing needs to be done.
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from raftd.errors import LocalProtocolError
 from raftd.kv.sorted_keys import SortedKeys
-from raftd.kv.types import NO_LEASE, Record, Revision
+from raftd.kv.types import NO_LEASE, NetChange, Record, Revision
 
 NO_REVISION: Final = Revision(0)
 """The modify revision of an absent key; the store's before the first change."""
@@ -104,6 +104,31 @@ class Store:
         else:
             self._shards[hash(key) & _SHARD_MASK][key] = record
             self.bytes_total += len(record[-1]) - len(previous[-1])
+
+    def change_all(self, changes: Sequence[NetChange]) -> None:
+        """As `change`, of many distinct keys."""
+        created: list[bytes] = []
+        deleted: list[bytes] = []
+        added_bytes = 0
+        for key, previous, record in changes:
+            shard = self._shards[hash(key) & _SHARD_MASK]
+            if previous is None:
+                created.append(key)
+                added_bytes += len(key)
+            else:
+                if self._walk is not None:
+                    self._walk.keep(key, previous)
+                added_bytes -= len(previous[-1])
+            if record is None:
+                del shard[key]
+                deleted.append(key)
+                added_bytes -= len(key)
+            else:
+                shard[key] = record
+                added_bytes += len(record[-1])
+        self.bytes_total += added_bytes
+        self.sorted_keys.remove_all(deleted)
+        self.sorted_keys.add_all(created)
 
     def create(self, key: bytes, record: Record) -> None:
         """Add a key that is absent: a new one, or one that a walk has shown of a store of the same revision."""

@@ -23,6 +23,9 @@ Record: TypeAlias = tuple[Revision, Revision, int, LeaseId, bytes, bytes]
 object with slots, and the garbage collector stops visiting a tuple of plain values.
 """
 
+NetChange: TypeAlias = tuple[bytes, Record | None, Record | None]
+"""What one command makes of one key: (key, record before, record after); they differ, and None is for an absent key."""
+
 
 class InvalidCommand(DecodeError):  # noqa: N818 - it names the command, which is at fault
     """Bytes, or what they are to be made of, are no valid command or query; the message says why, for the client."""

@@ -27,15 +27,22 @@ def draft_over(*keys: bytes) -> tuple[Draft, Store]:
     writes=st.lists(st.tuples(st.sampled_from(KEYS), st.none() | st.binary(max_size=3)), max_size=12),
     low=st.sampled_from([b"", *KEYS]),
     high=st.sampled_from([b"", *KEYS]),
+    all_deleted_at=st.integers(0, 12),
 )
 @settings(deadline=None)
-def test_against_a_dict(present: set[bytes], writes: list[tuple[bytes, bytes | None]], low: bytes, high: bytes) -> None:
+def test_against_a_dict(
+    present: set[bytes], writes: list[tuple[bytes, bytes | None]], low: bytes, high: bytes, all_deleted_at: int
+) -> None:
     """Later operations see the earlier ones, the net changes make of the store what they saw, and it is untouched."""
     draft, store = draft_over(*sorted(present))
     before = dict(list(store))
     model: dict[bytes, Record] = dict(before)
     touched: list[bytes] = []
-    for key, value in writes:
+    for number, (key, value) in enumerate(writes):
+        if number == all_deleted_at:
+            assert draft.delete_all(sorted(model)) == sorted(model.items())
+            touched += [each for each in sorted(model) if each not in touched]
+            model.clear()
         record = draft.get(key)
         assert record == model.get(key)
         if value is not None:

@@ -31,7 +31,7 @@ from raftd.kv.results import (
     decode_increment,
     decode_transaction,
 )
-from raftd.kv.types import LeaseId
+from raftd.kv.types import NO_LEASE, LeaseId
 from tests.kv.test_machine import ONE, Driver
 
 I64_MAX = (1 << 63) - 1
@@ -162,6 +162,28 @@ def test_a_delete_range_deletes_the_first_keys(writer: Writer) -> None:
     assert (answer.revision, decode_delete_range(answer.body)) == (6, DeleteRangeResult(0, False))
     answer = writer.write(DeleteRange(b"b", b"a"))
     assert (answer.outcome, answer.revision) == (Outcome.OK, 6)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 4, 5, 9])
+def test_a_delete_range_alone_does_what_it_does_in_a_transaction(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is done without a draft and some keys at a time, and leaves the same keys, leases and held changes."""
+    monkeypatch.setattr("raftd.kv.machine._PART_MAX", 2)
+    alone, within = Writer(), Writer()
+    for writer in (alone, within):
+        lease = writer.lease()
+        for number in range(7):
+            writer.write(Put(b"%d" % number, b"v" * number, lease=lease if number % 2 else NO_LEASE))
+    wanted = DeleteRange(b"1", b"6", limit)
+    result = decode_delete_range(alone.write(wanted).body)
+    assert within.transact(wanted).results == (result,)
+    assert result == DeleteRangeResult(min(limit, 5), limit < 5)
+    machines = alone.driver.machine, within.driver.machine
+    stores, held, leases = zip(
+        *((list(each._store), each.history.held(), each.leases.key_total) for each in machines), strict=True
+    )
+    assert stores[0] == stores[1]
+    assert held[0] == held[1]
+    assert leases[0] == leases[1]
 
 
 def test_operations_see_those_before_them(writer: Writer) -> None:

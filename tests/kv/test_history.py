@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from raftd.kv import history as history_module
 from raftd.kv.changes import Change
-from raftd.kv.history import History
+from raftd.kv.history import Held, History
 from raftd.kv.limits import Limits
 from raftd.kv.types import NO_LEASE, Record, Revision
 
@@ -26,6 +26,8 @@ class World:
     present: dict[bytes, Record] = field(default_factory=dict)
     revision: int = 0
     clock_ms: int = 0
+    at_once: bool = False
+    """Whether the changes of a revision are appended together."""
 
     def __post_init__(self) -> None:
         self.history = History(self.limits)
@@ -34,6 +36,7 @@ class World:
         """Make changes as one revision; None deletes."""
         revision = Revision(self.revision + 1)
         is_full = False
+        made: list[Held] = []
         for key, value in writes.items():
             previous = self.present.get(key)
             if value is None:
@@ -48,7 +51,12 @@ class World:
             self.changes.append(change)
             self.clocks.append(self.clock_ms)
             self.revision = revision
-            is_full = self.history.append((*change, self.clock_ms))
+            made.append((*change, self.clock_ms))
+        if self.at_once:
+            is_full = bool(made) and self.history.extend(made)
+        else:
+            for held in made:
+                is_full = self.history.append(held)
         if is_full:
             self.history.trim()
 
@@ -92,14 +100,16 @@ steps = st.one_of(
 )
 
 
-@given(st.lists(steps, max_size=60), st.booleans())
+@given(st.lists(steps, max_size=60), st.booleans(), st.booleans())
 @settings(deadline=None)
-def test_against_a_list_that_forgets_nothing(made: list[dict[bytes, bytes | None] | int], tidy_at_once: bool) -> None:
+def test_against_a_list_that_forgets_nothing(
+    made: list[dict[bytes, bytes | None] | int], tidy_at_once: bool, at_once: bool
+) -> None:
     """Whatever was let go, what is held is whole: each key's record at each held revision, and the keys there were."""
     with pytest.MonkeyPatch.context() as patch:
         if tidy_at_once:
             patch.setattr(history_module, "_GONE_MIN", 1)
-        world = World()
+        world = World(at_once=at_once)
         for each in made:
             if isinstance(each, int):
                 world.tick(each)

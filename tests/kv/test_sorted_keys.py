@@ -17,6 +17,7 @@ def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs that are split and joined all the time."""
     monkeypatch.setattr(sorted_keys, "_RUN_MAX", 8)
     monkeypatch.setattr(sorted_keys, "_RUN_MIN", 2)
+    monkeypatch.setattr(sorted_keys, "_MANY_MIN", 3)
 
 
 def check(keys: SortedKeys, model: list[bytes]) -> None:
@@ -45,6 +46,33 @@ def test_against_a_sorted_list(touched: list[bytes], low: bytes, high: bytes) ->
     assert keys.count_between(low, high) == len(expected)
 
 
+@given(batches=st.lists(st.sets(few_keys, max_size=60), max_size=12))
+@settings(deadline=None)
+def test_many_at_a_time_are_as_one_by_one(batches: list[set[bytes]]) -> None:
+    """Whatever comes and goes together, in whichever order it is named, all runs are as they should be."""
+    keys = SortedKeys()
+    model: set[bytes] = set()
+    for batch in batches:
+        keys.remove_all(batch & model)
+        check(keys, sorted(model - batch))
+        keys.add_all(batch - model)
+        model ^= batch
+        check(keys, sorted(model))
+
+
+@pytest.mark.parametrize("count", [7, 8, 9, 60])
+def test_a_range_comes_and_goes_between_others(count: int) -> None:
+    """Keys that lie side by side go as a piece of each run, and what is left on both sides stays."""
+    keys = SortedKeys()
+    others = [b"a%02d" % number for number in range(20)] + [b"c%02d" % number for number in range(20)]
+    batch = [b"b%02d" % number for number in range(count)]
+    keys.add_all(others)
+    keys.add_all(reversed(batch))
+    check(keys, sorted(others + batch))
+    keys.remove_all(batch)
+    check(keys, others)
+
+
 @given(numbers=st.permutations(range(120)), again=st.permutations(range(120)))
 @settings(deadline=None, max_examples=50)
 def test_keys_come_and_go_in_any_order(numbers: list[int], again: list[int]) -> None:
@@ -69,6 +97,9 @@ def test_keys_that_come_in_order_fill_the_runs() -> None:
     for number in range(80):
         keys.add(b"%03d" % number)
     assert [len(run) for run in keys._runs] == [8] * 10
+    for number in range(80, 160, 5):
+        keys.add_all(b"%03d" % each for each in range(number, number + 5))
+    assert [len(run) for run in keys._runs] == [8] * 20
 
 
 def test_runs_do_not_stay_short() -> None:

@@ -53,6 +53,38 @@ def test_against_a_dict(changes: list[tuple[bytes, bytes | None]]) -> None:
     assert store.bytes_total == sum(len(key) + len(value) for key, value in model.items())
 
 
+@given(
+    batches=st.lists(
+        st.dictionaries(st.binary(min_size=1, max_size=1), st.none() | st.binary(max_size=5), max_size=40), max_size=6
+    ),
+    walked=st.integers(0, 6),
+)
+@settings(deadline=None)
+def test_many_changes_are_as_one_by_one(batches: list[dict[bytes, bytes | None]], walked: int) -> None:
+    """A store that is changed a revision at a time, and one a key at a time, are the same, to a walk over them too."""
+    together, single = Store(), Store()
+    walks = []
+    for number, batch in enumerate(batches):
+        if number == walked:
+            walks = [store.begin_walk() for store in (together, single)]
+        revision = Revision(number + 1)
+        changes = []
+        for key, value in batch.items():
+            previous = together.get(key)
+            record = None if value is None else (revision, revision, 1, NO_LEASE, b"alice", value)
+            if previous is not None or record is not None:
+                changes.append((key, previous, record))
+        together.revision = single.revision = revision
+        together.change_all(changes)
+        for change in changes:
+            single.change(*change)
+        assert list(together) == list(single)
+        assert len(together) == len(single)
+        assert together.bytes_total == single.bytes_total
+    shown = [list(filter(None, walk.resume())) for walk in walks]
+    assert shown[:1] == shown[1:]
+
+
 changes_of_keys = st.lists(st.tuples(st.sampled_from(KEYS), st.none() | st.binary(max_size=5)), max_size=12)
 
 
