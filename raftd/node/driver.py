@@ -63,6 +63,9 @@ logger = logging.getLogger(__name__)
 
 BatchKey: TypeAlias = tuple[LogIndex, LogIndex, Term]
 
+# An enum's member is looked up in a dict and through a descriptor; a global costs a tenth of that.
+_COMMAND: Final = EntryKind.COMMAND
+
 _READIES_PER_TURN_MAX: Final = 8
 """Then the loop has its say, and the turn goes on after it."""
 
@@ -494,7 +497,7 @@ class Driver:
         if self.tracer.is_active:
             self.tracer.committed(committed[-1][0])
         for index, term, kind, data in committed:
-            if kind is EntryKind.COMMAND:
+            if kind is _COMMAND:
                 requests.applied(index, term, machine.apply(index, term, data))
             else:
                 machine.skip(index)

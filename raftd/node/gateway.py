@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol, assert_never
+from typing import Final, Protocol, assert_never
 
 from raftd.consensus.types import NO_INDEX, LogIndex, NodeId, Role, Term
 from raftd.errors import DecodeError, InvariantViolation
@@ -48,6 +48,14 @@ from raftd.wire.client import (
     parse_request,
 )
 from raftd.wire.watch import decode_keep_alive, decode_unwatch, decode_watch, encode_unwatched
+
+# An enum's member is looked up in a dict and through a descriptor; a global costs a tenth of that.
+_WRITE: Final = RequestKind.WRITE
+_READ: Final = RequestKind.READ
+_GET: Final = QueryOpcode.GET
+_STALE: Final = Consistency.STALE
+_READS_KEY: Final = Operation.READ
+_LEADER: Final = Role.LEADER
 
 
 class Leadership(Administered, Protocol):
@@ -239,11 +247,12 @@ class Gateway:
         self, connection: ClientConnection, kind: RequestKind, request_id: int, payload: bytes
     ) -> Refusal | None:
         """Carry out a request or queue it; returns why not."""
+        # These two are nearly all requests.
+        if kind is _WRITE:
+            return self._write(connection, request_id, payload)
+        if kind is _READ:
+            return self._read(connection, request_id, payload)
         match kind:
-            case RequestKind.WRITE:
-                return self._write(connection, request_id, payload)
-            case RequestKind.READ:
-                return self._read(connection, request_id, payload)
             case RequestKind.STATUS:
                 check_no_body(payload)
                 return self._document(connection, request_id, self._documents.status_document)
@@ -314,12 +323,12 @@ class Gateway:
 
     def _read(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
         consistency, opcode, key = decode_read(payload)
-        if opcode is not QueryOpcode.GET:
+        if opcode is not _GET:
             return self._ask(connection, request_id, consistency, parse_query(opcode, key))
         check_key(key)
-        if not connection.permissions.allows(Operation.READ, key):
+        if not connection.permissions.allows(_READS_KEY, key):
             return _DENIED
-        if consistency is Consistency.STALE:
+        if consistency is _STALE:
             if connection.is_behind:
                 return UNREAD
             if not self.is_replayed:
@@ -435,7 +444,7 @@ class Gateway:
 
     def _admit_to_leader(self, connection: ClientConnection) -> Refusal | None:
         refusal = self._admit(connection)
-        return self.elsewhere() if refusal is None and self._leadership.role is not Role.LEADER else refusal
+        return self.elsewhere() if refusal is None and self._leadership.role is not _LEADER else refusal
 
     def _admit(self, connection: ClientConnection) -> Refusal | None:
         if self.is_draining:
