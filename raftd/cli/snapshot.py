@@ -15,14 +15,15 @@ _file_argument = click.argument("file", type=click.Path(path_type=Path, dir_okay
 
 @click.group(
     "snapshot",
-    short_help="Back up everything.",
+    short_help="Back up everything, and restore it.",
     cls=LazyGroup,
     commands_at={
+        "restore": "raftd.cli.snapshot_restore:restore_command",
         "save": "raftd.cli.snapshot_save:save_command",
     },
 )
 def group() -> None:
-    """Back up everything that the cluster holds.
+    """Back up everything that the cluster holds, and restore it.
 
     A backup is the whole state at one moment: keys with their revisions, leases, sessions, and the changes that are
     held. `raftctl export` is for keys and values alone, as text.
@@ -31,6 +32,7 @@ def group() -> None:
     Example:
       raftctl snapshot save monday.backup
       raftctl snapshot verify monday.backup
+      raftctl snapshot restore monday.backup
     """
 
 

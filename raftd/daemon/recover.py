@@ -31,22 +31,18 @@ from typing import Final, TypeAlias
 
 from raftd.consensus.membership import Membership, SnapshotMetadata
 from raftd.consensus.membership_codec import decode_membership
-from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, HardState, LogIndex, NodeId, Term
+from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, LogIndex, NodeId, Term
+from raftd.daemon.founding import found_data_directory
 from raftd.daemon.opening import Opened, bootstrap_membership, open_storage
-from raftd.errors import DataDirectoryError, DecodeError, InvariantViolation, StorageError
-from raftd.node.snapshots import stored_metadata
+from raftd.errors import DataDirectoryError, DecodeError, StorageError
 from raftd.settings.model import NodeSettings
-from raftd.storage.data_directory import DataDirectory
 from raftd.storage.filesystem import FileSystem, RealFileSystem
-from raftd.storage.format import Identity, damaged
-from raftd.storage.log import open_log
-from raftd.storage.snapshots import SnapshotStore
+from raftd.storage.format import damaged
 
 Switch: TypeAlias = Callable[[Path, Path, Path], None]
 """Lets the first directory and the second change places, in one step and durably, then names what is at the first as
 the third says. Raises: OSError."""
 
-_PIECE_BYTES: Final = 1 << 20
 _AT_WORKING_DIRECTORY: Final = -100
 _RENAME_EXCHANGE: Final = 2
 
@@ -115,7 +111,6 @@ class Survivor:
             if new.name in present or kept.name in present:
                 raise StorageError(f"{new}: there is one of this time already")
             self._write(new, cluster_id)
-            self._check(new, cluster_id)
             (switch or exchange_directories)(new, path, kept)
         except OSError as error:
             raise StorageError(f"{error.filename or new}: cannot take the place of {path}: {error.strerror}") from error
@@ -166,39 +161,19 @@ class Survivor:
         )
 
     def _write(self, path: Path, cluster_id: uuid.UUID) -> None:
-        """Make the new data directory."""
-        found = self.found
+        """Make the new data directory, and read it as the node will, before it takes the place of what the node has."""
+        found, settings = self.found, self._settings
         # The settings of the node itself are right by the time it starts again; who else reads an address knows of it.
         membership = Membership(
-            frozenset({found.node_id}), addresses={found.node_id: str(self._settings.members[found.node_id])}
+            frozenset({found.node_id}), addresses={found.node_id: str(settings.members[found.node_id])}
         )
-        directory = DataDirectory(self._filesystem, path, Identity(cluster_id.bytes, found.node_id))
-        try:
-            metadata = SnapshotMetadata(found.last_index, found.last_term, membership)
-            writer = SnapshotStore(directory).begin(stored_metadata(metadata))
-            reader = self._opened.machine.begin_snapshot()
-            while (piece := reader.read(_PIECE_BYTES)) is not None:
-                writer.write(piece)
-            writer.commit()
-            log, _ = open_log(directory, segment_bytes=self._settings.limits.segment_bytes)
-            log.reset(found.last_index, hard_state=HardState(found.current_term, None))
-            log.sync()
-            log.close()
-        finally:
-            directory.close()
-
-    def _check(self, path: Path, cluster_id: uuid.UUID) -> None:
-        """Read it as the node will, before it takes the place of what the node has."""
-        settings = self._settings
-        cluster = replace(settings.cluster, id=cluster_id)
-        opened = open_storage(replace(settings, cluster=cluster, data_directory=path), self._filesystem)
-        try:
-            here, there = self._opened.machine, opened.machine
-            if (here.last_applied, here.state_hash) != (there.last_applied, there.state_hash):
-                raise InvariantViolation(f"{path}: was written, and does not hold the state that was to be written")
-        finally:
-            opened.log.close()
-            opened.directory.close()
+        found_data_directory(
+            replace(settings, cluster=replace(settings.cluster, id=cluster_id), data_directory=path),
+            SnapshotMetadata(found.last_index, found.last_term, membership),
+            found.current_term,
+            self._opened.machine,
+            self._filesystem,
+        )
 
 
 def exchange_directories(new: Path, current: Path, kept: Path) -> None:

@@ -194,6 +194,7 @@ class Service:
             settings.timing.tick_seconds,
             self._client_addresses,
             settings.members,
+            str(settings.cluster.id),
         )
 
     def _make_writer(self, log: Log) -> LogWriter[Ready]:

@@ -9,7 +9,7 @@ Nothing that can be seen from outside depends on the order of a dict or set, on 
 """
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Final, TypeAlias, assert_never
 
@@ -83,6 +83,22 @@ class StateMachine:
         self.leases, self.history = other.leases, other.history
         self.last_applied = other.last_applied
         self.state_hash = other.state_hash
+
+    def begin_anew(self, gap: int) -> None:
+        """Go on as the state of another cluster, with keys, sessions and leases, and so much further on.
+
+        Sessions and leases are named by the index that made them, and locks by revisions. What the old cluster did
+        after this state is forgotten, but not by its clients. So no name of then may be given a second time: index and
+        revision leave out `gap`, which has to be more than what the old cluster can have come to. The changes that were
+        held go, for a watch that goes on from a revision of then must be told that it has missed something.
+        """
+        self.last_applied = LogIndex(self.last_applied + gap)
+        self._store.revision = Revision(self._store.revision + gap)
+        self.history = History(self.limits, self._store.revision)
+
+    def items(self) -> Iterator[tuple[bytes, Record]]:
+        """All keys in byte order, with what is kept of them; nothing may be applied meanwhile."""
+        return iter(self._store)
 
     def begin_snapshot(self) -> SnapshotReader:
         """Begin a snapshot of the present state, to be read piece by piece while the machine goes on.

@@ -86,6 +86,8 @@ class StaticFacts:
     """By the settings."""
     members: Mapping[NodeId, MemberAddresses] = field(default_factory=dict)
     """All nodes that the settings name; none: what the settings say is not known here."""
+    cluster_id: str = ""
+    """As a UUID is written."""
 
 
 class Disk(Protocol):
@@ -283,6 +285,7 @@ class View:
         return {
             **status_document(self.status()),
             "pulse": {} if self._pulse is None else self._pulse.document(),
+            "cluster_id": self._facts.cluster_id,
             "state_hash": f"{self._machine.state_hash:08x}",
             "members": [
                 {"node_id": node_id, "client_address": address} for node_id, address in self.client_addresses().items()

@@ -66,7 +66,10 @@ class FileSystem(Protocol):
         """Open a file that is there, for reading and writing."""
 
     def rename(self, source: Path, target: Path) -> None:
-        """Give a file another name, in place of what had that name. Durable after `sync_directory`."""
+        """Give a file or directory another name, in place of the file or empty directory that had it.
+
+        Durable after `sync_directory`.
+        """
 
     def unlink(self, path: Path) -> None:
         """Remove a name. Durable after `sync_directory`."""

@@ -122,8 +122,12 @@ class SimulatedFileSystem:
     def rename(self, source: Path, target: Path) -> None:
         """See `FileSystem`; within one directory."""
         self.before_call(Call("rename", source))
-        inode = self._inode(source)
-        self._directory(source.parent).change(source.name, target.name, inode)
+        parent = self._directory(source.parent)
+        node = parent.names.get(source.name) or self._inode(source)
+        replaced = parent.names.get(target.name)
+        if isinstance(node, _Directory) and isinstance(replaced, _Directory) and replaced.names:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", str(target))
+        parent.change(source.name, target.name, node)
 
     def unlink(self, path: Path) -> None:
         """See `FileSystem`."""

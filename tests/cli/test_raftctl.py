@@ -134,7 +134,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 def test_bash_completes_commands_and_options(bash_completes: Callable[..., list[str]]) -> None:
     """What begins so."""
-    assert bash_completes("s") == ["set", "status"]
+    assert bash_completes("s") == ["set", "snapshot", "status"]
     assert bash_completes("get", "--s") == ["--stale"]
     assert bash_completes("get", "-o", "j") == ["json"]
     assert bash_completes("lease", "k") == ["keep-alive"]

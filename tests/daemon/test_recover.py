@@ -118,7 +118,7 @@ def check_new(settings: NodeSettings, filesystem: SimulatedFileSystem) -> None:
         frozenset({NodeId(1)}), addresses={NodeId(1): str(settings.members[NodeId(1)])}
     )
     assert (found.snapshot.last_included_index, found.snapshot.last_included_term) == (6, 4)
-    assert found.recovered.hard_state == HardState(Term(9), None)
+    assert found.recovered.hard_state == HardState(Term(9), NodeId(1))
     assert found.recovered.entries == []
     assert found.recovered.first_index == 7
     assert [found.machine.get(key) for key in (b"a", b"b", b"c")] == [b"1", b"2", b"3"]

@@ -11,6 +11,8 @@ from raftd.kv.answers import Answer, Outcome
 from raftd.kv.commands import Revision, SessionId, Stamp
 from raftd.kv.limits import Limits
 from raftd.kv.machine import StateMachine
+from raftd.kv.snapshot_loader import SnapshotLoader
+from tests.cli.backups import machine_of
 
 TERM = Term(3)
 ONE = SessionId(1)
@@ -260,3 +262,20 @@ def test_the_counts_are_those_of_the_contents() -> None:
     assert (machine.key_count, machine.session_count, machine.revision) == (3, 1, 5)
     assert machine.bytes_total == 3 * len(b"key 4" + b"value")
     assert machine.answer_bytes == 4 * 33 + 17
+
+
+def test_it_goes_on_as_another_cluster_s() -> None:
+    """Keys, sessions and leases stay; index and revision leave out what the old cluster may have used; history goes."""
+    machine = machine_of({b"a": b"1", b"b": b"2"}, {b"leased": b"3"})
+    keys, index, revision = list(machine.items()), machine.last_applied, machine.revision
+    assert [key for key, _ in keys] == [b"a", b"b", b"leased"]
+    machine.begin_anew(1000)
+    assert list(machine.items()) == keys
+    assert (machine.last_applied, machine.revision) == (index + 1000, revision + 1000)
+    assert (machine.session_count, len(machine.leases), len(machine.history)) == (1, 1, 0)
+    assert machine.history.compacted_revision == revision + 1000
+    loader = SnapshotLoader()
+    reader = machine.begin_snapshot()
+    while (piece := reader.read(1 << 16)) is not None:
+        loader.feed(piece)
+    assert loader.finish().digest() == machine.digest()

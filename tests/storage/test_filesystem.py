@@ -88,6 +88,21 @@ def test_names_come_and_go(place: tuple[FileSystem, Path]) -> None:
         filesystem.open(inner)
 
 
+def test_directories_are_renamed(place: tuple[FileSystem, Path]) -> None:
+    """With all that is in them, and in place of nothing or an empty one."""
+    filesystem, directory = place
+    for name in ("new", "empty", "full"):
+        filesystem.make_directory(directory / name)
+    for name in ("new", "full"):
+        filesystem.create(directory / name / "file").close()
+    with pytest.raises(OSError, match="Directory not empty"):
+        filesystem.rename(directory / "new", directory / "full")
+    filesystem.rename(directory / "new", directory / "empty")
+    filesystem.rename(directory / "empty", directory / "last")
+    assert sorted(filesystem.list_directory(directory)) == ["full", "last"]
+    assert filesystem.list_directory(directory / "last") == ["file"]
+
+
 def test_a_lock_is_one_s(place: tuple[FileSystem, Path]) -> None:
     """Who opened the file second gets it when the first has closed it."""
     filesystem, directory = place
