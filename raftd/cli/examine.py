@@ -103,10 +103,10 @@ def quorum(cluster: Cluster) -> Iterator[Finding]:
     found = f"{len(answering)} of {len(voters)} voters answer, and {majority} must"
     if spare < 0:
         yield Finding("quorum", "cluster", Level.BAD, found, "start the others; nothing can be written until then")
+    elif len(answering) < len(voters):
+        yield Finding("quorum", "cluster", Level.WARNING, found, "bring the missing voters back before anything else")
     elif spare == 0:
-        advice = "bring the missing voters back before anything else" if len(voters) > len(answering) else (
-            "one more failure stops the cluster: add voters (raftctl member add), three or five"
-        )  # fmt: skip
+        advice = "one failure stops the cluster: add voters (raftctl member add), up to three or five"
         yield Finding("quorum", "cluster", Level.WARNING, found, advice)
     elif len(voters) % 2 == 0:
         advice = "an even number tolerates no more failures than one less: add or remove one"
@@ -188,9 +188,11 @@ def slowest_seconds(cluster: Cluster) -> float:
     syncs = [node.status.get("pulse", {}).get("sync_p99_seconds") for node in cluster.nodes]
     trips = [peer.get("round_trip_seconds") for node in cluster.nodes for peer in node.status["peers"]]
     lags = [node.status["loop_lag_seconds"] for node in cluster.nodes]
-    worst = [max((value for value in values if value is not None), default=0.0)
-             for values in ([*syncs, cluster.measured_sync_seconds], trips, lags)]  # fmt: skip
-    return math.fsum(worst)
+    return _worst([*syncs, cluster.measured_sync_seconds]) + _worst(trips) + _worst(lags)
+
+
+def _worst(values: Sequence[float | None]) -> float:
+    return max((value for value in values if value is not None), default=0.0)
 
 
 def clock(node: Examined) -> Iterator[Finding]:
