@@ -214,6 +214,19 @@ def test_work_in_one_turn_is_bounded() -> None:
     assert all(told(follower) == node.expected(follower.request, 0, 21) for follower in followers)
 
 
+def test_a_watch_that_joins_in_the_middle_of_a_round_is_told_it() -> None:
+    """It has come as far as the others had when the round began, and so it is told what they are being told."""
+    node = Node(turn_work=20)
+    others = [node.watch(node.connect()) for _ in range(20)]
+    node.settle()
+    node.machine.change((b"a", b"1"))
+    assert node.turn()
+    assert 0 < sum(bool(other.changes) for other in others) < len(others)
+    late = node.watch(node.connect(), start=node.machine.revision)
+    node.settle()
+    assert [told(each) for each in (late, *others)] == [[(1, b"a", False)]] * 21
+
+
 def test_unwatching() -> None:
     """Ends the watch, and says so; one that there is not is nothing to say of."""
     node = Node()

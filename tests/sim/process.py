@@ -103,6 +103,7 @@ class Process:
         self.machine: StateMachine
         self.driver: Driver
         self.gateway: Gateway
+        self.watches: Watches
         self.writer: SimulatedWriter
         self.maker: SnapshotMaker
         self.installer: SnapshotInstaller
@@ -321,13 +322,13 @@ class Process:
         requests = ObservedRequests(self.machine, self)
         self.writer = SimulatedWriter(self, opened.log, self._stored)
         self._background = SimulatedBackground(self)
-        watches = Watches(self.machine, requests, self.time, plan.watch_limits)
+        self.watches = Watches(self.machine, requests, self.time, plan.watch_limits)
         keeper = ObservedKeeper(self)
         self.driver = Driver(
             raft=self.raft,
             machine=self.machine,
             requests=requests,
-            watches=watches,
+            watches=self.watches,
             keeper=keeper,
             writer=self.writer,
             network=world.network.of(self),
@@ -336,16 +337,16 @@ class Process:
             session_clock=SessionClock(_SESSION_CLOCK_SECONDS),
             clocks=PeerClocks(self.wall_clock_ms),
         )
-        self.gateway = self._make_gateway(requests, watches, keeper)
+        self.gateway = self._make_gateway(requests, keeper)
         self._attach_snapshots(opened)
 
-    def _make_gateway(self, requests: Requests, watches: Watches, keeper: LeaseKeeper) -> Gateway:
+    def _make_gateway(self, requests: Requests, keeper: LeaseKeeper) -> Gateway:
         world = self.world
         return Gateway(
             leadership=self.raft,
             machine=self.machine,
             requests=requests,
-            watches=watches,
+            watches=self.watches,
             keeper=keeper,
             disk=self.writer,
             documents=NoDocuments(),

@@ -263,6 +263,8 @@ class World:
     def _judge(self) -> None:
         """What can only be said in the end."""
         self.oracle.finish()
+        if self.service is not None:
+            self.service.finish()
         for client in self.clients:
             client.close()
         for key in sorted(self.history):

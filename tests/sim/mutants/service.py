@@ -103,6 +103,17 @@ MUTANTS: Final = (
         "            pass\n",
     ),
     Mutant(
+        "lease_kept_alive_without_quorum",
+        "a leader that may be deposed confirms keep-alives",
+        "node/gateway.py",
+        "            answer = partial(self._keeper.keep_alive, lease_ids, connection.user)\n"
+        "            question = LeaderQuestion(answer, self.elsewhere)\n"
+        "            self._requests.queue_quorum_read(connection, request_id, question)\n",
+        "            answer = partial(self._keeper.keep_alive, lease_ids, connection.user)\n"
+        "            question = LeaderQuestion(answer, self.elsewhere)\n"
+        "            self._requests.queue_question(connection, request_id, question)\n",
+    ),
+    Mutant(
         "lease_kept_alive_when_over",
         "a lease whose expiry is proposed is kept alive",
         "node/lease_clock.py",

@@ -114,7 +114,11 @@ class Asker:
         if target is None or target not in world.reachable or draw.random() < 0.1:
             target = draw.choice(world.reachable)
         self._send(question, target)
-        if world.plan.has("client_duplicates") and draw.random() < 0.2:
+        if question.kind is RequestKind.LEASE_KEEP_ALIVE and draw.random() < 0.3:
+            # Who holds a lease is in a hurry, and one of all may believe that it still leads.
+            for node_id in world.reachable:
+                self._send(question, node_id)
+        elif world.plan.has("client_duplicates") and draw.random() < 0.2:
             self._send(question, draw.choice(world.reachable))
         world.timeline.after(_TIMEOUT_SECONDS * draw.uniform(0.5, 1.5), self._timed_out, question, question.attempts)
 

@@ -86,6 +86,17 @@ class Service:
         if unsettled:
             self._world.oracle.fail(f"liveness: {', '.join(unsettled)} have waited for too long")
 
+    def finish(self) -> None:
+        """See that nodes count their watches rightly: operators are shown these numbers."""
+        for process in self._world.processes.values():
+            if not process.is_up or process.watches.is_ending:
+                continue
+            watches = [watch for own in process.watches._watches.values() for watch in own.values()]
+            counted = process.watches.count, process.watches.behind_count
+            found = len(watches), sum(watch.position is not None for watch in watches)
+            if counted != found:
+                self._world.oracle.fail(f"node {process.node_id} counts {counted} watches and has {found}")
+
     def _unsettled(self) -> list[str]:
         waiting = [one.name for one in self._all if not one.is_settled()]
         return waiting + [f"lease {lease}" for lease in self.reference.model.leases]

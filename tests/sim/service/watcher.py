@@ -76,7 +76,7 @@ class Watcher:
     def _begin_anew(self) -> None:
         """Want to watch something else."""
         draw, newest, others = self._draw, self._reference.revision, self._others
-        if others and draw.random() < 0.5:
+        if others and draw.random() < 0.75:
             # Watches of the same are told together.
             self._low, self._high, self._flags = draw.choice(others)
         else:
@@ -137,8 +137,8 @@ class Watcher:
 
     def _connect(self) -> None:
         world, draw = self._world, self._draw
-        # Half of all hang on one node, where some are told together.
-        node_id = world.reachable[0] if draw.random() < 0.5 else draw.choice(world.reachable)
+        # Most hang on one node, where some are told together.
+        node_id = world.reachable[0] if draw.random() < 0.7 else draw.choice(world.reachable)
         self._stream = Stream(world.processes[node_id], self.name, draw, self._take, self._lost)
         self._heard_at = world.timeline.now
         self._watch()
