@@ -110,9 +110,19 @@ SETTINGS_REFUSED: Final = Event(
     logging.ERROR,
     "the reload was refused, the old settings stay: %(reason)s",
     """\
-The new file, or a certificate that it names, cannot be used, or something was changed that only a restart can change.
-The node goes on with what it had. Correct it, try it with raftd check-config --node @RAFTD_NODE@, and reload again.
+The new file, or a certificate that it names, cannot be used, or the file is of another cluster by its name or id. The
+node goes on with what it had. Correct it, try it with raftd check-config --node @RAFTD_NODE@, and reload again.
 As long as that is not done, the next restart will fail.
+""",
+)
+SETTINGS_WAIT: Final = Event(
+    "settings_wait",
+    "7bffdbc8cf65446a88704257c02b464b",
+    logging.WARNING,
+    "these settings have changed and count after a restart only: %(settings)s",
+    """\
+The file has been read, and all else that is in it counts. What is named does so when the node starts the next time: let
+one node after the other start anew, each after raftctl can-stop has allowed it, or put the file back as it was.
 """,
 )
 ELECTION_STARTED: Final = Event(
@@ -289,9 +299,9 @@ CERTIFICATE_EXPIRES: Final = Event(
     logging.WARNING,
     "the certificate %(file)s expires at %(expiry)s",
     """\
-From that moment nobody accepts the certificate, and the node falls out of the cluster or out of its clients' reach.
-Issue a new one where the authorities are kept (raftctl pki issue-node), copy it here, and reload or restart the node,
-one node at a time.
+From that moment nobody accepts the certificate on a new connection, and the node falls out of the cluster or out of
+its clients' reach. Issue a new one where the authorities are kept (raftctl pki issue-node --node @RAFTD_NODE@ --renew),
+copy it here, and reload the node. An authority that expires is rotated: raftctl pki rotate-ca.
 """,
 )
 SNAPSHOT_STARTED: Final = Event(
@@ -390,6 +400,7 @@ CATALOGUE: Final = (
     NODE_FAILED,
     SETTINGS_RELOADED,
     SETTINGS_REFUSED,
+    SETTINGS_WAIT,
     ELECTION_STARTED,
     LEADER_ELECTED,
     LEADER_LOST,

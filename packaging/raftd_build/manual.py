@@ -81,6 +81,7 @@ def _settings_page(source: Source) -> str:
         "says everything that is wrong with it at once.",
         "A duration is a number and one of ms, s, m, h, d; a size is a number and one of B, KiB, MiB, GiB.",
         "A path is relative to the file's directory, and {node} in it stands for the node's id.",
+        "Each key says when a change of it counts: after a reload, a restart, or never.",
         ".SH KEYS",
         *_terms({row.key: _setting(row) for row in rows()}),
         *_see_also("raftd.yaml(5)"),
@@ -90,7 +91,8 @@ def _settings_page(source: Source) -> str:
 
 def _setting(row: Row) -> str:
     default = row.default.strip("`")
-    return f"{row.meaning} [{row.type}; {default if default == 'required' else f'default: {default}'}]"
+    change = f"; {row.change}" if row.change else ""
+    return f"{row.meaning} [{row.type}; {default if default == 'required' else f'default: {default}'}{change}]"
 
 
 def _title(source: Source, name: str, section: int) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 
 from raftd.cli.examine import DAY_SECONDS, expiry_finding, sync_finding
 from raftd.cli.findings import Finding, Level
-from raftd.daemon.run import check_files
+from raftd.daemon.credentials import check_files
 from raftd.errors import TlsError
 from raftd.pki import PkiFileError, describe
 from raftd.settings import NodeSettings, Settings

@@ -1,22 +1,32 @@
 """`raftctl pki`: the authorities and certificates of a cluster."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from raftd import pki
 from raftd.cli.output import OutputFormat, Style, Styled, format_option, show_rows, warn, write
 from raftd.errors import ExitCode, TlsError
+from raftd.pki import rotation
 from raftd.pki.issue import AUTHORITY_DAYS, DAYS_MAX, LEAF_DAYS
+from raftd.pki.rotation import Phase
 from raftd.wire.address import is_host
 from raftd.wire.identity import NODE_ID_MAX, IdentityError, authority_identity, user_identity
 
 EXPIRES_SOON_DAYS = 30
 FINGERPRINT_CHARACTERS_SHOWN = 16
 
+AUTHORITIES: Final[tuple[pki.AuthorityName, ...]] = ("peer", "client")
+_ROTATION_COLUMNS = ("authority", "phase", "trusted", "issuing", "stale", "next")
+_NEXT: Final = {
+    Phase.NONE: None,
+    Phase.TRUST_BOTH: Phase.REISSUE.value,
+    Phase.REISSUE: Phase.TRUST_NEW.value,
+}
 _COLUMNS = ("file", "kind", "identity", "expires", "fingerprint")
 
 
@@ -33,10 +43,17 @@ def _directory_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _days_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
-        "--days", type=click.IntRange(1, DAYS_MAX), default=default, show_default=True, help="How long it holds."
+        "--days",
+        type=click.FloatRange(0, DAYS_MAX, min_open=True),
+        default=default,
+        show_default=True,
+        help="How long it holds; a fraction of a day is for trying out what happens then.",
     )
 
 
+_renew_option = click.option(
+    "--renew", is_flag=True, help="Replace what is there by the same with a new key, valid from now on."
+)
 _force_option = click.option("--force", is_flag=True, help="Replace files that are there.")
 
 
@@ -79,13 +96,14 @@ def group() -> None:
 @_directory_option
 @_days_option(AUTHORITY_DAYS)
 @_force_option
-def init(cluster: str, directory: Path, days: int, *, force: bool) -> None:
+def init(cluster: str, directory: Path, days: float, *, force: bool) -> None:
     """Make the two authorities of a cluster: one for peers, one for clients.
 
-    Keep the .key files off the nodes: who has them can be anybody.
+    Keep the .key files off the nodes: who has them can be anybody. With --force, nothing that was issued before is
+    trusted any more by who has the new ones; `raftctl pki rotate-ca` lets one take over from the other.
     """
-    for files in pki.create_authorities(directory, cluster, days=days, overwrite=force):
-        _say_written(files)
+    with _saying(*(pki.authority_files(directory, name) for name in AUTHORITIES)):
+        pki.create_authorities(directory, cluster, days=days, overwrite=force)
 
 
 @group.command("issue-node")
@@ -93,29 +111,91 @@ def init(cluster: str, directory: Path, days: int, *, force: bool) -> None:
 @click.option(
     "--host",
     "hosts",
-    required=True,
     multiple=True,
     callback=_hosts,
-    help="A name or IP address under which others reach the node; may be given several times.",
+    help="A name or IP address under which others reach the node; may be given several times. With --renew, they stay.",
 )
 @_directory_option
 @_days_option(LEAF_DAYS)
+@_renew_option
 @_force_option
-def issue_node(node_id: int, hosts: tuple[str, ...], directory: Path, days: int, *, force: bool) -> None:
-    """Issue a node's two certificates: for its peers, and for its clients."""
-    files = pki.issue_node(directory, node_id, hosts, days=days, overwrite=force)
-    _say_written(files.peer)
-    _say_written(files.client)
+def issue_node(node_id: int, hosts: tuple[str, ...], directory: Path, days: float, *, renew: bool, force: bool) -> None:
+    """Issue a node's two certificates: for its peers, and for its clients.
+
+    With --renew they are replaced. The node goes on with the old ones until it has the new ones and reloads.
+    """
+    pairs = {name: pki.node_files(directory, node_id, name) for name in AUTHORITIES}
+    if renew == bool(hosts):
+        raise click.UsageError("give --host for a new node, or --renew for one that has certificates")
+    with _saying(*pairs.values()):
+        if renew:
+            for name, files in pairs.items():
+                pki.renew(directory, files, name, days=days)
+        else:
+            pki.issue_node(directory, node_id, hosts, days=days, overwrite=force)
 
 
 @group.command("issue-user")
 @click.argument("name", callback=_user_name)
 @_directory_option
 @_days_option(LEAF_DAYS)
+@_renew_option
 @_force_option
-def issue_user(name: str, directory: Path, days: int, *, force: bool) -> None:
+def issue_user(name: str, directory: Path, days: float, *, renew: bool, force: bool) -> None:
     """Issue a user's certificate. What NAME may do is said under `access` in raftd.yaml."""
-    _say_written(pki.issue_user(directory, name, days=days, overwrite=force))
+    files = pki.user_files(directory, name)
+    with _saying(files):
+        if renew:
+            pki.renew(directory, files, "client", days=days)
+        else:
+            pki.issue_user(directory, name, days=days, overwrite=force)
+
+
+@group.command("rotate-ca", short_help="Let new authorities take over from old ones.")
+@click.option(
+    "--phase",
+    type=click.Choice([each.value for each in Phase if each is not Phase.NONE]),
+    help="The step to take; without it, it is only shown how far it is.",
+)
+@click.option(
+    "--authority",
+    "name",
+    type=click.Choice([*AUTHORITIES, "all"]),
+    default="all",
+    show_default=True,
+    help="Which of them.",
+)
+@_directory_option
+@click.option(
+    "--days",
+    type=click.FloatRange(0, DAYS_MAX, min_open=True),
+    help="How long what is made holds, if not as long as always.",
+)
+@format_option
+def rotate_ca(phase: str | None, name: str, directory: Path, days: float | None, output_format: OutputFormat) -> None:
+    """Let new authorities take over from old ones while the cluster runs, in three steps.
+
+    After each step, copy the directory's .crt files, and the nodes' and users' keys, to where they are used, reload all
+    nodes (`raftctl reload`), and only then take the next one. Each can be taken again after an interruption.
+
+    \b
+      --phase trust-both  makes the next authorities; everybody comes to trust both
+      --phase reissue     the next ones issue; all certificates in the directory are made anew
+      --phase trust-new   the old ones are trusted no more, and their keys destroyed
+    """
+    chosen = AUTHORITIES if name == "all" else tuple(each for each in AUTHORITIES if each == name)
+    for each in chosen:
+        match None if phase is None else Phase(phase):
+            case Phase.TRUST_BOTH:
+                rotation.trust_both(directory, each, days=days or AUTHORITY_DAYS)
+            case Phase.REISSUE:
+                rotation.reissue(directory, each, days=days or LEAF_DAYS)
+            case Phase.TRUST_NEW:
+                rotation.trust_new(directory, each)
+            case _:
+                pass
+    rows = [_rotation_row(rotation.rotation(directory, each), output_format) for each in chosen]
+    show_rows(rows, _ROTATION_COLUMNS, output_format)
 
 
 @group.command("show")
@@ -168,6 +248,8 @@ def _row(info: pki.CertificateInfo, now: datetime, output_format: OutputFormat) 
         "issuer": info.issuer,
         "serial": f"{info.serial:x}",
         "fingerprint": info.fingerprint,
+        "key_id": info.key_id,
+        "issuer_key_id": info.issuer_key_id,
         "alternative_names": list(info.alternative_names),
     }
 
@@ -183,5 +265,23 @@ def _days(number: int) -> str:
     return "1 day" if number == 1 else f"{number} days"
 
 
-def _say_written(files: pki.KeyPairFiles) -> None:
-    write(f"wrote {files.certificate} and {files.key}\n")
+def _rotation_row(found: rotation.Rotation, output_format: OutputFormat) -> dict[str, object]:
+    is_table = output_format is OutputFormat.TABLE
+    trusted = [each[:FINGERPRINT_CHARACTERS_SHOWN] if is_table else each for each in found.trusted]
+    return {
+        "authority": found.name,
+        "phase": found.phase.value,
+        "trusted": ", ".join(trusted) if is_table else trusted,
+        "issuing": found.issuing[:FINGERPRINT_CHARACTERS_SHOWN] if is_table else found.issuing,
+        "stale": len(found.stale) if is_table else [str(path) for path in found.stale],
+        "next": _NEXT[found.phase],
+    }
+
+
+@contextlib.contextmanager
+def _saying(*pairs: pki.KeyPairFiles) -> Iterator[None]:
+    """Say what was written, and what of it has replaced something, which may be in use."""
+    present = {pair for pair in pairs if pair.key.exists() or pair.certificate.exists()}
+    yield
+    for pair in pairs:
+        write(f"{'replaced' if pair in present else 'wrote'} {pair.certificate} and {pair.key}\n")

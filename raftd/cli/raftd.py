@@ -69,7 +69,7 @@ def check_config_command(config: Path, node: int | None) -> int:
     Example:
       raftd check-config --config raftd.yaml --node 1
     """
-    from raftd.daemon.run import check_files  # noqa: PLC0415 - as above
+    from raftd.daemon.credentials import check_files  # noqa: PLC0415 - as above
 
     loaded = settings_package.load(config)
     for warning in loaded.warnings:

@@ -42,6 +42,10 @@ class Administration:
         """As `AsyncClient.diagnostics`."""
         return await self._asker.document_of(endpoint, RequestKind.DIAGNOSTICS, b"")
 
+    async def reload(self, endpoint: str) -> dict[str, Any]:
+        """As `AsyncClient.reload`."""
+        return await self._asker.document_of(endpoint, RequestKind.RELOAD, b"")
+
     async def ping(self, endpoint: str) -> float:
         """As `AsyncClient.ping`."""
         loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 from raftd.client.config import parse_endpoint
 from raftd.client.connection import ConnectionLost, NotConnected, Response
 from raftd.client.deadline import Deadline
-from raftd.client.errors import ClientError, Denied, Unavailable
+from raftd.client.errors import ClientError, Denied, NotPossible, Unavailable
 from raftd.client.nodes import Nodes
 from raftd.client.retry import Attempts, Random, Route
 from raftd.errors import DecodeError, RemoteProtocolError
@@ -204,7 +204,8 @@ def refused_by(endpoint: str, kind: ResponseKind, payload: bytes) -> ClientError
     except (RemoteProtocolError, DecodeError) as error:
         return Unavailable(f"{endpoint}: {error}")
     reason = f"{endpoint}: {refusal.message or refusal.code.name.lower().replace('_', ' ')}"
-    return Denied(reason) if refusal.code is RefusalCode.DENIED else Unavailable(reason)
+    kinds: dict[RefusalCode, type[ClientError]] = {RefusalCode.DENIED: Denied, RefusalCode.NOT_POSSIBLE: NotPossible}
+    return kinds.get(refusal.code, Unavailable)(reason)
 
 
 def _document(payload: bytes) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from raftd.client.results import (
     TransactionResult,
 )
 from raftd.client.retry import Random
-from raftd.client.tls import ClientTls
+from raftd.client.tls import ClientTls, keeping_the_last
 from raftd.client.transactions import Transaction
 from raftd.client.watching import Watch, Watches
 from raftd.client.writing import Writer
@@ -97,7 +97,7 @@ class AsyncClient:
             raise InvalidRequest("endpoints is a list of host:port, and has at least one")
         if not (0 < timeout < math.inf and 0 < dead_after < math.inf and 0 < session_ttl * 1000 < 1 << 32):
             raise InvalidRequest("timeout, session_ttl and dead_after are seconds, and more than 0")
-        make_context = tls.context if isinstance(tls, ClientTls) else tls
+        make_context = keeping_the_last(tls.context) if isinstance(tls, ClientTls) else tls
         make_context()  # a file that cannot be used shows here, and not in the first call
         self._namespace = Namespace(namespace)
         self._asker = Asker(
@@ -489,6 +489,15 @@ class AsyncClient:
     async def diagnostics(self, endpoint: str) -> dict[str, Any]:
         """One node's settings, metrics and recent events, for checks and reports. Raises: as `status`."""
         return await self._administration.diagnostics(endpoint)
+
+    async def reload(self, endpoint: str) -> dict[str, Any]:
+        """Make one node read its settings, certificates and keys anew; what has changed, and what waits for a restart.
+
+        Raises:
+            NotPossible: a file cannot be used, and the message says which; nothing has changed.
+            ClientError: as `status`.
+        """
+        return await self._administration.reload(endpoint)
 
     async def ping(self, endpoint: str) -> float:
         """Seconds that one node's connection took to answer; proves neither leader nor quorum. Raises: as `status`."""

@@ -22,7 +22,7 @@ class                  exit  meaning
 `TooLarge`                1  a key, value or request is over its bound
 `LimitReached`            1  the cluster holds as much as it may: keys, bytes, leases, watches; nothing was written
 `InvalidRequest`          1  the request makes no sense to the client or the server; nothing was sent or done
-`NotPossible`             1  the cluster as it is does not allow this change or transfer; nothing was changed
+`NotPossible`             1  the cluster, or a node's files, as they are do not allow it; nothing was changed
 `TlsError`                7  a certificate, key or authority cannot be used, or was not accepted by the other side
 `ConfigurationError`     78  the client's configuration file cannot be used
 =====================  ====  =====================================================================================
@@ -148,7 +148,7 @@ class InvalidRequest(ClientError):  # noqa: N818 - says what is wrong
 
 
 class NotPossible(ClientError):  # noqa: N818 - says what is wrong
-    """The cluster as it is does not allow this change of members or leader; nothing was changed."""
+    """The cluster as it is does not allow this change, or the node's files this reload; nothing was changed."""
 
 
 class TlsError(ClientError, errors.TlsError):

@@ -294,6 +294,10 @@ class Client:
         """As `AsyncClient.diagnostics`."""
         return self._run(self._client.diagnostics(endpoint))
 
+    def reload(self, endpoint: str) -> dict[str, Any]:
+        """As `AsyncClient.reload`."""
+        return self._run(self._client.reload(endpoint))
+
     def ping(self, endpoint: str) -> float:
         """As `AsyncClient.ping`."""
         return self._run(self._client.ping(endpoint))

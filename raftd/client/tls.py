@@ -9,7 +9,9 @@ So a refusal arrives later, as an alert in the place of the first answer; `expla
 those of asyncio among them, end the connection without sending their alert: `PerhapsRejected` stands for that.
 """
 
+import logging
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
@@ -17,6 +19,7 @@ from typing import Final, NoReturn
 from raftd.client.errors import TlsError
 from raftd.wire.identity import IdentityError, identity_of_alternative_names
 
+_log: Final = logging.getLogger("raftd.client")
 _ALERTS: Final = {
     "UNKNOWN_CA": "it does not know the authority that signed this client's certificate",
     "CERTIFICATE_EXPIRED": "this client's certificate has expired, or is not valid yet",
@@ -76,6 +79,27 @@ class ClientTls:
     def _refuse_password(self) -> NoReturn:
         # Without this, OpenSSL would ask on the terminal, and wait there for ever.
         raise TlsError(f"{self.key}: the key is encrypted; a key without a password is needed")
+
+
+def keeping_the_last(make_context: Callable[[], ssl.SSLContext]) -> Callable[[], ssl.SSLContext]:
+    """Make each context from the files as they are, or take the one before where they cannot be used now.
+
+    A client connects anew at any time, and so also between two files of a certificate that is being replaced. The first
+    failure has nothing to fall back on, and raises.
+    """
+    last: ssl.SSLContext | None = None
+
+    def make() -> ssl.SSLContext:
+        nonlocal last
+        try:
+            last = make_context()
+        except TlsError as error:
+            if last is None:
+                raise
+            _log.warning("%s; the certificates that were read before are used", error)
+        return last
+
+    return make
 
 
 def cluster_of(context: ssl.SSLContext) -> str | None:

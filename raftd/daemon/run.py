@@ -9,39 +9,23 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Final
 
-from raftd import events, pki
+from raftd import events
 from raftd.daemon import logs
+from raftd.daemon.credentials import Credentials, read_credentials
 from raftd.daemon.narrator import tell_failure
 from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, open_storage
 from raftd.daemon.service import Service
-from raftd.errors import ExitCode, RaftdError, SettingsError, TlsError
+from raftd.errors import ExitCode, RaftdError, SettingsError
 from raftd.event_loop import new_event_loop
 from raftd.http.recent import RecentEvents
-from raftd.settings import NodeSettings, Settings, TlsFiles
+from raftd.settings import NodeSettings, Settings
 from raftd.version import version
-from raftd.wire.identity import node_identity
 
 logger = logging.getLogger(__name__)
 
 _GC_THRESHOLDS: Final = (50_000, 50, 100)
 """Requests make no cycles, so the collector finds next to nothing; seldom is often enough."""
-
-
-def check_files(settings: NodeSettings) -> list[str]:
-    """What keeps a node's certificates and keys from being used, a line each."""
-    identity = node_identity(settings.cluster.name, settings.node_id)
-
-    def check(files: TlsFiles, purpose: pki.Purpose) -> list[str]:
-        return pki.check_files(
-            authority=files.authority,
-            certificate=files.certificate,
-            key=files.key,
-            identity=identity,
-            purpose=purpose,
-        )
-
-    return check(settings.peer_tls, pki.Purpose.PEER) + check(settings.client_tls, pki.Purpose.SERVER)
 
 
 def run(settings: Settings, node_id: int, log_format: str | None = None) -> ExitCode:
@@ -89,20 +73,22 @@ def _remembering() -> Iterator[RecentEvents]:
 def _run(
     settings: NodeSettings, notifier: Notifier, log_lines_dropped: Callable[[], int], recent: RecentEvents
 ) -> ExitCode:
-    if problems := check_files(settings):
-        raise TlsError("; ".join(problems))
+    credentials = read_credentials(settings)
     events.NODE_STARTED.log(logger, version=version(), node=settings.node_id, cluster=settings.cluster.name)
     gc.set_threshold(*_GC_THRESHOLDS)
     opened = open_storage(settings)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_serve(settings, opened, notifier, log_lines_dropped, recent))
+        return runner.run(_serve(settings, credentials, opened, notifier, log_lines_dropped, recent))
 
 
-async def _serve(
+async def _serve(  # noqa: PLR0917 - hands on what it is given
     settings: NodeSettings,
+    credentials: Credentials,
     opened: Opened,
     notifier: Notifier,
     log_lines_dropped: Callable[[], int],
     recent: RecentEvents,
 ) -> ExitCode:
-    return await Service(settings, opened, notifier, log_lines_dropped, recent).run()
+    return await Service(
+        settings, credentials, opened, notifier=notifier, log_lines_dropped=log_lines_dropped, recent=recent
+    ).run()

@@ -17,16 +17,20 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from raftd import events
 from raftd.consensus import Limits as ConsensusLimits
 from raftd.consensus import Membership, Raft, Ready
 from raftd.consensus.types import LogIndex, NodeId, Role, Term
+from raftd.daemon.credentials import Credentials
 from raftd.daemon.garbage import GarbagePauses
 from raftd.daemon.narrator import Narrator, tell_failure
 from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, bootstrap_membership
+from raftd.daemon.reload import Loaded, Reloader
+from raftd.daemon.revocation import Revocation
 from raftd.errors import ExitCode, RaftdError
 from raftd.http.durations import RequestKind, RequestOutcome
 from raftd.http.metrics import Metrics
@@ -57,7 +61,6 @@ from raftd.node.view import StaticFacts, View
 from raftd.node.watches import Watches
 from raftd.settings.model import NodeSettings
 from raftd.storage.backup_note import BackupNote
-from raftd.storage.log import Log
 from raftd.storage.writer import QUEUE_BYTES_MAX, LogWriter, SyncRecord
 from raftd.version import version
 from raftd.wire.handshake import PEER_VERSION_MAX, PEER_VERSION_MIN, ConnectionRole, Listener
@@ -77,12 +80,15 @@ class Service:
     def __init__(
         self,
         settings: NodeSettings,
+        credentials: Credentials,
         opened: Opened,
+        *,
         notifier: Notifier,
         log_lines_dropped: Callable[[], int],
         recent: RecentEvents,
     ) -> None:
         self._settings = settings
+        """As of the latest reload: once the node runs, only for what a reload may change."""
         self._recent = recent
         self._opened = opened
         self._notifier = notifier
@@ -96,7 +102,7 @@ class Service:
         tls_client = TlsFiles(settings.client_tls.authority, settings.client_tls.certificate, settings.client_tls.key)
         self._links = self._make_links(tls_peer)
         self._syncs = SyncLog()
-        self._writer = self._make_writer(opened.log)
+        self._writer = self._make_writer()
         self._background = BackgroundThread(self._loop.call_soon_threadsafe)
         self._machine = opened.machine
         self._requests = Requests(self._machine, clock=time.monotonic, latencies=latencies_of(self._metrics))
@@ -119,23 +125,21 @@ class Service:
             round_trips=RoundTrips(self._metrics.round_trip),
         )
         self._narrator = self._make_narrator(raft)
-        self._view = View(
-            facts=self._facts(),
-            driver=self._driver,
-            machine=self._machine,
-            requests=self._requests,
-            watches=self._watches,
-            keeper=self._keeper,
-            links=self._links,
-            storing_seconds=self._storing_seconds,
-            disk=self._writer,
-            now=self._loop.time,
-            log_lines_dropped=log_lines_dropped,
+        self._view = self._make_view(log_lines_dropped)
+        self._reloader = Reloader(
+            Loaded(settings, credentials),
+            use=self._use,
+            supervisor=notifier,
+            status_line=self._status_line,
+            is_stopping=lambda: self._gateway.is_draining,
         )
         self._gateway = self._make_gateway()
         self._maker, self._sender, self._installer = self._make_snapshots()
         self._clients = self._make_client_listener(tls_client)
         self._peers = self._make_peer_listener(tls_peer)
+        self._revocation = Revocation(
+            clients=self._clients, peers=self._peers, links=self._links, credentials=credentials
+        )
         self._pulse = self._make_pulse()
         self._complete_view(self._make_backups())
         self._http = self._make_http()
@@ -148,6 +152,8 @@ class Service:
         await self._http.start()
         self._dial(self._driver.raft.membership)
         self._driver.start(self._gateway, self._on_leadership, self._on_membership, self._on_proven)
+        self._reloader.start()
+        self._revocation.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._on_signal, number)
         self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
@@ -180,32 +186,42 @@ class Service:
             installer=self._installer,
             backups=backups,
             pulse=self._pulse,
-            diagnostics=Diagnostics(self._settings.plain, self._metrics, self._recent).document,
+            diagnostics=Diagnostics(lambda: self._settings.plain, self._metrics, self._recent).document,
         )
-        configuration = Configuration(settings_hash=self._settings.fingerprint, reloaded_seconds=time.time())
-        self._view.use(self._view.facts, configuration)
         self._metrics.attach(self._view)
 
-    def _facts(self) -> StaticFacts:
-        settings = self._settings
-        return StaticFacts(
-            settings.cluster.name,
-            version(),
-            settings.timing.tick_seconds,
-            self._client_addresses,
-            settings.members,
-            str(settings.cluster.id),
-        )
-
-    def _make_writer(self, log: Log) -> LogWriter[Ready]:
+    def _make_writer(self) -> LogWriter[Ready]:
         return LogWriter(
-            log,
+            self._opened.log,
             on_stored=self._on_stored,
             on_failure=self._on_writer_failure,
             clock=time.monotonic,  # uvloop's own counts whole milliseconds
             on_sync=self._on_sync,
             # The gateway stops at one `pending_bytes_max`, besides what the turn under way adds.
             queue_bytes_max=max(QUEUE_BYTES_MAX, 4 * self._settings.limits.pending_bytes_max),
+        )
+
+    def _make_view(self, log_lines_dropped: Callable[[], int]) -> View:
+        settings = self._settings
+        return View(
+            facts=StaticFacts(
+                settings.cluster.name,
+                version(),
+                settings.timing.tick_seconds,
+                self._client_addresses,
+                settings.members,
+                str(settings.cluster.id),
+            ),
+            driver=self._driver,
+            machine=self._machine,
+            requests=self._requests,
+            watches=self._watches,
+            keeper=self._keeper,
+            links=self._links,
+            storing_seconds=self._storing_seconds,
+            disk=self._writer,
+            now=self._loop.time,
+            log_lines_dropped=log_lines_dropped,
         )
 
     def _make_links(self, files: TlsFiles) -> PeerLinks:
@@ -240,8 +256,11 @@ class Service:
                 self._settings.limits.requests_in_flight_max,
             ),
             handler=self._gateway,
-            limits=AcceptorLimits(connections_max=self._settings.limits.connections_max),
+            limits=self._client_limits(),
         )
+
+    def _client_limits(self) -> AcceptorLimits:
+        return AcceptorLimits(connections_max=self._settings.limits.connections_max)
 
     def _make_peer_listener(self, files: TlsFiles) -> PeerListener:
         return PeerListener(
@@ -316,6 +335,7 @@ class Service:
                 limits.keys_max,
                 limits.bytes_max,
             ),
+            reload=self._reloader.request,
         )
 
     def _make_snapshots(self) -> tuple[SnapshotMaker, SnapshotSender, SnapshotInstaller]:
@@ -438,7 +458,22 @@ class Service:
         self._draining = self._loop.create_task(self._drain())
 
     def _on_hangup(self) -> None:
-        events.SETTINGS_REFUSED.log(logger, reason="this version cannot reload; restart the node")
+        self._reloader.request(lambda _: None)
+
+    def _use(self, loaded: Loaded, configuration: Configuration) -> None:
+        """Go by what was read from the files, of which everything is usable: nothing in here can fail."""
+        settings, credentials = loaded.settings, loaded.credentials
+        self._settings = settings
+        self._client_addresses = {NodeId(node.id): str(node.client_address) for node in settings.nodes}
+        self._view.use(
+            replace(self._view.facts, client_addresses=self._client_addresses, members=settings.members), configuration
+        )
+        logging.getLogger().setLevel(logging.getLevelNamesMapping()[settings.log.level.upper()])
+        self._gateway.use(rules=settings.access_rules, client_addresses=self._client_addresses)
+        self._clients.use(context=credentials.client_listening, limits=self._client_limits())
+        self._peers.use(context=credentials.peer_listening)
+        self._links.use(context=credentials.peer_dialling)
+        self._revocation.use(credentials)
 
     async def _drain(self) -> None:
         """Wait until nothing is owed, or for as long as the settings allow."""
@@ -501,6 +536,7 @@ class Service:
                 self._notifier.status(self._status_line())
 
     async def _stop(self) -> None:
+        await asyncio.gather(self._reloader.stop(), self._revocation.stop())
         self._driver.stop()
         closing = asyncio.gather(self._clients.stop(), self._peers.stop(), self._links.stop(), self._http.stop())
         hurried = self._loop.create_task(self._hurry.wait())

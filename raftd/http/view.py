@@ -224,6 +224,8 @@ class NodeStatus:
     """Entries that wait to be written to the log."""
     bounds: Bounds = Bounds()
     snapshot: SnapshotStatus = SnapshotStatus()
+    proven: bool = True
+    """False on a node whose disk was new and that has not caught up yet (`raftd.consensus.proof`)."""
     backup: BackupStatus = BackupStatus()
     configuration: Configuration = Configuration()
 

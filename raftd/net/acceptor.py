@@ -77,6 +77,14 @@ class Acceptor:
         # A task that somebody holds on to keeps its exception to itself; this one would stop accepting in silence.
         self._accepting.add_done_callback(lambda task: task.cancelled() or task.result())
 
+    def use(self, *, context: ssl.SSLContext | None = None, limits: AcceptorLimits | None = None) -> None:
+        """From the next connection on, shake hands with this context, and within these limits; None: as before.
+
+        Each connection's context is chosen when it is accepted, so nothing of those that stand is touched.
+        """
+        self._context = context or self._context
+        self._limits = limits or self._limits
+
     @property
     def port(self) -> int:
         """The port that is listened on."""

@@ -1,11 +1,17 @@
-"""The port for clients: handshake, then every frame goes to the node."""
+"""The port for clients: handshake, then every frame goes to the node.
 
+A certificate is looked at when a connection begins, and again when that may have changed: when other authorities are
+trusted, and when its time is over. A connection that could not begin now ends after the answers that it is owed.
+"""
+
+import asyncio
+import ssl
 from typing import Protocol
 
 from raftd.errors import RemoteProtocolError
 from raftd.net.acceptor import Acceptor, AcceptorLimits
 from raftd.net.channel import Channel, ChannelLimits
-from raftd.net.tls import TlsFiles, remote_identity, server_context
+from raftd.net.tls import TlsFiles, remote_certificate, remote_expiry, remote_identity, server_context
 from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import (
     HandshakeRefusal,
@@ -22,6 +28,9 @@ class ClientReceiver(Protocol):
 
     def receive(self, payloads: list[bytes]) -> None:
         """Requests, in order. Raises RemoteProtocolError to end the connection."""
+
+    def leave(self, reason: str) -> None:
+        """Take no more requests, and close the channel for this reason as soon as no answer is owed."""
 
     def closed(self) -> None:
         """The connection is gone; nothing more can be sent on it."""
@@ -45,8 +54,9 @@ class ClientListener:
         listener: Listener,
         handler: ClientHandler,
         limits: AcceptorLimits,
+        leave_seconds: float = 10.0,
     ) -> None:
-        """`cluster` is the name that certificates carry.
+        """`cluster` is the name that certificates carry; a connection that is to end waits so long for its answers.
 
         Raises:
             TlsError: as `server_context`.
@@ -54,8 +64,12 @@ class ClientListener:
         self._cluster = cluster
         self._listener = listener
         self._handler = handler
+        self._leave_seconds = leave_seconds
         self._channel_limits = ChannelLimits(frame_bytes_max=listener.frame_bytes_max)
         self._receivers: dict[Channel, ClientReceiver | None] = {}
+        self._expiries: dict[Channel, float] = {}
+        """Of established connections: until when the certificate holds, in seconds since the epoch."""
+        self._leaving: dict[Channel, asyncio.TimerHandle] = {}
         self._acceptor = Acceptor(
             purpose="clients", context=server_context(files), make_channel=self._make_channel, limits=limits
         )
@@ -84,6 +98,27 @@ class ClientListener:
     def refused_total(self) -> int:
         """How many connections were refused for a bound or a failed TLS handshake."""
         return self._acceptor.refused_total
+
+    def use(self, *, context: ssl.SSLContext | None = None, limits: AcceptorLimits | None = None) -> None:
+        """As `Acceptor.use`."""
+        self._acceptor.use(context=context, limits=limits)
+
+    def certificates(self) -> dict[Channel, bytes]:
+        """What the clients of the established connections have shown, as DER."""
+        return {channel: remote_certificate(channel.transport) for channel in self._expiries if not channel.is_closed}
+
+    def end(self, channel: Channel, reason: str) -> None:
+        """End an established connection after the answers that it is owed, or without those that do not come."""
+        receiver = self._receivers.get(channel)
+        if receiver is None or channel in self._leaving or channel.is_closed:
+            return
+        self._leaving[channel] = asyncio.get_running_loop().call_later(self._leave_seconds, channel.abort, reason)
+        receiver.leave(reason)
+
+    def end_expired(self, now: float) -> None:
+        """End the connections whose certificate does not hold any more; `now` is in seconds since the epoch."""
+        for channel in [channel for channel, expiry in self._expiries.items() if expiry < now]:
+            self.end(channel, "its certificate has expired")
 
     def start(self, host: str, port: int) -> None:
         """Listen. Raises: ListenError."""
@@ -116,6 +151,7 @@ class ClientListener:
             complaint = f"{identity} is not a user of the cluster {self._cluster}"
             channel.refuse(HandshakeRefusal(HandshakeRefusalCode.NOT_ALLOWED, complaint))
             return
+        self._expiries[channel] = remote_expiry(channel.transport)
         receiver = self._handler.client_connected(channel, user)
         self._receivers[channel] = receiver
         channel.establish(receiver.receive)
@@ -124,6 +160,9 @@ class ClientListener:
     def channel_closed(self, channel: Channel) -> None:
         """A client is gone."""
         self._acceptor.released(channel)
+        self._expiries.pop(channel, None)
+        if (deadline := self._leaving.pop(channel, None)) is not None:
+            deadline.cancel()
         receiver = self._receivers.pop(channel)
         if receiver is not None:
             receiver.closed()

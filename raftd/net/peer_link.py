@@ -18,7 +18,7 @@ from raftd import events
 from raftd.consensus.types import NodeId
 from raftd.errors import RemoteProtocolError
 from raftd.net.channel import Channel, ChannelLimits
-from raftd.net.tls import CONNECT_ERRORS, ConnectError, explain, remote_identity
+from raftd.net.tls import CONNECT_ERRORS, ConnectError, explain, remote_certificate, remote_identity
 from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import (
     PEER_VERSION_MAX,
@@ -99,6 +99,7 @@ class PeerLink:
         self._welcomed: asyncio.Future[None] | None = None
         self._dialling: asyncio.Task[None] | None = None
         self._hint = asyncio.Event()
+        self._redialling = False
         self._last_failure = ""
         self.sent_bytes_total = 0
         self.dropped_total = 0
@@ -121,6 +122,22 @@ class PeerLink:
     def queued_bytes(self) -> int:
         """What waits in this process for the network."""
         return 0 if self._channel is None else self._channel.unsent_bytes
+
+    @property
+    def remote_certificate(self) -> bytes:
+        """What the peer has shown on the connection that is up, as DER; empty if none is."""
+        channel = self._channel
+        return b"" if channel is None or channel.is_closed else remote_certificate(channel.transport)
+
+    def use(self, *, context: ssl.SSLContext) -> None:
+        """Dial with this context from now on."""
+        self._context = context
+
+    def redial(self, reason: str) -> None:
+        """Send what is written, hang up, and dial anew at once."""
+        if self._channel is not None:
+            self._redialling = True
+            self._channel.close(reason)
 
     def start(self) -> None:
         """Dial, and again whenever the link is lost."""
@@ -191,6 +208,9 @@ class PeerLink:
                 await self._stay_up(channel, closed)
                 if loop.time() - up_at >= self._limits.pause_seconds_max:
                     pause = self._limits.pause_seconds_min
+                if self._redialling:
+                    self._redialling = False
+                    continue
             self._hint.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._hint.wait(), pause * self._jitter.uniform(0.5, 1.0))

@@ -1,6 +1,7 @@
 """The links to all peers, whoever they are at the moment."""
 
 import asyncio
+import ssl
 from collections.abc import Callable, Iterable
 
 from raftd.consensus.types import NodeId
@@ -59,6 +60,17 @@ class PeerLinks:
         for node_id in list(self._links):
             self._hang_up(node_id)
         await asyncio.gather(*self._hanging_up)
+
+    def use(self, *, context: ssl.SSLContext) -> None:
+        """Dial with this context from now on; links that stand are left as they are."""
+        self._context = context
+        for link in self._links.values():
+            link.use(context=context)
+
+    def certificates(self) -> dict[PeerLink, bytes]:
+        """What the peers at the other end of the links that stand have shown, as DER."""
+        shown = ((link, link.remote_certificate) for link in self._links.values())
+        return {link: certificate for link, certificate in shown if certificate}
 
     def hint(self, peer: NodeId) -> None:
         """A peer was heard of just now (`PeerLink.hint`)."""

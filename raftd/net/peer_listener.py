@@ -1,6 +1,7 @@
 """The port for peers: each other node sends to this one on a connection that it dialled."""
 
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Protocol
 
@@ -8,7 +9,7 @@ from raftd.consensus.types import NodeId
 from raftd.errors import RemoteProtocolError
 from raftd.net.acceptor import Acceptor, AcceptorLimits
 from raftd.net.channel import Channel, ChannelLimits
-from raftd.net.tls import TlsFiles, remote_identity, server_context
+from raftd.net.tls import TlsFiles, remote_certificate, remote_identity, server_context
 from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import (
     HandshakeRefusal,
@@ -77,6 +78,18 @@ class PeerListener:
     def received_bytes(self, peer: NodeId) -> int:
         """Bytes of messages from a peer since the start."""
         return self._received_bytes.get(peer, 0)
+
+    def use(self, *, context: ssl.SSLContext) -> None:
+        """As `Acceptor.use`."""
+        self._acceptor.use(context=context)
+
+    def certificates(self) -> dict[Channel, bytes]:
+        """What the peers of the links that stand have shown, as DER."""
+        return {
+            channel: remote_certificate(channel.transport)
+            for channel in self._by_peer.values()
+            if not channel.is_closed
+        }
 
     def start(self, host: str, port: int) -> None:
         """Listen. Raises: ListenError."""

@@ -64,6 +64,25 @@ def remote_identity(transport: asyncio.BaseTransport) -> Identity:
     return identity_of_alternative_names(certificate.get("subjectAltName", ()))
 
 
+def remote_expiry(transport: asyncio.BaseTransport) -> float:
+    """Until when the other side's certificate holds, in seconds since the epoch.
+
+    Raises:
+        IdentityError: it does not say so in a way that can be read.
+    """
+    certificate = transport.get_extra_info("peercert") or {}
+    try:
+        return float(ssl.cert_time_to_seconds(certificate.get("notAfter", "")))
+    except ValueError:
+        raise IdentityError("its certificate does not say until when it holds") from None
+
+
+def remote_certificate(transport: asyncio.BaseTransport) -> bytes:
+    """The certificate that the other side has shown, as DER; empty where the connection is gone already."""
+    connection: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    return b"" if connection is None else connection.getpeercert(binary_form=True) or b""
+
+
 def explain(error: ConnectError) -> str:
     """Why a connection failed, in words for people."""
     if isinstance(error, UnicodeDecodeError):

@@ -16,7 +16,9 @@ UNREAD_BYTES_MAX: Final = 8 << 20
 class ClientConnection:
     """A connection and its unsent answers. Answers of one turn of the loop leave in one write."""
 
-    __slots__ = ("_gateway", "answers", "channel", "in_flight", "permissions", "stamp", "unread_bytes", "user")
+    __slots__ = (
+        "_gateway", "answers", "channel", "in_flight", "leaving", "permissions", "stamp", "unread_bytes", "user",
+    )  # fmt: skip
 
     def __init__(
         self, gateway: "Gateway", channel: Channel, permissions: Permissions, stamp: Stamp, user: bytes
@@ -33,6 +35,8 @@ class ClientConnection:
         """Requests that are not answered yet."""
         self.unread_bytes = 0
         """As of this turn's latest answer: what the client is owed or was sent, and its kernel has not taken."""
+        self.leaving = ""
+        """Why no more requests are taken, and the connection ends as soon as nothing is owed; empty: they are."""
 
     @property
     def waiting_bytes(self) -> int:
@@ -63,6 +67,16 @@ class ClientConnection:
         self.answers += (head, body)
         self.unread_bytes += len(head) + len(body)
         return is_first
+
+    def leave(self, reason: str) -> None:
+        """Take no more requests, and end the connection as soon as no answer is owed."""
+        self.leaving = reason
+        self.end_if_left()
+
+    def end_if_left(self) -> None:
+        """End the connection, if it is to end and no answer is owed any more."""
+        if self.leaving and not self.in_flight and not self.answers:
+            self.channel.close(self.leaving)
 
     def receive(self, payloads: list[bytes]) -> None:
         """Requests came in; the gateway knows what to do with them."""

@@ -12,7 +12,7 @@ class Diagnostics:
     """Gathers them when an administrator asks; neither keys nor values nor secrets are in it.
 
     Args:
-        settings: What the node goes by, as JSON has it.
+        settings: Says what the node goes by, as JSON has it.
         metrics: What `/metrics` shows.
         events: The newest events.
         wall_clock: Seconds since the epoch, by this machine.
@@ -20,7 +20,7 @@ class Diagnostics:
 
     def __init__(
         self,
-        settings: Mapping[str, object],
+        settings: Callable[[], Mapping[str, object]],
         metrics: Metrics,
         events: RecentEvents,
         wall_clock: Callable[[], float] = time.time,
@@ -36,7 +36,7 @@ class Diagnostics:
             "wall_clock_seconds": self._wall_clock(),
             "python": platform.python_version(),
             "platform": platform.platform(),
-            "settings": self._settings,
+            "settings": self._settings(),
             "events": [
                 {"at_seconds": event.at_seconds, "level": event.level, "name": event.name, "text": event.text}
                 for event in self._events.newest()

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol, assert_never
+from typing import Final, Protocol, TypeAlias, assert_never
 
 from raftd.consensus.types import NO_INDEX, LogIndex, NodeId, Role, Term
 from raftd.errors import DecodeError, InvariantViolation
-from raftd.kv.access import AccessRules, Operation
+from raftd.kv.access import AccessRules, Operation, Permissions
 from raftd.kv.commands import CommandTooLarge, InvalidCommand, Opcode, Stamp, check_key, validate_client_command
 from raftd.kv.machine import StateMachine
 from raftd.kv.operations import Get
@@ -45,6 +45,7 @@ from raftd.wire.client import (
     encode_answer,
     encode_document,
     encode_pong,
+    encode_refusal,
     parse_request,
 )
 from raftd.wire.watch import decode_keep_alive, decode_unwatch, decode_watch, encode_unwatched
@@ -103,6 +104,10 @@ class Documents(Protocol):
         """Settings, metrics and recent events, as JSON would have them."""
 
 
+Reload: TypeAlias = Callable[[Callable[[dict[str, object] | Refusal], None]], None]
+"""Begins to read the node's files anew, and later hands over what came of it; that may be in another turn."""
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayLimits:
     """What clients may have under way on this node."""
@@ -137,6 +142,7 @@ class Gateway:
         limits: GatewayLimits,
         traces: Traces | None = None,
         wall_clock_ns: Callable[[], int] = time.time_ns,
+        reload: Reload | None = None,
     ) -> None:
         """`wake` makes the driver take its next turn; without `traces` no write is traced.
 
@@ -156,6 +162,8 @@ class Gateway:
         self._limits = limits
         self._traces = traces
         self._wall_clock_ns = wall_clock_ns
+        self._reload = reload
+        self._connections: set[ClientConnection] = set()
         self.is_draining = False
         """Whether the node is going down: nothing new is accepted."""
         self._is_full = False
@@ -198,11 +206,26 @@ class Gateway:
 
     def client_connected(self, channel: Channel, user: str) -> ClientConnection:
         """A client is there, known by its certificate as `user`."""
-        stamp = Stamp(user, channel.remote_address)
-        return ClientConnection(self, channel, self._rules.of(user), stamp, user.encode())
+        connection = ClientConnection(
+            self, channel, self._rules.of(user), Stamp(user, channel.remote_address), user.encode()
+        )
+        self._connections.add(connection)
+        return connection
+
+    def use(self, *, rules: AccessRules, client_addresses: Mapping[NodeId, str]) -> None:
+        """Go by these from the next request on, on the connections that stand too."""
+        self._rules, self._client_addresses = rules, client_addresses
+        known: dict[bytes, Permissions] = {}
+        for connection in self._connections:
+            user = connection.user
+            if user not in known:
+                known[user] = rules.of(user.decode())
+            connection.permissions = known[user]
+        self.review_watches()
 
     def closed(self, connection: ClientConnection) -> None:
         """A client is gone. Its writes under way go on, for they are in the log; nobody hears the answers."""
+        self._connections.discard(connection)
         connection.answers.clear()
         if self._backups is not None:
             self._backups.closed(connection)
@@ -219,6 +242,10 @@ class Gateway:
         self._wake()
         for payload in payloads:
             kind, request_id = parse_request(payload)
+            if connection.leaving:
+                # Not counted as a failure: the client repeats it on another connection, where it is.
+                self._requests.owe(connection, encode_refusal(request_id, _LEAVING))
+                continue
             try:
                 refusal = self._dispatch(connection, kind, request_id, payload)
             except CommandTooLarge as error:
@@ -280,6 +307,9 @@ class Gateway:
                 return None
             case RequestKind.LEASE_KEEP_ALIVE:
                 return self._keep_alive(connection, request_id, payload)
+            case RequestKind.RELOAD:
+                check_no_body(payload)
+                return self._begin_reload(connection, request_id)
             case RequestKind.BACKUP | RequestKind.BACKUP_PIECE | RequestKind.BACKUP_REPORT:
                 return self._back_up(connection, kind, request_id, payload)
             case RequestKind.TRACED_WRITE:
@@ -288,6 +318,27 @@ class Gateway:
                 return self._trace(connection, request_id, decode_trace(payload))
             case _:
                 assert_never(kind)
+
+    def _begin_reload(self, connection: ClientConnection, request_id: int) -> Refusal | None:
+        if not connection.permissions.administers:
+            return _DENIED
+        if (refusal := self._admit(connection)) is not None:
+            return refusal
+        if self._reload is None:
+            return Refusal(RefusalCode.NOT_POSSIBLE, "this node has no files to read")
+
+        def done(outcome: dict[str, object] | Refusal) -> None:
+            connection.in_flight -= 1
+            if isinstance(outcome, Refusal):
+                frame = encode_refusal(request_id, outcome)
+            else:
+                frame = encode_document(request_id, json.dumps(outcome, separators=(",", ":")))
+            self._requests.owe(connection, frame)
+            self._wake()
+
+        connection.in_flight += 1
+        self._reload(done)
+        return None
 
     def _write(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
         needs = validate_client_command(payload, BODY_OFFSET)
@@ -502,6 +553,7 @@ class Gateway:
 
 _DENIED = Refusal(RefusalCode.DENIED, "the settings grant this user no such right")
 _STOPPING = Refusal(RefusalCode.STOPPING, "this node is going down")
+_LEAVING = Refusal(RefusalCode.STOPPING, "this connection ends, since its certificate is not accepted any more")
 _NOT_TRACED = Refusal(RefusalCode.NOT_POSSIBLE, "no traced write of this connection is remembered here")
 _DISK_LOW = Refusal(
     RefusalCode.OVERLOADED, "the leader's disk is full: keys can be deleted, and written again when it has space"

@@ -289,6 +289,8 @@ class Requests:
         for connection in owed:
             frames, connection.answers = connection.answers, []
             connection.channel.send(frames[0] if len(frames) == 1 else b"".join(frames))
+            if connection.leaving:
+                connection.end_if_left()
 
     def turn_away(self, connection: ClientConnection, kind: RequestKind, request_id: int, refusal: Refusal) -> None:
         """Refuse a request as it comes, and count it if it is one of those that are measured."""

@@ -77,7 +77,7 @@ class LogDocument:
 
 @dataclass(frozen=True, slots=True)
 class StaticFacts:
-    """What does not change while a node runs."""
+    """What does not change by itself while a node runs: settings, of which a reload brings new ones, and the build."""
 
     cluster: str
     version: str
@@ -240,6 +240,7 @@ class View:
             log_queued_bytes=self._disk.queued_bytes,
             bounds=self._bounds(),
             snapshot=self._snapshot(),
+            proven=raft.is_proven,
             backup=self._backup(),
             configuration=self._configuration,
         )

@@ -4,6 +4,7 @@ from raftd.pki.certificates import (
     CertificateInfo,
     describe,
     describe_all,
+    describe_der,
     identity_of,
     identity_of_certificate,
 )
@@ -17,7 +18,7 @@ from raftd.pki.files import (
     node_files,
     user_files,
 )
-from raftd.pki.issue import NodeFiles, cluster_of, create_authorities, issue_node, issue_user
+from raftd.pki.issue import NodeFiles, cluster_of, create_authorities, issue_node, issue_user, renew
 from raftd.pki.rehearsal import Purpose
 
 __all__ = [
@@ -34,10 +35,12 @@ __all__ = [
     "create_authorities",
     "describe",
     "describe_all",
+    "describe_der",
     "identity_of",
     "identity_of_certificate",
     "issue_node",
     "issue_user",
     "node_files",
+    "renew",
     "user_files",
 ]

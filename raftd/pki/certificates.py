@@ -34,6 +34,10 @@ class CertificateInfo:
     serial: int
     fingerprint: str
     """SHA-256 over the DER bytes, in hexadecimal."""
+    key_id: str
+    """Its key's (RFC 5280 §4.2.1.2), in hexadecimal; empty where it does not say."""
+    issuer_key_id: str
+    """The key's that has signed it: tells authorities of one name apart. Empty where it does not say."""
     alternative_names: tuple[str, ...]
     """All of them: URIs, host names, IP addresses."""
 
@@ -138,8 +142,31 @@ def _describe(path: Path, certificate: x509.Certificate) -> CertificateInfo:
         issuer=issuer,
         serial=certificate.serial_number,
         fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        key_id=_key_id(certificate, x509.SubjectKeyIdentifier, "digest"),
+        issuer_key_id=_key_id(certificate, x509.AuthorityKeyIdentifier, "key_identifier"),
         alternative_names=tuple(str(getattr(name, "value", name)) for name in names),
     )
+
+
+def describe_der(der: bytes, path: Path) -> CertificateInfo:
+    """What a certificate says, from its DER bytes as a TLS connection has them; `path` stands for where it is from.
+
+    Raises:
+        TlsError: it is none.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+    except ValueError as error:
+        raise TlsError(f"{path} shows what is not a certificate") from error
+    return _describe(path, certificate)
+
+
+def _key_id(certificate: x509.Certificate, kind: type[x509.ExtensionType], attribute: str) -> str:
+    try:
+        value: bytes | None = getattr(certificate.extensions.get_extension_for_class(kind).value, attribute)
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return ""
+    return (value or b"").hex()
 
 
 def _alternative_names(certificate: x509.Certificate) -> list[x509.GeneralName]:

@@ -3,6 +3,8 @@
 =========================================  ============================================================
 ``peer-ca.crt``, ``peer-ca.key``           the authority that nodes trust each other by
 ``client-ca.crt``, ``client-ca.key``       the authority between clients and nodes
+``….next.crt``, ``….next.key``             the authority that is to take over from one of these (`rotation`)
+``….old.key``                              the key of the one that it took over from, until nobody trusts that
 ``node-<id>.peer.crt``, ``….peer.key``     a node, on the links between nodes
 ``node-<id>.client.crt``, ``….client.key``  a node, on the port that clients use
 ``user-<name>.crt``, ``user-<name>.key``   a user
@@ -47,6 +49,16 @@ class KeyPairFiles:
 def authority_files(directory: Path, name: AuthorityName) -> KeyPairFiles:
     """The files of an authority."""
     return _key_pair(directory, f"{name}-ca")
+
+
+def next_authority_files(directory: Path, name: AuthorityName) -> KeyPairFiles:
+    """The files of the authority that is to take over."""
+    return _key_pair(directory, f"{name}-ca.next")
+
+
+def old_authority_key(directory: Path, name: AuthorityName) -> Path:
+    """The key of the authority that another one has taken over from."""
+    return directory / f"{name}-ca.old.key"
 
 
 def node_files(directory: Path, node_id: int, port: AuthorityName) -> KeyPairFiles:
@@ -111,6 +123,34 @@ def write_key_pair(files: KeyPairFiles, *, certificate: bytes, key: bytes, overw
     """
     _write(files.key, key, KEY_MODE, overwrite=overwrite)
     _write(files.certificate, certificate, CERTIFICATE_MODE, overwrite=overwrite)
+
+
+def replace_certificates(path: Path, data: bytes) -> None:
+    """Write a file of certificates, over whatever is there. Raises: PkiFileError."""
+    _write(path, data, CERTIFICATE_MODE, overwrite=True)
+
+
+def promote_key(key: Path, over: Path, kept: Path) -> None:
+    """Put `key` in the place of `over`, of which `kept` becomes a copy first; there is always one in that place.
+
+    Raises:
+        PkiFileError: the disk refused.
+    """
+    _write(kept, read_file(over), KEY_MODE, overwrite=True)
+    try:
+        key.replace(over)
+        _sync_directory(over.parent)
+    except OSError as error:
+        raise PkiFileError(f"cannot write {over}: {error.strerror}") from error
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there. Raises: PkiFileError."""
+    try:
+        path.unlink(missing_ok=True)
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise PkiFileError(f"cannot remove {path}: {error.strerror}") from error
 
 
 def _write(path: Path, data: bytes, mode: int, *, overwrite: bool) -> None:

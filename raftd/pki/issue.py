@@ -16,12 +16,19 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from raftd.errors import TlsError
-from raftd.pki.certificates import identity_of_certificate, load_authority_key, load_certificate, validity
+from raftd.pki.certificates import (
+    identity_of_certificate,
+    load_authority_key,
+    load_certificate,
+    load_certificates,
+    validity,
+)
 from raftd.pki.files import (
     AuthorityName,
     KeyPairFiles,
     authority_files,
     make_directory,
+    next_authority_files,
     node_files,
     refuse_overwriting,
     user_files,
@@ -42,6 +49,7 @@ LEAF_DAYS = 365
 DAYS_MAX = 36_500
 HOSTS_MAX = 100
 BACKDATED = timedelta(minutes=5)
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,7 @@ class _Authority:
 
 
 def create_authorities(
-    directory: Path, cluster: str, *, days: int = AUTHORITY_DAYS, overwrite: bool = False, now: datetime | None = None
+    directory: Path, cluster: str, *, days: float = AUTHORITY_DAYS, overwrite: bool = False, now: datetime | None = None
 ) -> tuple[KeyPairFiles, KeyPairFiles]:
     """Make the peer and the client authority of a cluster, both or none; `now` is aware.
 
@@ -77,14 +85,44 @@ def create_authorities(
     if not overwrite:
         refuse_overwriting(*files)
     for identity, pair in zip(identities, files, strict=True):
-        key = _new_key()
-        name = _distinguished_name(cluster, f"{identity.name} authority")
-        builder = _builder(name, name, key, start, end).add_extension(
-            x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity.uri)]), critical=False
-        )
-        certificate = _with_usage(builder, is_authority=True).sign(key, hashes.SHA256())
-        _write(pair, certificate, key, overwrite=overwrite)
+        _create_authority(identity, pair, start, end, overwrite=overwrite)
     return files
+
+
+def create_next_authority(
+    directory: Path, name: AuthorityName, *, days: float = AUTHORITY_DAYS, now: datetime | None = None
+) -> KeyPairFiles:
+    """Make the authority that is to take over from the one in `directory`, beside it; `now` is aware.
+
+    Raises: as `create_authorities`, and TlsError where the present authority is none; it may have expired.
+    """
+    moment = now or datetime.now(UTC)
+    identity = _find_authority(directory, name).identity
+    files = next_authority_files(directory, name)
+    start, end = _period(moment, days)
+    # Half a pair that a crash has left was never used by anybody.
+    _create_authority(identity, files, start, end, overwrite=not files.certificate.exists())
+    return files
+
+
+def issuing_authority(directory: Path, name: AuthorityName) -> x509.Certificate:
+    """The authority, of those in the bundle, whose key is at hand: what is issued now is of this one.
+
+    Raises: as `issue_user`, but for an authority that has expired.
+    """
+    return _find_authority(directory, name).certificate
+
+
+def _create_authority(
+    identity: Identity, files: KeyPairFiles, start: datetime, end: datetime, *, overwrite: bool
+) -> None:
+    key = _new_key()
+    name = _distinguished_name(identity.cluster, f"{identity.name} authority")
+    builder = _builder(name, name, key, start, end).add_extension(
+        x509.SubjectAlternativeName([x509.UniformResourceIdentifier(identity.uri)]), critical=False
+    )
+    certificate = _with_usage(builder, is_authority=True).sign(key, hashes.SHA256())
+    _write(files, certificate, key, overwrite=overwrite)
 
 
 def issue_node(
@@ -92,7 +130,7 @@ def issue_node(
     node_id: int,
     hosts: Sequence[str],
     *,
-    days: int = LEAF_DAYS,
+    days: float = LEAF_DAYS,
     overwrite: bool = False,
     now: datetime | None = None,
 ) -> NodeFiles:
@@ -130,7 +168,7 @@ def issue_node(
 
 
 def issue_user(
-    directory: Path, name: str, *, days: int = LEAF_DAYS, overwrite: bool = False, now: datetime | None = None
+    directory: Path, name: str, *, days: float = LEAF_DAYS, overwrite: bool = False, now: datetime | None = None
 ) -> KeyPairFiles:
     """Issue a user's certificate, by the client authority in `directory`; `now` is aware.
 
@@ -162,15 +200,60 @@ def cluster_of(directory: Path) -> str:
     return _authority_identity_of(path, load_certificate(path), "client").cluster
 
 
+def renew(
+    directory: Path,
+    files: KeyPairFiles,
+    name: AuthorityName,
+    *,
+    days: float = LEAF_DAYS,
+    now: datetime | None = None,
+) -> None:
+    """Replace a certificate by one for the same identity, hosts and uses, with a new key.
+
+    Args:
+        directory: holds the authority `name`, which issues it.
+        files: what is replaced, the key first.
+        name: see `directory`.
+        days: how long it holds, but never longer than its authority.
+        now: when this is; aware.
+
+    Raises:
+        TlsError: there is no such certificate, or one that raftd did not make; or as `issue_user`.
+        PkiFileError: as `issue_user`.
+    """
+    moment = now or datetime.now(UTC)
+    authority = _load_authority(directory, name, moment)
+    present = load_certificate(files.certificate)
+    try:
+        identity = identity_of_certificate(present)
+        names = present.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        usages = present.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (IdentityError, x509.ExtensionNotFound) as error:
+        raise TlsError(f"{files.certificate} is not a certificate that raftd made: {error}") from error
+    if identity.cluster != authority.identity.cluster:
+        raise TlsError(f"{files.certificate} is of the cluster {identity.cluster}, not {authority.identity.cluster}")
+    others = [each for each in names if each != x509.UniformResourceIdentifier(identity.uri)]
+    _issue(authority, identity, others, list(usages), files, days=days, now=moment, overwrite=True)
+
+
 def _load_authority(directory: Path, name: AuthorityName, now: datetime) -> _Authority:
+    authority = _find_authority(directory, name)
+    if now > (end := validity(authority.certificate)[1]):
+        path = authority_files(directory, name).certificate
+        raise TlsError(f"{path} expired on {end:%Y-%m-%d}; it can issue nothing more")
+    return authority
+
+
+def _find_authority(directory: Path, name: AuthorityName) -> _Authority:
+    """The one of those in the bundle whose key is at hand: while one takes over from another, there are two."""
     files = authority_files(directory, name)
     if not files.certificate.exists():
         raise TlsError(f"{directory} holds no {files.certificate.name}; make the authorities first: raftctl pki init")
-    certificate, key = load_certificate(files.certificate), load_authority_key(files.key)
-    if _public_bytes(certificate) != _public_bytes(key):
+    certificates, key = load_certificates(files.certificate), load_authority_key(files.key)
+    own = _public_bytes(key)
+    certificate = next((each for each in certificates if _public_bytes(each) == own), None)
+    if certificate is None:
         raise TlsError(f"{files.key} is not the key of {files.certificate}")
-    if now > validity(certificate)[1]:
-        raise TlsError(f"{files.certificate} expired on {validity(certificate)[1]:%Y-%m-%d}; it can issue nothing more")
     return _Authority(_authority_identity_of(files.certificate, certificate, name), certificate, key)
 
 
@@ -191,7 +274,7 @@ def _issue(
     usages: Sequence[x509.ObjectIdentifier],
     files: KeyPairFiles,
     *,
-    days: int,
+    days: float,
     now: datetime,
     overwrite: bool,
 ) -> None:
@@ -212,12 +295,12 @@ def _issue(
     _write(files, certificate, key, overwrite=overwrite)
 
 
-def _period(now: datetime | None, days: int) -> tuple[datetime, datetime]:
-    if not 1 <= days <= DAYS_MAX:
-        raise TlsError(f"a certificate holds for 1 to {DAYS_MAX} days, not {days}")
+def _period(now: datetime | None, days: float) -> tuple[datetime, datetime]:
+    if not 0 < days <= DAYS_MAX:
+        raise TlsError(f"a certificate holds for more than 0 and at most {DAYS_MAX} days, not {days}")
     # X.509 has no fractions of a second.
     moment = (now or datetime.now(UTC)).replace(microsecond=0)
-    return moment - BACKDATED, moment + timedelta(days=days)
+    return moment - BACKDATED, moment + timedelta(seconds=round(days * _DAY_SECONDS))
 
 
 def _new_key() -> ec.EllipticCurvePrivateKey:

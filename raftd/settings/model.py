@@ -59,8 +59,13 @@ class NodeSettings:
     limits: Limits
     reads: Reads
     shutdown: Shutdown
-    fingerprint: str
-    """`Settings.fingerprint`."""
+    whole: "Settings"
+    """All that the file says."""
+
+    @property
+    def fingerprint(self) -> str:
+        """`Settings.fingerprint`."""
+        return self.whole.fingerprint
 
     @property
     def access_rules(self) -> AccessRules:
@@ -160,7 +165,7 @@ class Settings:
             limits=document.limits,
             reads=document.reads,
             shutdown=document.shutdown,
-            fingerprint=self.fingerprint,
+            whole=self,
         )
 
     def _tls_files(self, template: TlsTemplate, node_id: int) -> TlsFiles:

@@ -21,25 +21,29 @@ _HEAD = """\
 - A **path** is relative to the directory of the file. `{node}` in it is replaced by the node's id; where a value begins
   with it, or stands inside `{ }`, YAML wants quotes around it.
 - An **address** is `host`, `host:port` or `"[IPv6]:port"`, the last in quotes.
+- What has **reload** in the column `change` counts as soon as the node is told to reload (`systemctl reload raftd@N`,
+  `raftctl reload`), and everything else when it starts the next time; a reload says what waits for that. A node's own
+  addresses and `no_lead` wait for its restart too. With another name or id of the cluster a reload is refused.
 
 """
 
 
 class Row(NamedTuple):
-    """One setting: its place, what it takes, what holds without it, and what it is for."""
+    """One setting: its place, what it takes, what holds without it, when a change counts, and what it is for."""
 
     key: str
     type: str
     default: str
+    change: str
     meaning: str
 
 
 def reference() -> str:
     """The whole of `docs/settings.md`."""
     table = [
-        "| key | type | default | meaning |",
-        "|---|---|---|---|",
-        *(f"| `{row.key}` | {row.type} | {row.default} | {row.meaning} |" for row in rows()),
+        "| key | type | default | change | meaning |",
+        "|---|---|---|---|---|",
+        *(f"| `{row.key}` | {row.type} | {row.default} | {row.change} | {row.meaning} |" for row in rows()),
     ]
     end = "The client's file, `raftctl.yaml`, is described in [client.md](client.md)."
     return _HEAD + "\n".join(table) + f"\n\n{end}\n"
@@ -50,7 +54,7 @@ def rows() -> Iterator[Row]:
     yield from _rows(Document, "")
 
 
-def _rows(owner: type[Any], path: str) -> Iterator[Row]:
+def _rows(owner: type[Any], path: str, table: schema.Table | None = None) -> Iterator[Row]:
     for field_name, specification in schema.specifications(owner).items():
         key = f"{path}{specification.name}"
         default = "required"
@@ -58,15 +62,16 @@ def _rows(owner: type[Any], path: str) -> Iterator[Row]:
             default = _default(specification, schema.default_of(owner, field_name))
         match specification:
             case schema.Key(kind=kind):
-                yield Row(key, _type(kind), default, specification.meaning)
+                yield Row(key, _type(kind), default, (table or specification).change.value, specification.meaning)
             case schema.Words(kind=kind):
-                yield Row(key, f"list: {_type(kind)}", default, specification.meaning)
+                type_text = f"list: {_type(kind)}"
+                yield Row(key, type_text, default, (table or specification).change.value, specification.meaning)
             case schema.Section():
-                yield Row(key, "mapping", default, specification.meaning)
+                yield Row(key, "mapping", default, "", specification.meaning)
                 yield from _rows(schema.class_of(owner, field_name), f"{key}.")
             case schema.Table():
-                yield Row(f"{key}[]", "list of mappings", default, specification.meaning)
-                yield from _rows(schema.class_of(owner, field_name), f"{key}[].")
+                yield Row(f"{key}[]", "list of mappings", default, specification.change.value, specification.meaning)
+                yield from _rows(schema.class_of(owner, field_name), f"{key}[].", specification)
             case _:
                 assert_never(specification)
 

@@ -3,8 +3,11 @@
 A field is `Annotated` with a `Key` (one scalar), a `Words` (a list of scalars), a `Section` (a mapping) or a `Table`
 (a list of mappings). A field without a default is required. Field names carry their unit; keys in the file do not,
 because there the value does.
+
+Whether a change of it counts at once is said here too: of what is in a `Table`, by the table as a whole.
 """
 
+import enum
 import uuid
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields
@@ -14,6 +17,17 @@ from raftd.settings import kinds
 from raftd.wire.address import Address
 
 
+class Change(enum.Enum):
+    """When a changed setting counts; the value is the word for it in the reference."""
+
+    RELOAD = "reload"
+    """As soon as the node is told to reload."""
+    RESTART = "restart"
+    """When the node starts the next time."""
+    NEVER = "never"
+    """Not at all: a node that finds it changed takes the file for another cluster's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """A scalar in the file."""
@@ -21,6 +35,7 @@ class Key:
     name: str
     kind: kinds.Kind[Any]
     meaning: str
+    change: Change = Change.RESTART
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +47,7 @@ class Words:
     meaning: str
     length_min: int
     length_max: int
+    change: Change = Change.RESTART
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +66,7 @@ class Table:
     meaning: str
     length_min: int
     length_max: int
+    change: Change = Change.RESTART
 
 
 Specification: TypeAlias = Key | Words | Section | Table
@@ -66,11 +83,14 @@ class Cluster:
     """Which cluster this is."""
 
     name: Annotated[
-        str, Key("name", kinds.cluster_name(), "The cluster's name, as certificates carry it in their URI.")
+        str,
+        Key("name", kinds.cluster_name(), "The cluster's name, as certificates carry it in their URI.", Change.NEVER),
     ]
     id: Annotated[
         uuid.UUID,
-        Key("id", kinds.cluster_id(), "Names this cluster and no other; data with another id is refused."),
+        Key(
+            "id", kinds.cluster_id(), "Names this cluster and no other; data with another id is refused.", Change.NEVER
+        ),
     ]
 
 
@@ -117,13 +137,31 @@ class TlsTemplate:
     """The files of one port, as written in the settings file."""
 
     authority: Annotated[
-        str, Key("authority", kinds.path(has_placeholder=True), "The authority that the other side must be of (PEM).")
+        str,
+        Key(
+            "authority",
+            kinds.path(has_placeholder=True),
+            "The authority that the other side must be of, or several of which any will do (PEM).",
+            Change.RELOAD,
+        ),
     ]
     certificate: Annotated[
-        str, Key("certificate", kinds.path(has_placeholder=True), "The certificate shown to the other side (PEM).")
+        str,
+        Key(
+            "certificate",
+            kinds.path(has_placeholder=True),
+            "The certificate shown to the other side (PEM).",
+            Change.RELOAD,
+        ),
     ]
     key: Annotated[
-        str, Key("key", kinds.path(has_placeholder=True), "Its private key (PEM), closed to others: mode 0600 or 0640.")
+        str,
+        Key(
+            "key",
+            kinds.path(has_placeholder=True),
+            "Its private key (PEM), closed to others: mode 0600 or 0640.",
+            Change.RELOAD,
+        ),
     ]
 
 
@@ -185,7 +223,13 @@ class Log:
     """What a node says of itself."""
 
     level: Annotated[
-        str, Key("level", kinds.choice("debug", "info", "warning", "error"), "The least severity that is logged.")
+        str,
+        Key(
+            "level",
+            kinds.choice("debug", "info", "warning", "error"),
+            "The least severity that is logged.",
+            Change.RELOAD,
+        ),
     ] = "info"
     format: Annotated[
         str,
@@ -202,7 +246,13 @@ class Limits:
     """Bounds of one node."""
 
     connections_max: Annotated[
-        int, Key("connections", kinds.integer(1, 100_000), "Client connections at a time; further ones are refused.")
+        int,
+        Key(
+            "connections",
+            kinds.integer(1, 100_000),
+            "Client connections at a time; further ones are refused.",
+            Change.RELOAD,
+        ),
     ] = 1000
     requests_in_flight_max: Annotated[
         int,
@@ -290,6 +340,7 @@ class Shutdown:
             "drain_timeout",
             kinds.duration("0s", "10m"),
             "How long a stopping node waits for its answers to leave and its leadership to be taken over.",
+            Change.RELOAD,
         ),
     ] = 10.0
 
@@ -306,6 +357,7 @@ class Document:
             "All nodes, 1 to 9. Those without `joins` start the cluster; later the replicated membership counts.",
             1,
             VOTERS_MAX,
+            Change.RELOAD,
         ),
     ]
     tls: Annotated[Tls, Section("tls", "Certificates and keys. TLS 1.3, mutual, always.")]
@@ -321,7 +373,8 @@ class Document:
         Listen()
     )
     access: Annotated[
-        tuple[AccessLine, ...], Table("access", "Who may do what. What no line allows is refused.", 0, GRANTS_MAX)
+        tuple[AccessLine, ...],
+        Table("access", "Who may do what. What no line allows is refused.", 0, GRANTS_MAX, Change.RELOAD),
     ] = ()
     timing: Annotated[Timing, Section("timing", "How long the cluster waits for what; equal on all nodes.")] = Timing()
     log: Annotated[Log, Section("log", "What a node says of itself.")] = Log()

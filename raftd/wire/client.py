@@ -62,6 +62,8 @@ class RequestKind(enum.IntEnum):
     """Body: the watch's request_id u64. Response: UNWATCHED, after the watch's WATCH_ENDED if it was still going on."""
     LEASE_KEEP_ALIVE = 10
     """Body: count u16, lease u64 each. Response: ANSWER, see `raftd.wire.watch`."""
+    RELOAD = 20
+    """No body. Response: DOCUMENT, `{"changed": […], "waiting": […]}`, or NOT_POSSIBLE: the old settings stay."""
     BACKUP = 24
     """Body: see `raftd.wire.backup`. Response: DOCUMENT, what to call the backup and how long it is."""
     BACKUP_PIECE = 25
@@ -127,7 +129,7 @@ class RefusalCode(enum.IntEnum):
     OVERLOADED = 3
     """Too much is under way: try again after a pause. Nothing was proposed."""
     STOPPING = 4
-    """This node is going down: go to another one. Nothing was proposed."""
+    """This node is going down: go to another one. Or it ends this connection. Nothing was proposed."""
     OUTCOME_UNKNOWN = 5
     """Leadership was lost while the write was under way: it may or may not happen. Repeat the same bytes."""
     DENIED = 6
@@ -243,7 +245,7 @@ def decode_trace(payload: bytes) -> int:
 
 
 def check_no_body(payload: bytes) -> None:
-    """Check a STATUS, PING or DIAGNOSTICS.
+    """Check a STATUS, PING, RELOAD or DIAGNOSTICS.
 
     Raises:
         DecodeError: There is a body.

@@ -3,6 +3,7 @@ import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,3 +113,63 @@ def test_one_bad_file_does_not_hide_the_others(run: Callable[..., str], capsys: 
     output = capsys.readouterr()
     assert "authority/peer" in output.out
     assert output.err == "raftctl: cannot read none.crt: No such file or directory\n"
+
+
+def test_certificates_are_renewed_as_they_were(run: Callable[..., str]) -> None:
+    """For the same hosts, with new keys; it is said that something was replaced which may be in use."""
+    run("init", "--cluster", "demo")
+    run("issue-node", "--node", "1", "--host", "n1", "--host", "::1", "--days", "10")
+    run("issue-user", "admin", "--days", "10")
+    before = {path: path.read_bytes() for path in Path("pki").iterdir()}
+    said = run("issue-node", "--node", "1", "--renew")
+    assert said.splitlines()[0] == "replaced pki/node-1.peer.crt and pki/node-1.peer.key"
+    run("issue-user", "admin", "--renew")
+    changed = {path.name for path, data in before.items() if path.read_bytes() != data}
+    assert changed == {path.name for path in before if "-ca" not in path.name}
+    info = pki.describe(Path("pki/node-1.client.crt"))
+    assert info.alternative_names == ("raftd://demo/node/1", "n1", "::1")
+    assert (info.not_after - datetime.now(UTC)).days == 364
+
+
+def test_what_is_not_there_cannot_be_renewed(run: Callable[..., str]) -> None:
+    """And what is new needs its hosts."""
+    run("init", "--cluster", "demo")
+    assert "node-1.peer.crt" in run("issue-node", "--node", "1", "--renew", code=ExitCode.ERROR)
+    assert "--renew" in run("issue-node", "--node", "1", code=ExitCode.USAGE)
+    assert "--renew" in run("issue-node", "--node", "1", "--host", "n1", "--renew", code=ExitCode.USAGE)
+
+
+def test_an_authority_takes_over_in_three_steps(run: Callable[..., str]) -> None:
+    """Each says how far it is and what comes next; a step out of order is refused."""
+    run("init", "--cluster", "demo")
+    run("issue-node", "--node", "1", "--host", "n1")
+    run("issue-user", "admin")
+
+    def step(*arguments: str) -> list[dict[str, Any]]:
+        return list(json.loads(run("rotate-ca", "-o", "json", *arguments)))
+
+    start = step()
+    assert [(row["authority"], row["phase"], row["next"]) for row in start] == [
+        ("peer", "none", None), ("client", "none", None),
+    ]  # fmt: skip
+    assert "trust-both" in run("rotate-ca", "--phase", "reissue", code=ExitCode.TLS)
+    for phase, following, trusted in (
+        ("trust-both", "reissue", 2),
+        ("reissue", "trust-new", 2),
+        ("trust-new", None, 1),
+    ):
+        rows = step("--phase", phase)
+        assert step() == rows
+        for row in rows:
+            assert row["phase"] == (phase if following else "none")
+            assert (row["next"], len(row["trusted"]), row["stale"]) == (following, trusted, [])
+    assert not {row["issuing"] for row in rows} & {row["issuing"] for row in start}
+    assert len(run("rotate-ca").splitlines()) == 3
+
+
+def test_one_authority_can_be_rotated_alone(run: Callable[..., str]) -> None:
+    """The other one stays as it is."""
+    run("init", "--cluster", "demo")
+    (row,) = json.loads(run("rotate-ca", "--authority", "client", "--phase", "trust-both", "-o", "json"))
+    assert (row["authority"], row["phase"]) == ("client", "trust-both")
+    assert [row["phase"] for row in json.loads(run("rotate-ca", "-o", "json"))] == ["none", "trust-both"]

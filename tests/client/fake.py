@@ -243,6 +243,8 @@ class FakeConnection(asyncio.Protocol):
                 return encode_document(request_id, '{"metrics": ""}')
             case RequestKind.LOG:
                 return encode_document(request_id, '{"entries": []}')
+            case RequestKind.RELOAD:
+                return encode_document(request_id, '{"changed": ["access"], "waiting": []}')
             case RequestKind.BACKUP:
                 return encode_document(request_id, json.dumps({"backup": 5, "size": len(BACKUP)}))
             case RequestKind.BACKUP_PIECE:

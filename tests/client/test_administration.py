@@ -134,6 +134,27 @@ def test_the_blocking_client_does_the_same(cluster_in_thread: FakeCluster, pki: 
         assert client.members().voters == {1}
 
 
+def test_one_node_reloads(pki: Pki) -> None:
+    """The one that is asked, leader or not; a file that it cannot use is no reason to ask another one."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        node = cluster.nodes[1]
+        node.plan_for = lambda kind, _: kind is RequestKind.RELOAD
+        assert await client.reload(node.address) == {"changed": ["access"], "waiting": []}
+        node.plan.extend(
+            [
+                Refuse(Refusal(RefusalCode.NOT_POSSIBLE, "raftd.yaml: is not YAML")),
+                Refuse(Refusal(RefusalCode.DENIED, "not an administrator")),
+            ]
+        )
+        with pytest.raises(NotPossible, match=r"raftd.yaml: is not YAML"):
+            await client.reload(node.address)
+        with pytest.raises(Denied):
+            await client.reload(node.address)
+
+    play(pki, scenario)
+
+
 def test_a_backup_is_read_piece_by_piece(pki: Pki) -> None:
     """From the node that is named, whoever leads, until there is no more of it."""
 
@@ -168,7 +189,7 @@ def test_a_backup_that_cannot_go_on_says_why(pki: Pki) -> None:
             await client.begin_backup(node.address)
         backup = await client.begin_backup(node.address)
         node.plan.append(Refuse(Refusal(RefusalCode.NOT_POSSIBLE, "there is no backup 5")))
-        with pytest.raises(Unavailable, match="there is no backup 5"):
+        with pytest.raises(NotPossible, match="there is no backup 5"):
             await client.read_backup(backup, 0)
         node.plan.append(Cut())
         with pytest.raises(Unavailable, match=node.address):

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from raftd.client import AsyncClient, ClientTls, TlsError
-from raftd.client.tls import RejectedByServer, cluster_of, explain
+from raftd.client.tls import RejectedByServer, cluster_of, explain, keeping_the_last
 from raftd.pki import issue_node, issue_user
 from tests.client.conftest import server_context
 from tests.client.fake import FakeCluster, Pki
@@ -220,3 +220,23 @@ def test_other_failures_are_not_about_certificates() -> None:
     assert explain("a:1", ssl.SSLError(1, "whatever")) is None
     rejected = RejectedByServer("x")
     assert explain("a:1", rejected) is rejected
+
+
+def test_a_client_goes_on_with_what_it_has_read(pki: Pki, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """While a certificate is being replaced its files do not fit together; a client that connects then keeps the old.
+
+    The first failure has nothing to fall back on.
+    """
+    key = tmp_path / "user.key"
+    with pytest.raises(TlsError):
+        keeping_the_last(ClientTls(pki.user.cacert, pki.user.cert, key).context)()
+    shutil.copy(pki.user.key, key)
+    make = keeping_the_last(ClientTls(pki.user.cacert, pki.user.cert, key).context)
+    first = make()
+    second = make()
+    assert second is not first
+    key.write_text("half of a")
+    assert make() is second
+    assert str(key) in caplog.text
+    shutil.copy(pki.user.key, key)
+    assert make() is not second

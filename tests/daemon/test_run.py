@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raftd.daemon.run import check_files
+from raftd.daemon.credentials import check_files
 from raftd.errors import ExitCode
 from raftd.pki import issue_node
 from raftd.settings import Document, load

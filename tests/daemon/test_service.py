@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from raftd.client import Client
+from raftd.client import Client, Denied
 from raftd.daemon.opening import open_storage
 from raftd.errors import CorruptionError, DataDirectoryError, ExitCode
 from raftd.settings import Document, load
@@ -91,12 +91,41 @@ def test_a_second_sigterm_ends_the_waiting(tmp_path: Path) -> None:
         assert "bug" not in leader.log
 
 
-def test_sighup_is_answered_and_changes_nothing(node: Daemon) -> None:
-    """`systemctl reload` must not kill a node, and the log says why nothing was reloaded."""
+def test_sighup_reloads(node: Daemon, settings: Path, document: Document) -> None:
+    """The supervisor hears of the beginning, with the time that it wants, and of the end; then the file counts."""
+    config = settings.parent / "raftctl.yaml"
+    with Client.from_config(config) as client, Client.from_config(config) as other:
+        client.put("a", "1")
+        settings.write_text(settings.read_text().replace("[read, write, admin]", "[read]") + "log: {level: warning}\n")
+        node.signal(signal.SIGHUP)
+        assert int(node.until_told("RELOADING")["MONOTONIC_USEC"]) <= time.clock_gettime(time.CLOCK_MONOTONIC) * 1e6
+        assert "term" in node.until_told("READY")["STATUS"]
+        for each in (client, other):
+            with pytest.raises(Denied):
+                each.put("a", "2")
+            found = each.get("a")
+            assert found is not None
+            assert found.value == b"1"
+    with urllib.request.urlopen(f"http://{document.nodes[0].http_address}/metrics", timeout=5) as answer:
+        metrics = answer.read().decode()
+    assert 'raftd_reloads_total{outcome="done"} 1.0' in metrics
+    assert f'raftd_settings_info{{hash="{load(settings).fingerprint}"}} 1.0' in metrics
+    assert 'raftd_certificate_not_after_seconds{port="client",kind="certificate"}' in metrics
+
+
+def test_sighup_with_a_bad_file_changes_nothing(node: Daemon, settings: Path) -> None:
+    """`systemctl reload` must not kill a node: it goes on as it was, and says which file is bad."""
+    settings.write_text(settings.read_text() + "colour: blue\n")
     node.signal(signal.SIGHUP)
+    node.until_told("RELOADING")
+    node.until_told("READY")
+    with Client.from_config(settings.parent / "raftctl.yaml") as client:
+        client.put("a", "1")
     node.signal(signal.SIGTERM)
     assert node.wait() == ExitCode.OK
-    assert "cannot reload" in node.log
+    (line,) = (line for line in node.log.splitlines() if "reload was refused" in line)
+    assert "raftd.yaml" in line
+    assert "colour" in line
 
 
 def test_the_watchdog_is_fed_and_the_status_kept(settings: Path) -> None:

@@ -44,12 +44,14 @@ def make_cluster(pki: Path, request: pytest.FixtureRequest) -> Iterator[MakeClus
     clusters: list[Cluster] = []
     # Not tmp_path, of which pytest keeps some: each node has 70 MB on disk.
     with tempfile.TemporaryDirectory(prefix="raftd-e2e-") as name:
+        shared = pki
 
         def make(
             size: int = 3,
             *,
             changes: Callable[[int, Document], Document] | None = None,
             program: Sequence[str] = RAFTD,
+            pki: Path = shared,
         ) -> Cluster:
             directory = Path(name) / f"cluster-{len(clusters) + 1}"
             directory.mkdir()

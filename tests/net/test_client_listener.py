@@ -3,6 +3,7 @@ import contextlib
 import logging
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 
@@ -12,7 +13,7 @@ from raftd.errors import RemoteProtocolError
 from raftd.net.acceptor import AcceptorLimits
 from raftd.net.channel import Channel
 from raftd.net.client_listener import ClientListener
-from raftd.net.tls import TlsFiles, client_context
+from raftd.net.tls import TlsFiles, client_context, server_context
 from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import (
     HandshakeRefusal,
@@ -46,11 +47,15 @@ class Session:
     user: str
     received: list[bytes] = field(default_factory=list)
     closed_count: int = 0
+    left: list[str] = field(default_factory=list)
 
     def receive(self, payloads: list[bytes]) -> None:
         self.received += payloads
         if payloads == [b"nonsense"]:
             raise RemoteProtocolError("nonsense")
+
+    def leave(self, reason: str) -> None:
+        self.left.append(reason)
 
     def closed(self) -> None:
         self.closed_count += 1
@@ -74,6 +79,7 @@ async def listening(certificates: Certificates) -> AsyncIterator[tuple[Node, Cli
         listener=CLIENT_LISTENER,
         handler=node,
         limits=AcceptorLimits(),
+        leave_seconds=0.05,
     )
     listener.start("127.0.0.1", 0)
     try:
@@ -303,3 +309,72 @@ def test_stopping_sends_what_is_owed_and_waits_for_the_end(run: Run, certificate
             await remote.close()
 
     run(scenario())
+
+
+def test_what_a_handshake_goes_by_can_be_exchanged(
+    run: Run, certificates: Certificates, other_certificates: Certificates
+) -> None:
+    """From the next connection on, other authorities count and another certificate is shown; this one goes on."""
+
+    async def scenario() -> None:
+        async with listening(certificates) as (node, listener):
+            before, _ = await handshake(listener.port, certificates.user())
+            listener.use(context=server_context(other_certificates.node(1, "client")))
+            after, reply = await handshake(listener.port, other_certificates.user())
+            assert isinstance(reply, Welcome)
+            with contextlib.suppress(OSError, EOFError):
+                await handshake(listener.port, certificates.user())
+                pytest.fail("the old authority is still trusted")
+            before.writer.write(encode_frame(b"one"))
+            await until(lambda: node.sessions[0].received == [b"one"])
+            shown = listener.certificates()
+            assert sorted(shown.values()) == sorted(map(der_of, (certificates.user(), other_certificates.user())))
+            await before.close()
+            await after.close()
+            await until(lambda: not listener.certificates())
+
+    run(scenario())
+
+
+def test_the_number_of_connections_can_be_exchanged(run: Run, certificates: Certificates) -> None:
+    """A lower bound ends nothing that stands, and lets nothing further in."""
+
+    async def scenario() -> None:
+        async with listening(certificates) as (node, listener):
+            first, _ = await handshake(listener.port, certificates.user())
+            listener.use(limits=AcceptorLimits(connections_max=1))
+            with contextlib.suppress(OSError, EOFError):
+                await handshake(listener.port, certificates.user())
+                pytest.fail("there is no room")
+            listener.use(limits=AcceptorLimits(connections_max=2))
+            second, _ = await handshake(listener.port, certificates.user())
+            assert len(node.sessions) == 2
+            await first.close()
+            await second.close()
+
+    run(scenario())
+
+
+def test_an_expired_certificate_ends_its_connection(run: Run, certificates: Certificates) -> None:
+    """The node is asked to let it go, once; one that is not let go of in time is cut off."""
+
+    async def scenario() -> None:
+        async with listening(certificates) as (node, listener):
+            remote, _ = await handshake(listener.port, certificates.user())
+            (session,) = node.sessions
+            now = time.time()
+            listener.end_expired(now + 364 * 86_400)
+            assert session.left == []
+            for _ in range(2):
+                listener.end_expired(now + 366 * 86_400)
+            assert session.left == ["its certificate has expired"]
+            assert await remote.is_ended()
+            await until(lambda: session.closed_count)
+            assert session.channel.reason == "its certificate has expired"
+            listener.end(session.channel, "it is gone already")
+
+    run(scenario())
+
+
+def der_of(files: TlsFiles) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(files.certificate.read_text())

@@ -430,3 +430,43 @@ def test_the_kernel_watches_for_a_peer_that_vanishes(run: Run, certificates: Cer
                 assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == milliseconds
 
     run(scenario())
+
+
+def test_a_link_dials_anew_at_once_when_told_to(run: Run, certificates: Certificates) -> None:
+    """Without the pause that follows a loss, once; what was written before arrives, and nothing is dialled twice."""
+
+    async def scenario() -> None:
+        log = Log()
+        slow = replace(LIMITS, pause_seconds_min=30.0, pause_seconds_max=30.0)
+        async with peer_of(certificates, log) as listener, linked(certificates, listener.port, slow) as (link, own):
+            await until(lambda: link.is_up)
+            assert link.remote_certificate
+            link.send(encode_frame(b"before"))
+            link.redial("its authority is trusted no more")
+            assert link.remote_certificate == b""
+            await until(lambda: own.told == ["up 2", "down 2", "up 2"])
+            link.send(encode_frame(b"after"))
+            await until(lambda: log.received == [b"before", b"after"])
+            assert own.jitter.asked == []
+
+    run(scenario())
+
+
+def test_a_link_goes_by_the_newest_authorities(
+    run: Run, certificates: Certificates, other_certificates: Certificates
+) -> None:
+    """The connection that stands is left alone; the next one is made with what was given last."""
+
+    async def scenario() -> None:
+        log = Log()
+        async with peer_of(certificates, log) as listener, linked(certificates, listener.port) as (link, own):
+            await until(lambda: link.is_up)
+            link.use(context=client_context(other_certificates.node(1)))
+            listener.use(context=server_context(other_certificates.node(2)))
+            assert link.is_up
+            (shown,) = listener.certificates().values()
+            link.redial("")
+            await until(lambda: own.told == ["up 2", "down 2", "up 2"])
+            await until(lambda: list(listener.certificates().values()) not in ([], [shown]))
+
+    run(scenario())

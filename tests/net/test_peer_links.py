@@ -8,6 +8,7 @@ from raftd.net.acceptor import AcceptorLimits
 from raftd.net.peer_link import LinkLimits, PeerAddress
 from raftd.net.peer_links import PeerLinks
 from raftd.net.peer_listener import PeerListener
+from raftd.net.tls import client_context
 from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import ConnectionRole, Listener
 from tests.net.loopback import CLUSTER_ID, Certificates, Run, until
@@ -132,5 +133,32 @@ def test_drops_are_summed_up_over_links_that_are_gone(run: Run, certificates: Ce
             links.set_peers([PeerAddress(NodeId(2), "127.0.0.1", 1)])
             assert not links.send(NodeId(2), encode_frame(b"lost too"))
             assert links.dropped_total == 2
+
+    run(scenario())
+
+
+def test_all_links_go_by_new_certificates(
+    run: Run, certificates: Certificates, other_certificates: Certificates
+) -> None:
+    """Those that stand when they are dialled again, and those that are new at once."""
+
+    async def scenario() -> None:
+        two, three, links_of_one = Peer(NodeId(2)), Peer(NodeId(3)), Links(certificates)
+        async with (
+            two.listening(certificates) as to_two,
+            three.listening(other_certificates) as to_three,
+            links_of_one() as links,
+        ):
+            links.set_peers([to_two])
+            await until(lambda: links_of_one.up == [2])
+            ((link, certificate),) = links.certificates().items()
+            assert link is links.link(NodeId(2))
+            assert certificate
+            links.use(context=client_context(other_certificates.node(1)))
+            links.set_peers([to_two, to_three])
+            await until(lambda: links_of_one.up == [2, 3])
+            link.redial("")
+            await until(lambda: links_of_one.up == [3])
+            assert list(links.certificates()) == [links.link(NodeId(3))]
 
     run(scenario())

@@ -162,10 +162,14 @@ class Channel:
     is_closed: bool = False
     unsent_bytes: int = 0
     remote_address: str = "192.0.2.1:5000"
+    reason: str = ""
 
     def send(self, data: bytes) -> None:
         if not self.is_closed:
             self.sent.append(data)
+
+    def close(self, reason: str = "") -> None:
+        self.is_closed, self.reason = True, reason
 
 
 @dataclass
@@ -322,6 +326,7 @@ class Server:
         self.sent: list[tuple[NodeId, Message]] = []
         self.frames: list[tuple[NodeId, bytes]] = []
         self.unreachable: set[int] = set()
+        self.reloads: list[Callable[[dict[str, object] | Refusal], None]] = []
         self._deliver = deliver
         self._version = version
         self.node_id = NodeId(node_id)
@@ -366,8 +371,8 @@ class Server:
             limits=gateway_limits or GatewayLimits(),
             traces=Traces(self.node_id, self.driver.tracer, self.syncs, lambda: dict(sorted(ADDRESSES.items()))),
             wall_clock_ns=lambda: 1_700_000_000_000_000_000,
+            reload=self.reloads.append,
         )
-
         self.driver.start(self.gateway, lambda *leadership: self.leaderships.append(leadership))
 
     @property

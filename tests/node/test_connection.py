@@ -45,3 +45,23 @@ def test_requests_go_to_the_gateway_and_the_end_too(client: Client) -> None:
     client.connection.owe(b"answer")
     client.connection.closed()
     assert client.connection.answers == []
+
+
+def test_a_connection_that_is_to_end_does_so_when_nothing_is_owed(client: Client) -> None:
+    """At once, or behind its last answer; never between a request and that."""
+    client.connection.in_flight = 1
+    client.connection.leave("why")
+    assert not client.channel.is_closed
+    client.connection.in_flight = 0
+    client.connection.owe(b"answer")
+    client.connection.end_if_left()
+    assert not client.channel.is_closed
+    client.connection.answers.clear()
+    client.connection.end_if_left()
+    assert (client.channel.is_closed, client.channel.reason) == (True, "why")
+
+
+def test_a_connection_that_is_not_to_end_stays(client: Client) -> None:
+    """Nothing is owed on it most of the time."""
+    client.connection.end_if_left()
+    assert not client.channel.is_closed

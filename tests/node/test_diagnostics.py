@@ -15,7 +15,7 @@ def test_it_is_all_that_helps_as_json() -> None:
     events.NODE_STOPPED.log(logger)
     events.LEADER_LOST.log(logger, term=3, reason="of a test")
     logger.removeHandler(recent)
-    gathered = Diagnostics({"node_id": 1}, Metrics(), recent, lambda: 12.5).document()
+    gathered = Diagnostics(lambda: {"node_id": 1}, Metrics(), recent, lambda: 12.5).document()
     document = json.loads(json.dumps(gathered))
     assert (document["wall_clock_seconds"], document["settings"]) == (12.5, {"node_id": 1})
     assert [event["name"] for event in document["events"]] == ["leader_lost", "node_stopped"]

@@ -290,3 +290,19 @@ def test_everyone_is_answered_once_and_nothing_is_held_in_the_end(steps: list[st
     assert all(question.is_done for question in questions)
     answered = {*clients[0].responses, *clients[1].responses}
     assert not any(question.number in answered for question in questions if question.is_silent)
+
+
+def test_a_connection_that_leaves_ends_behind_its_last_answer(
+    requests: Requests, server: Server, client: Client
+) -> None:
+    """The last of its writes is answered, in the same turn in which it ends."""
+    queue(requests, client, 1, 2)
+    requests.proposed(LogIndex(5), Term(1))
+    client.connection.leave("why")
+    apply(requests, server, 5, 1)
+    requests.flush()
+    assert not client.channel.is_closed
+    apply(requests, server, 6, 1)
+    requests.flush()
+    assert list(client.responses) == [1, 2]
+    assert client.channel.is_closed

@@ -65,6 +65,8 @@ def test_certificates_hold_from_a_little_before_to_the_given_day(directory: Path
     now = datetime(2030, 1, 1, 12, tzinfo=UTC)
     files = pki.issue_user(directory, "eve", days=10, now=now)
     assert validity(load_certificate(files.certificate)) == (now - timedelta(minutes=5), now + timedelta(days=10))
+    brief = pki.issue_user(directory, "brief", days=60 / 86_400, now=now)
+    assert validity(load_certificate(brief.certificate))[1] == now + timedelta(minutes=1)
     for file, days in (("user-admin", 365), ("node-1.peer", 365), ("peer-ca", 3650)):
         start, end = validity(load_certificate(directory / f"{file}.crt"))
         assert end - start == timedelta(days=days, minutes=5)

@@ -199,6 +199,7 @@ WRITTEN = {
     "client/watch": request(8, 20, watch(1, 7, b"a/", b"a0")),
     "client/unwatch": request(9, 21, struct.pack("<Q", 20)),
     "client/lease-keep-alive": request(10, 22, struct.pack("<HQQ", 2, 12, 13)),
+    "client/reload": request(20, 19, b""),
     "client/backup": request(24, 24, b"\x00"),
     "client/backup-piece": request(25, 25, struct.pack("<QQ", 5, 262_144)),
     "client/backup-report": request(26, 26, struct.pack("<BQ", 1, 1_700_000_000_000)),

@@ -252,6 +252,7 @@ REQUESTS = {
     ),
     "transfer-leadership": (RequestKind.TRANSFER_LEADERSHIP, 17, encode_transfer(None)),
     "transfer-leadership-to-node": (RequestKind.TRANSFER_LEADERSHIP, 18, encode_transfer(NodeId(3))),
+    "reload": (RequestKind.RELOAD, 19, b""),
 }
 REQUESTS |= {
     "watch": (RequestKind.WATCH, 20, watch.encode_watch_body(WatchRequest(WatchFlag.PREVIOUS, 7, b"a/", b"a0"))),

@@ -1,0 +1,84 @@
+"""What reloads change for clients: their rights, their connections, and the request for a reload itself."""
+
+import json
+
+from raftd.kv.access import AccessRules, Grant
+from raftd.node.gateway import GatewayLimits
+from raftd.wire.client import Refusal, RefusalCode, RequestKind, ResponseKind, decode_document
+from tests.node.parts import Client
+from tests.node.test_gateway_access import ALLOWED, REQUESTS, leader
+
+
+def test_other_rules_count_on_connections_that_stand() -> None:
+    """From the next request on: what was taken away is denied, what was given is allowed."""
+    server = leader()
+    alice, bob, gone = server.client("alice"), server.client("bob"), server.client("bob")
+    gone.connection.closed()
+    rules = AccessRules([Grant("bob", b"", read=True, write=True)], administrators=["bob"])
+    server.gateway.use(rules=rules, client_addresses={})
+    requests = list(REQUESTS.values())
+    refused = [alice.send(request)[0] for request in requests]
+    allowed = [bob.send(request)[0] for request in requests]
+    server.scheduler.run()
+    server.store()
+    names = list(REQUESTS)
+    assert [names[place] for place, each in enumerate(refused) if each not in alice.responses] == []
+    assert {names[place] for place, each in enumerate(refused) if not is_denied(alice, each)} == ALLOWED["stranger"]
+    assert not any(is_denied(bob, each) for each in allowed)
+    assert gone.connection.permissions.administers is False
+
+
+def is_denied(client: Client, request_id: int) -> bool:
+    kind, _ = client.responses.get(request_id, (None, b""))
+    return kind is ResponseKind.REFUSED and client.refusal(request_id).code is RefusalCode.DENIED
+
+
+def test_a_connection_that_is_to_end_is_told_to_go_elsewhere() -> None:
+    """Whatever it asks for; nothing of that is done, and what it asked before is answered."""
+    server = leader()
+    client = server.client()
+    (before,) = client.put(b"a")
+    client.connection.leave("why")
+    last_index = server.raft.last_index
+    after = [client.send(request)[0] for request in REQUESTS.values()]
+    server.scheduler.run()
+    assert all(client.refusal(each).code is RefusalCode.STOPPING for each in after)
+    assert server.raft.last_index == last_index + 1
+    assert not client.channel.is_closed
+    server.store()
+    assert client.responses[before][0] is ResponseKind.ANSWER
+    assert client.channel.is_closed
+
+
+def test_a_reload_is_for_administrators_and_answered_when_it_is_done() -> None:
+    """Others are denied; the answer comes in a later turn, as a document or a refusal."""
+    server = leader()
+    alice, bob = server.client("alice"), server.client("bob")
+    (denied,) = bob.send((RequestKind.RELOAD, b""))
+    first, second = alice.send((RequestKind.RELOAD, b""), (RequestKind.RELOAD, b""))
+    (spoiled,) = alice.send((RequestKind.RELOAD, b"x"))
+    server.scheduler.run()
+    assert is_denied(bob, denied)
+    assert alice.refusal(spoiled).code is RefusalCode.BAD_REQUEST
+    assert first not in alice.responses
+    assert alice.connection.in_flight == 2
+    done, failed = server.reloads
+    done({"changed": ["access"]})
+    failed(Refusal(RefusalCode.NOT_POSSIBLE, "a file is gone"))
+    server.scheduler.run()
+    assert json.loads(decode_document(alice.responses[first][1])) == {"changed": ["access"]}
+    assert alice.refusal(second).message == "a file is gone"
+    assert alice.connection.in_flight == 0
+
+
+def test_a_reload_has_its_bounds_like_any_request() -> None:
+    """A node that goes down begins none, and nobody has more under way than requests."""
+    server = leader(gateway_limits=GatewayLimits(requests_in_flight_max=1))
+    client = server.client()
+    _, second = client.send((RequestKind.RELOAD, b""), (RequestKind.RELOAD, b""))
+    server.gateway.is_draining = True
+    (third,) = client.send((RequestKind.RELOAD, b""))
+    server.scheduler.run()
+    assert client.refusal(second).code is RefusalCode.OVERLOADED
+    assert client.refusal(third).code is RefusalCode.STOPPING
+    assert len(server.reloads) == 1
