@@ -125,7 +125,7 @@ class Progress:
         """
         if self._must_ask:
             self._must_ask = False
-            if self.match_index == NO_INDEX or self.state is ProgressState.SNAPSHOT:
+            if self.next_index == 1 or self.state is ProgressState.SNAPSHOT:
                 # Entries from the first on, and a snapshot, fit an empty disk as well as one that was never lost.
                 self._doubt()
         if self.state is ProgressState.SNAPSHOT and match_index >= self.next_index - 1:

@@ -138,16 +138,21 @@ def test_a_snapshot_does_not_show_that_a_peer_which_was_away_has_its_disk() -> N
     assert (progress.state, progress.match_index, progress.doubted_round) == (ProgressState.REPLICATE, 30, 8)
 
 
-def test_a_peer_that_was_away_and_had_shown_nothing_before_is_doubted() -> None:
-    """Entries from the first on fit what has forgotten everything as well as what has only begun."""
+def test_a_peer_that_was_away_and_takes_entries_from_the_first_on_is_doubted() -> None:
+    """They fit what has forgotten everything; what fits behind an entry has a log."""
+    for next_index, doubted_round in ((1, 8), (2, 0)):
+        progress = Progress(LogIndex(next_index))
+        progress.unreachable()
+        progress.begun_round = 7
+        progress.accepted(LogIndex(3))
+        assert (progress.match_index, progress.doubted_round) == (3, doubted_round)
+
+
+def test_a_peer_that_was_never_away_is_not_doubted() -> None:
+    """Where a cluster begins, all take entries from the first on."""
     progress = Progress(LogIndex(1))
-    progress.unreachable()
-    progress.begun_round = 7
     progress.accepted(LogIndex(3))
-    assert (progress.match_index, progress.doubted_round) == (3, 8)
-    progress = Progress(LogIndex(1))
-    progress.accepted(LogIndex(3))
-    assert progress.doubted_round == 0
+    assert (progress.match_index, progress.doubted_round) == (3, 0)
 
 
 def test_who_has_taken_in_an_older_snapshot_is_sent_the_newer_one_at_once() -> None:
