@@ -154,8 +154,8 @@ MUTANTS: Final = (
         "transaction_in_several_revisions",
         "each key of a transaction is a revision of its own",
         "kv/machine.py",
-        "            store.revision = revision\n",
-        "            store.revision = revision = Revision(store.revision + 1)\n",
+        "        for key, previous, record in changes:\n            store.revision = revision\n",
+        "        for key, previous, record in changes:\n            store.revision = revision = store.revision + 1\n",
     ),
     Mutant(
         "transaction_blind_to_itself",
