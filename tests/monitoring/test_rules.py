@@ -88,6 +88,12 @@ def test_each_alert_has_a_case() -> None:
     assert {case.alert for case in CASES} == set(ALERTS)
 
 
+def test_each_alert_is_tried_live() -> None:
+    """tests/e2e/test_alerts.py names every alert as one that fires."""
+    text = (ROOT / "tests" / "e2e" / "test_alerts.py").read_text()
+    assert {name for name in ALERTS if f'"{name}"' not in text} == set()
+
+
 def test_alerts_say_what_an_operator_needs() -> None:
     """Each has a severity that means something, a summary that fits a message, and a description."""
     for name, alert in ALERTS.items():
