@@ -34,10 +34,13 @@ def main() -> int:
         return _hunt(first, options.seeds, options.seconds)
     print(f"seeds {first} to {first + options.seeds - 1}")
     tally = run_campaign(first, options.seeds, options.seconds, options.processes)
+    is_cut = tally.seeds < options.seeds
+    if is_cut:
+        print(f"interrupted after {tally.seeds} of {options.seeds} seeds")
     missing = sometimes.never_happened(tally.counts) if options.seeds >= _SEEDS_THAT_MUST_COVER else []
     if missing:
         print(f"never happened: {', '.join(missing)}")
-    return 1 if tally.failures or missing else 0
+    return 1 if tally.failures or missing or is_cut else 0
 
 
 def _hunt(first: int, count: int, seconds: float) -> int:

@@ -1,6 +1,8 @@
 """Many runs: one seed each, over several processes, with what came of them."""
 
+import contextlib
 import gc
+import signal
 import sys
 import time
 import traceback
@@ -74,7 +76,9 @@ def run_seeds(seeds: Iterable[int], seconds: float, processes: int) -> Iterator[
         for seed in seeds:
             yield run_seed(seed, seconds)
         return
-    with ProcessPoolExecutor(processes) as pool:
+    # An interrupt is for the campaign, which tells of what was done until then.
+    ignore_interrupts = signal.SIGINT, signal.SIG_IGN
+    with ProcessPoolExecutor(processes, initializer=signal.signal, initargs=ignore_interrupts) as pool:
         yield from pool.map(run_seed, seeds, _endless(seconds), chunksize=4)
 
 
@@ -89,22 +93,23 @@ def replay_command(seed: int, seconds: float) -> str:
 
 
 def run_campaign(first: int, count: int, seconds: float, processes: int) -> Tally:
-    """Run many seeds with a progress bar, and tell of each that fails at once."""
+    """Run many seeds with a progress bar, and tell of each that fails at once; an interrupt ends it early."""
     tally = Tally()
     started = time.monotonic()
     reported = 0.0
-    for outcome in run_seeds(range(first, first + count), seconds, processes):
-        tally.add(outcome)
-        if outcome.failure:
-            _clear()
-            replay = replay_command(outcome.seed, seconds)
-            print(f"seed {outcome.seed}: {outcome.failure}\n    replay: {replay}", flush=True)
-        elapsed = time.monotonic() - started
-        if sys.stderr.isatty():
-            _draw_progress(tally, count, elapsed)
-        elif elapsed - reported >= _REPORT_SECONDS:
-            reported = elapsed
-            print(_progress(tally, count, elapsed), file=sys.stderr, flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        for outcome in run_seeds(range(first, first + count), seconds, processes):
+            tally.add(outcome)
+            if outcome.failure:
+                _clear()
+                replay = replay_command(outcome.seed, seconds)
+                print(f"seed {outcome.seed}: {outcome.failure}\n    replay: {replay}", flush=True)
+            elapsed = time.monotonic() - started
+            if sys.stderr.isatty():
+                _draw_progress(tally, count, elapsed)
+            elif elapsed - reported >= _REPORT_SECONDS:
+                reported = elapsed
+                print(_progress(tally, count, elapsed), file=sys.stderr, flush=True)
     _clear()
     elapsed = time.monotonic() - started
     rate = tally.seeds / elapsed
