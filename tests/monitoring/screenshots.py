@@ -131,7 +131,7 @@ def draw(dashboard: Dashboard, prometheus: Prometheus, seconds: float) -> Path:
             axes = figure.add_axes((left, bottom + 0.18 * tall, width, 0.68 * tall))
             draw_panel(axes, panel, answers(prometheus, panel, seconds))
     path = PICTURES / f"{dashboard.uid}.png"
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=70)
     plt.close(figure)
     return path
 
