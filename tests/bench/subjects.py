@@ -20,9 +20,17 @@ from typing import Final, NamedTuple
 
 from raftd.cli.output import warn
 from raftd.errors import RaftdError
-from tests.bench.processes import PATIENCE_SECONDS, children_of, cpu_seconds, ended_children_cpu_seconds, run_program
+from tests.bench.processes import (
+    PATIENCE_SECONDS,
+    ProgramError,
+    children_of,
+    cpu_seconds,
+    ended_children_cpu_seconds,
+    run_program,
+)
 
 NODES: Final = 3
+_ATTEMPTS: Final = 3
 SOURCE: Final = Path(__file__).parents[2]
 """The tree that this file is part of."""
 
@@ -68,9 +76,19 @@ def measure(subjects: Mapping[str, Subject], rounds: int) -> Results:
     for number in range(1, rounds + 1):
         for load in LOADS:
             for name, subject in subjects.items():
-                measured[name, load].append(subject(load))
+                measured[name, load].append(_measure_once(subject, load))
         warn("bench", f"round {number} of {rounds} is done")
     return measured
+
+
+def _measure_once(subject: Subject, load: Load) -> Measured:
+    """Put a subject under a load; again, if that comes to nothing, as it may where a machine has much else to do."""
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return subject(load)
+        except ProgramError as error:
+            warn("bench", f"measured again: {error}")
+    return subject(load)
 
 
 def median(runs: Sequence[Measured]) -> Measured:

@@ -3,6 +3,9 @@
 import json
 from functools import partial
 
+import pytest
+
+from tests.bench.processes import ProgramError
 from tests.bench.subjects import LOADS, Load, Measured, measure, measured_of, median, median_ratio, with_cpu_time
 
 
@@ -21,6 +24,26 @@ def test_subjects_take_turns() -> None:
     results = measure({name: partial(subject, name) for name in "ab"}, 2)
     assert turns == [(name, load) for _ in range(2) for load in LOADS for name in "ab"]
     assert [each.per_second for each in results["b", LOADS[0]]] == [2, 10]
+
+
+def test_a_run_that_comes_to_nothing_is_repeated() -> None:
+    """Twice at most: what never works is an error, with what it said."""
+    attempts: list[Load] = []
+
+    def subject(fails: int, load: Load) -> Measured:
+        attempts.append(load)
+        if 0 < len(attempts) % 3 <= fails:
+            raise ProgramError("no answer")
+        return run(1)
+
+    assert len(measure({"a": partial(subject, 2)}, 1)) == len(LOADS)
+    assert attempts == [load for load in LOADS for _ in range(3)]
+
+    def broken(_: Load) -> Measured:
+        raise ProgramError("no answer")
+
+    with pytest.raises(ProgramError, match="no answer"):
+        measure({"a": broken}, 1)
 
 
 def test_ratios_are_those_of_each_round() -> None:
