@@ -7,7 +7,6 @@ the same manner, from the same language and event loop: what the generators take
 client_us, is a part of each measurement.
 """
 
-import asyncio
 import sys
 from functools import partial
 from typing import Final
@@ -16,7 +15,7 @@ import click
 
 from raftd.cli.output import OutputFormat, format_option, run_main, show_rows, warn
 from tests.bench.etcd_nodes import EtcdCluster, etcd_cluster
-from tests.bench.nodes import new_cluster
+from tests.bench.nodes import new_cluster, run
 from tests.bench.processes import machine, run_program
 from tests.bench.subjects import (
     NODES,
@@ -47,7 +46,7 @@ _COLUMNS: Final = (
 def bench(rounds: int, seconds: float, output_format: OutputFormat) -> None:
     """Compare puts and linearizable gets with etcd's: ratios are medians of those of each round."""
     with new_cluster(NODES) as cluster, etcd_cluster(cluster.directory, cluster.pki) as etcd:
-        asyncio.run(_start(cluster))
+        run(_start(cluster))
         nodes = [node.pid for node in cluster.nodes.values()]
         subjects: dict[str, Subject] = {}
         for mode in _MODES:

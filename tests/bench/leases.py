@@ -20,7 +20,7 @@ from raftd.kv.answers import Outcome
 from raftd.wire.client import BODY_OFFSET, RequestKind, ResponseKind
 from raftd.wire.watch import LEASES_KEPT_ALIVE_MAX, decode_keep_alive_answer, encode_keep_alive_body
 from tests.bench.figures import Figure, show_figures
-from tests.bench.nodes import connections, new_cluster, patient_client
+from tests.bench.nodes import connections, new_cluster, patient_client, run
 from tests.bench.processes import cpu_seconds
 from tests.bench.subjects import NODES, BenchError
 from tests.e2e.cluster import Cluster, NodeProcess
@@ -41,7 +41,7 @@ _STEP_SECONDS: Final = 0.01
 @format_option
 def bench(leases: int, rounds: int, output_format: OutputFormat) -> None:
     """Measure what it costs a leader to keep leases alive."""
-    show_figures(asyncio.run(_measure(leases, rounds)), output_format)
+    show_figures(run(_measure(leases, rounds)), output_format)
 
 
 async def _measure(count: int, rounds: int) -> list[Figure]:

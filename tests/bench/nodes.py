@@ -1,19 +1,29 @@
 """Clusters of real nodes in temporary directories, for what must be seen of single processes."""
 
+import asyncio
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from raftd.client import AsyncClient
 from raftd.client.connection import Connection, connect
+from raftd.event_loop import new_event_loop
 from raftd.pki import create_authorities, issue_node, issue_user
 from raftd.settings import Limits, render
 from tests.e2e.cluster import CLUSTER_NAME, USER, Cluster, own_address
 
+T = TypeVar("T")
+
 _DEAD_AFTER_SECONDS: Final = 30.0
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, on the event loop that raftd's own programs run on."""
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(main)
 
 
 @contextlib.contextmanager

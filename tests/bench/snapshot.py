@@ -16,7 +16,7 @@ from raftd import events
 from raftd.cli.output import run_main
 from raftd.client import AsyncClient
 from raftd.settings import Limits
-from tests.bench.nodes import new_cluster, patient_client, set_limits
+from tests.bench.nodes import new_cluster, patient_client, run, set_limits
 from tests.e2e.cluster import Cluster, NodeProcess, until
 
 _MADE = re.compile(r"snapshot of entry \d+ made in ([\d.]+) s")
@@ -50,7 +50,7 @@ class Latencies:
 @click.option("--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True, help="Without a snapshot.")
 def bench(keys: int, value_bytes: int, per_second: int, seconds: float) -> None:
     """Measure puts with and without a snapshot, and a restart."""
-    asyncio.run(_measure(keys, value_bytes, per_second, seconds))
+    run(_measure(keys, value_bytes, per_second, seconds))
 
 
 async def _measure(keys: int, value_bytes: int, per_second: int, seconds: float) -> None:

@@ -18,7 +18,7 @@ from raftd.kv.ranges import prefix_end
 from raftd.wire.client import RequestKind, ResponseKind
 from raftd.wire.watch import WatchFlag, WatchRequest, decode_changes_head, encode_watch_body
 from tests.bench.figures import Figure, show_figures
-from tests.bench.nodes import connections, new_cluster, patient_client
+from tests.bench.nodes import connections, new_cluster, patient_client, run
 from tests.bench.processes import cpu_seconds
 from tests.bench.subjects import NODES, BenchError
 from tests.e2e.cluster import Cluster, until
@@ -76,7 +76,7 @@ class Tally:
 @format_option
 def bench(watchers: int, writers: int, seconds: float, many: int, output_format: OutputFormat) -> None:
     """Measure how much watches are told in a second, and what idle ones hold."""
-    show_figures(asyncio.run(_measure(watchers, writers, seconds, many)), output_format)
+    show_figures(run(_measure(watchers, writers, seconds, many)), output_format)
 
 
 async def _measure(watchers: int, writers: int, seconds: float, many: int) -> list[Figure]:
