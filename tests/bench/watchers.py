@@ -70,7 +70,7 @@ class Tally:
 
 @click.command()
 @click.option("--watchers", type=click.IntRange(min=1), default=1000, show_default=True, help="Of one prefix.")
-@click.option("--writers", type=click.IntRange(min=1), default=10, show_default=True, help="That put at once.")
+@click.option("--writers", type=click.IntRange(min=1), default=100, show_default=True, help="That put at once.")
 @click.option("--seconds", type=click.FloatRange(min=0.5), default=5.0, show_default=True, help="How long they put.")
 @click.option("--many", type=click.IntRange(min=1), default=500, show_default=True, help="Connections, if many.")
 @format_option
