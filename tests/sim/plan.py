@@ -173,7 +173,7 @@ def _with_service(plan: Plan, draw: random.Random) -> Plan:
         users=draw.choice((1, 2, 2)),
         watchers=draw.choice((1, 2, 5)),
         stream_breaks=draw.choice((0.0, 0.03, 0.2)),
-        history_changes_max=draw.choice((5, 50, 100_000)),
+        history_changes_max=draw.choice((5, 20, 100_000)),
         history_ms_max=draw.choice((3_000, 86_400_000)),
         watch_limits=_watch_limits(draw),
     )
@@ -182,7 +182,7 @@ def _with_service(plan: Plan, draw: random.Random) -> Plan:
 def _watch_limits(draw: random.Random) -> WatchLimits:
     """Bounds that are met often, seldom, or never."""
     return WatchLimits(
-        unread_bytes_max=draw.choice((300, 1 << 20)),
+        unread_bytes_max=draw.choice((100, 1 << 20)),
         body_bytes_max=draw.choice((1, 200, 256 << 10)),
         pending_max=draw.choice((1, 3, 1024)),
         prefix_lengths_max=draw.choice((1, 16)),

@@ -25,12 +25,14 @@ from tests.sim.world import build
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_seed_decides_everything_whatever_strings_hash_to() -> None:
+@pytest.mark.parametrize("seed", [4, 29], ids=["with users and watchers", "with single keys"])
+def test_a_seed_decides_everything_whatever_strings_hash_to(seed: int) -> None:
     """The trace of a seed is the same in processes whose sets and dicts of strings are ordered otherwise."""
+    assert bool(make_plan(seed, 8.0, tuple(FAULTS)).users) == (seed == 4)
     hashes = set()
     for hash_seed in ("0", "1", "4242"):
         done = subprocess.run(
-            [sys.executable, "-m", "tests.sim", "--seed", "29", "--seconds", "8"],
+            [sys.executable, "-m", "tests.sim", "--seed", str(seed), "--seconds", "8"],
             cwd=ROOT,
             env={**os.environ, "PYTHONHASHSEED": hash_seed},
             capture_output=True,

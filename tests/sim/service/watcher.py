@@ -110,10 +110,10 @@ class Watcher:
         elif world.timeline.now - self._heard_at > _SILENCE_SECONDS or chance < 0.5 * world.plan.stream_breaks:
             self._leave()
             self._connect()
-        elif chance < 0.1:
+        elif chance < 0.2:
             self._stream.stand_still(draw.uniform(0.1, 2.0))
             self._heard_at = world.timeline.now + 2.0
-        elif chance < 0.15:
+        elif chance < 0.25:
             self._send(RequestKind.UNWATCH, encode_unwatch_body(self._request_id))
         else:
             self._send(RequestKind.PING)
