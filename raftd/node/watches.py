@@ -401,8 +401,6 @@ class Watches:
         todo = feed.todo
         work_max = self._limits.turn_work
         while feed.told < len(todo):
-            if self._work >= work_max:
-                return
             watch = todo[feed.told]
             feed.told += 1
             if watch.is_over or watch.is_ending:
@@ -412,6 +410,10 @@ class Watches:
                 self._stall(watch)
             else:
                 self._tell(watch, piece, body)
+            # Only now: if those before it in the queue, who wait for this very feed, have used up the turn, it must not
+            # tell nobody, for they will be there in the next turn too.
+            if self._work >= work_max and feed.told < len(todo):
+                return
         self._end_round(feed, piece)
 
     def _end_round(self, feed: Feed, piece: Piece) -> None:

@@ -227,6 +227,22 @@ def test_a_watch_that_joins_in_the_middle_of_a_round_is_told_it() -> None:
     assert [told(each) for each in (late, *others)] == [[(1, b"a", False)]] * 21
 
 
+@pytest.mark.parametrize("turn_work", [1, 3, 4, 5])
+def test_those_who_wait_for_a_feed_do_not_use_up_its_turns(turn_work: int) -> None:
+    """However little is done in one turn, a feed behind watches that are ahead of it tells somebody each time."""
+    node = Node(turn_work=turn_work)
+    others = [node.watch(node.connect()) for _ in range(3)]
+    node.settle()
+    node.machine.change((b"a", b"1"))
+    node.turn()
+    late = node.watch(node.connect())
+    node.settle(turns_max=50)
+    assert [told(other) for other in others] == [[(1, b"a", False)]] * 3
+    node.machine.change((b"a", b"2"))
+    node.settle(turns_max=50)
+    assert told(late) == [(2, b"a", False)]
+
+
 def test_unwatching() -> None:
     """Ends the watch, and says so; one that there is not is nothing to say of."""
     node = Node()

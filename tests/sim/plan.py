@@ -189,7 +189,7 @@ def _watch_limits(draw: random.Random) -> WatchLimits:
         parts_max=draw.choice((1, 16)),
         read_max=draw.choice((1, 3, 1024)),
         matched_max=draw.choice((1, 4, 2048)),
-        turn_work=draw.choice((3, 20, 2000)),
+        turn_work=draw.choice((1, 20, 2000)),
         tick_marks=draw.choice((1, 1000)),
         mark_seconds=draw.choice((0.1, 1.0)),
         idle_mark_seconds=2.0,

@@ -86,6 +86,13 @@ MUTANTS: Final = (
         "                self._leave_feed(watch, piece.end, is_partial=piece.is_partial)\n"
         "                self._stall(watch)\n",
     ),
+    Mutant(
+        "watches_starve_their_feed",
+        "a feed tells nobody in a turn that those who wait for it have used up",
+        "node/watches.py",
+        "            watch = todo[feed.told]\n",
+        "            if self._work >= work_max:\n                return\n            watch = todo[feed.told]\n",
+    ),
     # Leases: ended by the log alone, and not before their time.
     Mutant(
         "lease_by_an_old_leadership",
