@@ -1,6 +1,6 @@
 """Writes of keys: what is asked for becomes a command, and its answer a result."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from raftd.client import showing
@@ -134,15 +134,16 @@ class Keys:
 
         return await self._write(transaction, fence, interpret)
 
-    async def _written(
+    def _written(
         self,
         encode: Callable[[SessionId, int, int], bytes],
         interpret: Callable[[Answer], T],
         explain: Explain | None,
-    ) -> T:
+    ) -> Awaitable[T]:
+        # No coroutine of its own: nearly all writes explain nothing, and each of them would pay for it.
         if explain is None:
-            return await self._writer.write(encode, interpret)
-        return await self._writer.write_explained(encode, interpret, explain)
+            return self._writer.write(encode, interpret)
+        return self._writer.write_explained(encode, interpret, explain)
 
     async def _write(
         self,
