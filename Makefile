@@ -4,13 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-hosts test-debian test-newest check fmt bench sim mutants deb rpm wheelhouse catalog dashboards screenshots clean
+.PHONY: demo test test-hosts test-debian test-newest check check-deploy fmt bench sim mutants deb rpm wheelhouse catalog dashboards screenshots clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    a three-node cluster on this machine, until Ctrl-C"
 	@echo "make test    all tests (make test-hosts: those that boot whole hosts)"
-	@echo "make check   lint, types, architecture"
+	@echo "make check   lint, types, architecture (make check-deploy: playbooks and roles)"
 	@echo "make fmt     format the code"
 	@echo "make bench   measure puts and gets against a demo cluster (docs/benchmarks.md has more to measure)"
 	@echo "make sim     simulate clusters: SEEDS=1000 runs"
@@ -51,6 +51,10 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Apart from `check`, since it takes longer than all of that. Lint starts programs of Ansible by their names.
+check-deploy: $(STAMP)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --strict -q deploy/site.yml deploy/playbooks deploy/roles deploy/inventories
 
 fmt: $(STAMP)
 	$(BIN)/ruff format .

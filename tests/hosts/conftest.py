@@ -8,14 +8,17 @@ import pytest
 
 from tests.hosts import requirements
 from tests.hosts.cluster import HostCluster
+from tests.hosts.fleet import Fleet
 from tests.hosts.image import image as make_image
 from tests.hosts.lab import Lab
-from tests.packaging.conftest import build
+from tests.packaging.conftest import build, build_newer
 
 NODES: Final = ("raft1", "raft2", "raft3")
 CLIENT: Final = "client"
 SPARE: Final = "spare"
 """A host for whatever else there is to do."""
+FLEET: Final = ("n1", "n2", "n3", "n4", "n5")
+RUNBOOK: Final = "https://wiki.example.net/raftd"
 _SHOWN_JOURNAL_LINES: Final = 40
 
 
@@ -56,12 +59,35 @@ def cluster(deployed: HostCluster) -> HostCluster:
     return deployed
 
 
+@pytest.fixture(scope="session")
+def newer_deb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Debian package of this tree, had it a higher version number."""
+    return build_newer(tmp_path_factory.mktemp("newer"))
+
+
+@pytest.fixture(scope="session")
+def installed_fleet(image: Path, deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A cluster of three that Ansible has made, in the state that the last test has left it in."""
+    with Lab(image, FLEET) as lab:
+        fleet = Fleet(lab, tmp_path_factory.mktemp("controller"), deb, raftd_monitoring_runbook=RUNBOOK)
+        fleet.play("site.yml")
+        yield fleet
+
+
+@pytest.fixture
+def fleet(installed_fleet: Fleet) -> Fleet:
+    """A cluster of three that Ansible has made, well, with two hosts to spare."""
+    installed_fleet.mend()
+    return installed_fleet
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the hosts have said last when a test of them fails."""
     report = yield
-    lab = getattr(item, "funcargs", {}).get("lab")
-    if report.failed and isinstance(lab, Lab):
+    fixtures = getattr(item, "funcargs", {}).values()
+    labs = {found for each in fixtures if isinstance(found := getattr(each, "lab", each), Lab)}
+    for lab in labs if report.failed else ():
         for host in lab.hosts.values():
             command = ("journalctl", "--no-pager", "--unit", "raftd*", "--lines", str(_SHOWN_JOURNAL_LINES))
             said = host.run(*command, check=False, seconds=10).stdout if host.has_power else "(off)"

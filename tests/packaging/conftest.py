@@ -1,5 +1,7 @@
 """Packages of this tree, built once for all that look at them."""
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,13 +10,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 BUILD_SECONDS_MAX = 100
+NEWER_VERSION = "99.0.0"
 
 
-def build(what: str, directory: Path) -> Path:
+def build(what: str, directory: Path, tree: Path = ROOT) -> Path:
     """Build as the Makefile does; returns what was built."""
     ended = subprocess.run(
         [sys.executable, "-m", "raftd_build", what, "--directory", str(directory)],
-        cwd=ROOT / "packaging",
+        cwd=tree / "packaging",
         check=False,
         capture_output=True,
         text=True,
@@ -22,6 +25,17 @@ def build(what: str, directory: Path) -> Path:
     )
     assert ended.returncode == 0, ended.stderr
     return Path(ended.stdout.strip())
+
+
+def build_newer(directory: Path, what: str = "deb") -> Path:
+    """Build what the next version would be, from a copy of the tree with a higher version number."""
+    tree = directory / "tree"
+    ignored = shutil.ignore_patterns(".*", "build", "dist", "tests", "__pycache__", "raftd-demo")
+    shutil.copytree(ROOT, tree, ignore=ignored)
+    project = tree / "pyproject.toml"
+    newer = re.sub(r'(?m)^version = ".*"$', f'version = "{NEWER_VERSION}"', project.read_text())
+    project.write_text(newer)
+    return build(what, directory, tree)
 
 
 @pytest.fixture(scope="session")

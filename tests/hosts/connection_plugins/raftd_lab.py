@@ -66,6 +66,10 @@ class Connection(ConnectionBase):  # type: ignore[misc]  # Ansible has no types
             raise AnsibleError(f"{in_path} could not be read: {ended.stderr!r}")
         Path(out_path).write_bytes(ended.stdout)
 
+    def reset(self) -> None:
+        """Begin anew, of which there is nothing to do either."""
+        self.close()
+
     def close(self) -> None:
         """There is nothing to close: each command is a process of its own."""
         self._connected = False
