@@ -1,0 +1,38 @@
+"""The playbooks of `deploy/`: each is described where one looks, and is safe to come back to."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+PLAYBOOKS = [
+    DEPLOY / "site.yml",
+    *sorted(DEPLOY.glob("playbooks/*.yml")),
+    *sorted(DEPLOY.glob("playbooks/gameday/*.yml")),
+]
+GOING_ON = ("Tell how it went", "Let nothing start on")
+"""Plays at an end, which do for each host what they can."""
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(DEPLOY))
+
+
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=name)
+def test_a_playbook_says_how_it_is_called(path: Path) -> None:
+    """Its first comment has the command line, and docs/deploy.md has its name."""
+    head = path.read_text().partition("\n- name:")[0]
+    assert re.search(rf"#   ansible-playbook -i \S+ {re.escape(name(path))}", head)
+    assert re.search(rf"`{re.escape(path.stem)}`|{re.escape(name(path))}", (ROOT / "docs/deploy.md").read_text())
+
+
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=name)
+def test_one_host_s_failure_stops_all(path: Path) -> None:
+    """No play that leads to a further step goes on with the other hosts when one has failed."""
+    plays: list[dict[str, Any]] = yaml.safe_load(path.read_text())
+    careless = [play["name"] for play in plays if not play.get("any_errors_fatal")]
+    assert [each for each in careless if not each.startswith(GOING_ON)] == []

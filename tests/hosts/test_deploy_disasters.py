@@ -1,0 +1,148 @@
+"""Playbooks for the worst days, and the game days that rehearse them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from raftd.cli.dump import Entry, Header, Writer
+from tests.hosts.controller import CLUSTER_NAME
+from tests.hosts.fleet import Fleet
+from tests.hosts.lab import Lab
+
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900, func_only=True)]
+
+
+KEYS: Final = 500
+"""With values of every byte there is."""
+
+
+@pytest.fixture
+def doomed(image: Path, deb: Path, tmp_path: Path) -> Iterator[Fleet]:
+    """A cluster of three of its own, which need not outlive the test."""
+    with Lab(image, ("d1", "d2", "d3")) as lab:
+        fleet = Fleet(lab, tmp_path / "controller", deb)
+        fleet.play("site.yml")
+        yield fleet
+
+
+def test_a_lost_quorum_is_recovered_with_what_is_left(doomed: Fleet) -> None:
+    """Two of three hosts are lost: refused while a majority is there; confirmed, every key is back, and it grows."""
+    doomed.raftctl("d1", "set", "kept", "value")
+    text = doomed.play("playbooks/recover-quorum.yml", check=False, raftd_confirm=CLUSTER_NAME).text
+    assert "there is nothing to recover" in text
+    for name in ("d1", "d2"):
+        doomed.lab[name].cut_power()
+    last = doomed.nodes["d3"]
+    shown = doomed.play("playbooks/recover-quorum.yml", check=False, raftd_answer_seconds=2)
+    assert shown.returncode != 0
+    assert f"as -e raftd_confirm={CLUSTER_NAME}. Nothing was changed" in shown.text
+    assert doomed.lab["d3"].shell(f"systemctl is-active raftd@{last}") == "active"
+    done = doomed.play("playbooks/recover-quorum.yml", raftd_answer_seconds=2, raftd_confirm=CLUSTER_NAME)
+    assert doomed.raftctl("d3", "get", "kept") == "value\n"
+
+    told = re.search(r"`raftd_cluster_id: ([0-9a-f-]{36})`", done.text)
+    assert told is not None
+    doomed.variables["raftd_cluster_id"] = told[1]
+    doomed.nodes = {"d3": last}
+    host = doomed.lab["d1"]
+    host.power_on()
+    host.until_up()
+    doomed.nodes["d1"] = doomed.new_id()
+    refused = doomed.play("playbooks/add-node.yml", check=False, raftd_node="d1")
+    assert "d1 belongs to the cluster lab" in refused.text
+    doomed.play("playbooks/destroy.yml", raftd_hosts="d1", raftd_confirm=CLUSTER_NAME)
+    doomed.play("playbooks/add-node.yml", raftd_node="d1")
+    assert doomed.raftctl("d1", "get", "kept") == "value\n"
+    assert {tuple(status["membership"]["voters"]) for status in doomed.status("d1")} == {(3, 4)}
+
+    refused = doomed.play("playbooks/destroy.yml", check=False)
+    assert refused.returncode != 0
+    assert sum(refused.changed.values()) == 0
+
+
+def exported(fleet: Fleet) -> list[str]:
+    """All keys and values, a line each."""
+    return fleet.raftctl(fleet.any_host.name, "export").splitlines()[1:-1]
+
+
+def test_a_backup_comes_back_in_new_hosts(doomed: Fleet, tmp_path: Path) -> None:
+    """Backed up, destroyed, founded anew on hosts that have nothing, restored: every key is back, and no other.
+
+    A backup that was cut in the middle is refused, and changes nothing.
+    """
+    writer = Writer()
+    entries = [
+        Entry(f"kept/{number}".encode(), bytes(range(256)) * 4 + bytes([number % 256])) for number in range(KEYS)
+    ]
+    dump = writer.header(Header(0, b"", KEYS)) + b"".join(map(writer.entry, entries)) + writer.end()
+    doomed.lab["d1"].put("/run/keys.jsonl", dump)
+    doomed.raftctl("d1", "import", "/run/keys.jsonl")
+    before = exported(doomed)
+    assert len(before) == KEYS
+
+    backups = tmp_path / "backups"
+    doomed.play("playbooks/backup.yml", raftd_backup_directory=str(backups))
+    (backup,) = backups.iterdir()
+    doomed.play("playbooks/destroy.yml", raftd_confirm=CLUSTER_NAME)
+    doomed.play("site.yml")
+    doomed.raftctl("d1", "set", "late", "value")
+
+    cut = tmp_path / "cut.snapshot"
+    content = backup.read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    restore = "playbooks/restore.yml"
+    refused = doomed.play(restore, check=False, raftd_backup=str(cut), raftd_confirm=CLUSTER_NAME)
+    assert refused.returncode != 0
+    assert sum(refused.changed.values()) == 0
+    assert str(cut) in refused.text
+    assert len(exported(doomed)) == 1
+
+    doomed.play(restore, raftd_backup=str(backup), raftd_confirm=CLUSTER_NAME)
+    assert exported(doomed) == before
+
+
+def test_gameday_kill_host(fleet: Fleet) -> None:
+    """The leader's host reboots without a goodbye: the service holds, and the host is back without hands."""
+    name = fleet.leader()
+    fleet.play("playbooks/gameday/kill-host.yml", raftd_canary_rate=100)
+    assert fleet.leader() != name
+
+
+def test_gameday_cut_link(fleet: Fleet) -> None:
+    """The leader's link to a follower is cut and mended: the service holds, and no rule is left behind."""
+    fleet.play("playbooks/gameday/cut-link.yml", raftd_canary_rate=100, raftd_gameday_seconds=3)
+    for name in fleet.nodes:
+        assert "gameday" not in fleet.lab[name].shell("nft list tables; systemctl list-units --no-legend 'raftd-*'")
+
+
+def test_gameday_expire_certificate(fleet: Fleet) -> None:
+    """A follower's certificates run out and are renewed: the service holds, and somebody would have been warned."""
+    fleet.play("playbooks/gameday/expire-certificate.yml", raftd_canary_rate=100, raftd_gameday_seconds=15)
+    assert {row["ok"] for row in fleet.json(fleet.any_host.name, "cert", "status")} == {True}
+
+
+def test_gameday_fill_disk(fleet: Fleet) -> None:
+    """A follower's disk, a small one, is full for a while: the service holds. A large disk is not filled at all."""
+    name = fleet.followers()[0]
+    node, host = fleet.nodes[name], fleet.lab[name]
+    refused = fleet.play(
+        "playbooks/gameday/fill-disk.yml", check=False, raftd_victim=name, raftd_gameday_ballast_bytes_max=1
+    )
+    assert "Nothing was harmed" in refused.text
+    place = f"/var/lib/raftd/{node}"
+    try:
+        host.shell(
+            f"systemctl stop raftd@{node}; mv {place} {place}.kept; mkdir {place}; "
+            f"mount -t tmpfs -o size=400m,mode=0700,uid=raftd,gid=raftd tmpfs {place}; cp -a {place}.kept/. {place}/; "
+            f"systemctl start raftd@{node}"
+        )
+        fleet.until_well()
+        fleet.play("playbooks/gameday/fill-disk.yml", raftd_victim=name, raftd_canary_rate=100, raftd_gameday_seconds=5)
+    finally:
+        host.shell(
+            f"systemctl stop raftd@{node}; cp -a {place}/. {place}.kept/; umount {place}; rmdir {place}; "
+            f"mv {place}.kept {place}; systemctl start raftd@{node}"
+        )
