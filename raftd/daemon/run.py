@@ -40,8 +40,9 @@ def run(settings: Settings, node_id: int, log_format: str | None = None) -> Exit
     if sys.flags.optimize:
         raise SettingsError("python -O leaves out checks that data depends on; run raftd without it")
     node = settings.node(node_id)
-    # It would end the process. The service answers it once it runs; until then there is nothing to reload.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # It would end the process. So it waits until the service can answer it: the files may be others by then than those
+    # that are read here, and whoever told the node so will not tell it again.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     handler = logs.configure(
         sys.stderr,
         log_format=logs.LogFormat(log_format or node.log.format),

@@ -256,12 +256,12 @@ class Requests:
             connection, request_id, question, arrived = questions.popleft()
             if connection.channel.is_closed:
                 question.refused()
-                connection.in_flight -= 1
+                _done_without_answer(connection)
                 continue
             answer = UNREAD if connection.is_behind else question.answer(term)
             now = self._clock()
             if answer is None:
-                connection.in_flight -= 1
+                _done_without_answer(connection)
             elif isinstance(answer, Refusal):
                 self._refuse_reads([(connection, request_id, question, arrived)], answer)
             else:
@@ -319,7 +319,7 @@ class Requests:
             if isinstance(asked, bytes) or asked.refused():
                 self._settle(connection, encode_refusal(request_id, refusal))
             else:
-                connection.in_flight -= 1
+                _done_without_answer(connection)
 
     def _answer_reads(self, reads: list[Read], term: Term) -> None:
         answer_get = self._machine.answer_get
@@ -334,3 +334,9 @@ class Requests:
             else:
                 observers.ok(now - arrived, index)
                 self._settle(connection, encode_answer(request_id, answer_get(key, term)))
+
+
+def _done_without_answer(connection: ClientConnection) -> None:
+    """A request is not under way any more, and nothing is owed for it here, which would end a connection that is to."""
+    connection.in_flight -= 1
+    connection.end_if_left()

@@ -92,10 +92,12 @@ def test_the_supervisor_hears_why_it_failed(settings: Path) -> None:
         assert daemon.told()["STATUS"].startswith("failed: ")
 
 
-def test_a_hangup_before_it_is_ready_does_no_harm(settings: Path) -> None:
-    """A reload that comes too early is nothing to die of."""
+def test_a_hangup_before_it_is_ready_is_answered_then(settings: Path) -> None:
+    """A reload that comes too early is neither something to die of nor forgotten."""
     with running(settings, environment={"RAFTD_CONFIG": "ignored"}) as daemon:
         while not daemon.log:
             pass
         daemon.signal(signal.SIGHUP)
         daemon.ready()
+        daemon.until_told("RELOADING")
+        daemon.until_told("READY")

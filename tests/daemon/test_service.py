@@ -113,6 +113,20 @@ def test_sighup_reloads(node: Daemon, settings: Path, document: Document) -> Non
     assert 'raftd_certificate_not_after_seconds{port="client",kind="certificate"}' in metrics
 
 
+def test_a_reload_changes_what_is_logged(node: Daemon, settings: Path) -> None:
+    """The level counts at once: a node that is being looked into need not be restarted for it, nor afterwards."""
+    before = settings.read_text()
+
+    def reloads_told_at(level: str) -> int:
+        settings.write_text(f"{before}log: {{level: {level}}}\n")
+        node.signal(signal.SIGHUP)
+        node.until_told("RELOADING")
+        node.until_told("READY")
+        return node.log.count(" reloaded: ")
+
+    assert [reloads_told_at(level) for level in ("warning", "error", "debug", "info")] == [0, 0, 1, 2]
+
+
 def test_sighup_with_a_bad_file_changes_nothing(node: Daemon, settings: Path) -> None:
     """`systemctl reload` must not kill a node: it goes on as it was, and says which file is bad."""
     settings.write_text(settings.read_text() + "colour: blue\n")

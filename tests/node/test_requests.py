@@ -306,3 +306,23 @@ def test_a_connection_that_leaves_ends_behind_its_last_answer(
     requests.flush()
     assert list(client.responses) == [1, 2]
     assert client.channel.is_closed
+
+
+@pytest.mark.parametrize("end", ["answer", "refuse"])
+def test_a_connection_that_leaves_waits_for_no_answer_that_never_comes(
+    requests: Requests, client: Client, end: str
+) -> None:
+    """A question that owes nothing, such as a watch that was taken back before it began, holds up no end."""
+    question = next(each for number in range(3) if (each := FakeQuestion(number)).is_silent)
+    if end == "answer":
+        requests.queue_question(client.connection, 1, question)
+        client.connection.leave("why")
+        assert not client.channel.is_closed
+        requests.answer_questions(Term(1))
+    else:
+        requests.queue_read(client.connection, 1, question)
+        client.connection.leave("why")
+        assert not client.channel.is_closed
+        requests.refuse_queued_reads(REFUSAL)
+    requests.flush()
+    assert client.channel.is_closed
