@@ -28,7 +28,8 @@ from tests.e2e.cluster import Cluster, NodeProcess
 SHARE_MAX: Final = 20.0
 """Per cent of a core."""
 
-_TTL_SECONDS: Final = 15.0
+_TTL_SECONDS: Final = 60.0
+"""Long enough for all to be granted, where a machine has much else to do, before the first is kept alive."""
 _EVERY_SECONDS: Final = 5.0
 _CONNECTIONS: Final = 100
 _GRANTERS: Final = 100
@@ -56,19 +57,17 @@ async def _measure(count: int, rounds: int) -> list[Figure]:
         leases = await _grant(cluster, count)
         granted = count / (time.monotonic() - granting)
         async with connections(cluster, leader.endpoint, _CONNECTIONS) as opened:
-            each = await _share(leader, opened, [[lease] for lease in leases], seconds)
+            each, lost_each = await _share(leader, opened, [[lease] for lease in leases], seconds)
             batches = [
                 leases[start : start + LEASES_KEPT_ALIVE_MAX] for start in range(0, count, LEASES_KEPT_ALIVE_MAX)
             ]
-            together = await _share(leader, opened, batches, seconds)
-        async with patient_client(cluster) as client:
-            lost = count - len(await client.leases())
+            together, lost_together = await _share(leader, opened, batches, seconds)
     return [
         Figure(f"{count} leases, a request each", each, "% of a core", at_most=SHARE_MAX),
         Figure(f"{count} leases, {len(batches)} requests", together, "% of a core", at_most=SHARE_MAX),
         Figure("an idle leader", idle, "% of a core"),
         Figure("granted", granted, "leases/s"),
-        Figure("lost meanwhile", lost, "leases", at_most=0),
+        Figure("answered that it is lost", lost_each + lost_together, "leases", at_most=0),
     ]
 
 
@@ -89,24 +88,28 @@ async def _grant(cluster: Cluster, count: int) -> list[int]:
 
 async def _share(
     leader: NodeProcess, opened: Sequence[Connection], batches: Sequence[Sequence[int]], seconds: float
-) -> float:
-    """Keep all batches alive every five seconds, evenly spread; returns per cent of a core that the leader takes."""
-    began, cpu_began, sent = time.monotonic(), cpu_seconds(leader.pid), 0
-    async with asyncio.TaskGroup() as group:
-        while (elapsed := time.monotonic() - began) < seconds:
-            due = int(elapsed / _EVERY_SECONDS * len(batches)) + 1
-            for number in range(sent, due):
-                batch = batches[number % len(batches)]
-                group.create_task(_keep_alive(opened[number % len(opened)], batch))
-            sent = due
-            await asyncio.sleep(_STEP_SECONDS)
-    return 100 * (cpu_seconds(leader.pid) - cpu_began) / (time.monotonic() - began)
+) -> tuple[float, int]:
+    """Keep all batches alive every five seconds, evenly spread.
+
+    Returns:
+        Per cent of a core that the leader takes, and how often a lease was answered to be lost.
+    """
+    began, cpu_began = time.monotonic(), cpu_seconds(leader.pid)
+    tasks: list[asyncio.Task[int]] = []
+    while (elapsed := time.monotonic() - began) < seconds:
+        due = int(elapsed / _EVERY_SECONDS * len(batches)) + 1
+        for number in range(len(tasks), due):
+            batch = batches[number % len(batches)]
+            tasks.append(asyncio.create_task(_keep_alive(opened[number % len(opened)], batch)))
+        await asyncio.sleep(_STEP_SECONDS)
+    lost = sum(await asyncio.gather(*tasks))
+    return 100 * (cpu_seconds(leader.pid) - cpu_began) / (time.monotonic() - began), lost
 
 
-async def _keep_alive(connection: Connection, batch: Sequence[int]) -> None:
-    remaining = remaining_of(await connection.request(RequestKind.LEASE_KEEP_ALIVE, encode_keep_alive_body(batch)))
-    if not all(remaining):
-        raise BenchError("a lease was lost, or too late to be kept alive")
+async def _keep_alive(connection: Connection, batch: Sequence[int]) -> int:
+    """Returns how many of the batch are lost."""
+    response = await connection.request(RequestKind.LEASE_KEEP_ALIVE, encode_keep_alive_body(batch))
+    return remaining_of(response).count(0)
 
 
 def remaining_of(response: Response) -> Sequence[int]:
