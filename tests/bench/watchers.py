@@ -1,8 +1,8 @@
 """What watches cost: `python -m tests.bench.watchers`.
 
 Three nodes, and a thousand watches of one prefix on the leader, while writers put into it as fast as they are answered.
-What each watch was told is counted, and must be all that was written. Then, on a node of its own each time, what many
-watches hold in memory to which nothing happens.
+What all together were told is counted, and must be all that was written, once for each. Then, on a node of its own each
+time, what many watches hold in memory to which nothing happens.
 """
 
 import asyncio
