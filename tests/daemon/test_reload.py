@@ -105,6 +105,21 @@ def test_what_is_different_counts_and_is_named(settings: Path, caplog: pytest.Lo
     assert caplog.records[0].getMessage() == "reloaded: access, the peer certificate, the client certificate"
 
 
+def copy_half(settings: Path, name: str) -> None:
+    """Bring one file of a pair that was renewed, and not yet the other."""
+    directory = settings.parent / "pki"
+    kept = {path: path.read_bytes() for path in directory.iterdir() if path.name != name}
+    pki.issue_node(directory, 1, ["localhost"], overwrite=True)
+    for path, data in kept.items():
+        path.write_bytes(data)
+
+
+def truncate(path: Path) -> None:
+    """As a copy leaves it that was cut in the middle."""
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
@@ -113,6 +128,10 @@ def test_what_is_different_counts_and_is_named(settings: Path, caplog: pytest.Lo
         (lambda settings: settings.unlink(), "raftd.yaml"),
         (lambda settings: (settings.parent / "pki/node-1.client.key").unlink(), "node-1.client.key"),
         (lambda settings: (settings.parent / "pki/peer-ca.crt").write_text("-----BEGIN"), "peer-ca.crt"),
+        (lambda settings: copy_half(settings, "node-1.peer.crt"), "node-1.peer.key"),
+        (lambda settings: copy_half(settings, "node-1.client.key"), "node-1.client.key"),
+        (lambda settings: truncate(settings.parent / "pki/node-1.client.crt"), "node-1.client.crt"),
+        (lambda settings: truncate(settings.parent / "pki/node-1.peer.key"), "node-1.peer.key"),
         (
             lambda settings: pki.issue_node(
                 settings.parent / "pki", 1, ["h"], overwrite=True, now=datetime.now(UTC) - timedelta(days=800)
