@@ -154,7 +154,9 @@ class World:
         is_deaf = draw.random() < 0.3
         self.trace.note(f"healed: {healed}, the rest {'is deaf' if is_deaf else 'stands still'}")
         self.network.heal()
-        self.reachable = healed
+        # Not one that was removed: it may never learn of that, and who watches there hears of nothing.
+        members = self.oracle.memberships[-1][1].members
+        self.reachable = [node_id for node_id in healed if node_id in members]
         if self.service is not None:
             self.service.leave_unreachable()
         for node_id in self.members():
