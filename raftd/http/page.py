@@ -213,7 +213,7 @@ def _certificates(status: NodeStatus, wall_clock: float) -> Markup | None:
         cells = (each.port, each.kind, _time(each.not_after_seconds), element("span", left, class_=f"pill {look}"))
         rows.append(element("tr", *(element("td", cell) for cell in cells)))
     heads = (element("th", name, scope="col") for name in ("port", "what", "expires (UTC)", ""))
-    table = element("table", element("thead", element("tr", *heads)), element("tbody", *rows))
+    table = element("table", element("thead", element("tr", *heads)), element("tbody", *rows), class_="certificates")
     return element("section", element("h2", "Certificates"), table)
 
 
