@@ -78,8 +78,8 @@ def test_a_backup_comes_back_in_new_hosts(doomed: Fleet, tmp_path: Path) -> None
         Entry(f"kept/{number}".encode(), bytes(range(256)) * 4 + bytes([number % 256])) for number in range(KEYS)
     ]
     dump = writer.header(Header(0, b"", KEYS)) + b"".join(map(writer.entry, entries)) + writer.end()
-    doomed.lab["d1"].put("/run/keys.jsonl", dump)
-    doomed.raftctl("d1", "import", "/run/keys.jsonl")
+    doomed.lab["d1"].put("/srv/keys.jsonl", dump)
+    doomed.raftctl("d1", "import", "/srv/keys.jsonl")
     before = exported(doomed)
     assert len(before) == KEYS
 
