@@ -204,6 +204,44 @@ def test_timers_are_planned(cluster: HostCluster) -> None:
         host.shell(f"systemctl disable --now {timers}")
 
 
+def test_the_daily_look_at_certificates(cluster: HostCluster) -> None:
+    """What the timer starts is content as long as a node's files can be used, and else fails, naming the file."""
+    number, host = next(iter(cluster.nodes.items()))
+    unit, key = f"raftd-certs@{number}", f"/etc/raftd/pki/node-{number}.client.key"
+    host.shell(f"systemctl start {unit}")
+    mode = host.shell(f"stat -c %a {key}")
+    try:
+        host.shell(f"chmod 0644 {key}")
+        host.shell(f"! systemctl start {unit}")
+        assert unit_property(host, unit, "ExecMainStatus") == str(int(ExitCode.UNHEALTHY))
+        assert unit in host.shell("systemctl --failed --no-legend --plain")
+        assert key in host.shell(f"journalctl --no-pager --output cat --unit {unit}")
+    finally:
+        host.shell(f"chmod {mode} {key} && systemctl reset-failed {unit}")
+
+
+def test_a_reload_is_refused_with_a_line_and_harms_nothing(cluster: HostCluster) -> None:
+    """`systemctl reload` with a bad file leaves the node as it was; with a good one it is done."""
+    number, host = next(iter(cluster.nodes.items()))
+    unit, path = f"raftd@{number}", "/etc/raftd/raftd.yaml"
+    process = unit_property(host, unit, "MainPID")
+    good = host.shell(f"cat {path}")
+
+    def says(text: str) -> bool:
+        return text in host.shell(f"journalctl --no-pager --output cat --unit {unit} --since '{begin}'")
+
+    begin = host.shell("date '+%F %T'")
+    try:
+        host.shell(f"echo 'colour: blue' >> {path} && systemctl reload {unit}")
+        until_found(lambda: says("the reload was refused"), "the bad file is refused")
+    finally:
+        host.shell(f"sed -i '/^colour: blue$/d' {path} && systemctl reload {unit}")
+    until_found(lambda: says("reloaded: "), "the good file counts")
+    assert host.shell(f"cat {path}") == good
+    assert unit_property(host, unit, "MainPID") == process
+    assert unit_property(host, unit, "ActiveState") == "active"
+
+
 def test_keys_may_be_credentials(cluster: HostCluster) -> None:
     """With the example for credentials, a node runs on keys that its user cannot find in any file of /etc."""
     number = cluster.followers()[0]
