@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import socket
@@ -101,3 +102,14 @@ def test_a_hangup_before_it_is_ready_is_answered_then(settings: Path) -> None:
         daemon.ready()
         daemon.until_told("RELOADING")
         daemon.until_told("READY")
+
+
+def test_the_log_s_format_can_be_chosen_for_a_run(settings: Path) -> None:
+    """Each line is one JSON object then, with the event's name, whatever the settings say."""
+    (settings.parent / "data" / "1").mkdir()
+    (settings.parent / "data" / "1" / "something else").touch()
+    ended = run_raftd("run", "--config", str(settings), "--node", "1", "--log-format", "json")
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert [line["event"] for line in lines] == ["node_started", "node_failed"]
+    assert lines[-1]["reason"] in lines[-1]["message"]
+    assert all(line["node"] == 1 for line in lines)
