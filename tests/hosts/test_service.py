@@ -7,7 +7,7 @@ import pytest
 from raftd import events
 from raftd.errors import ExitCode
 from tests.hosts.backend import inspect
-from tests.hosts.cluster import CLIENT_PORT, HTTP_PORT, PEER_PORT, HostCluster, unit_property
+from tests.hosts.cluster import CLIENT_PORT, HTTP_PORT, PEER_PORT, USER, HostCluster, unit_property
 from tests.hosts.host import Host
 from tests.hosts.load import writing
 from tests.hosts.waiting import until_found
@@ -240,6 +240,32 @@ def test_a_reload_is_refused_with_a_line_and_harms_nothing(cluster: HostCluster)
     assert host.shell(f"cat {path}") == good
     assert unit_property(host, unit, "MainPID") == process
     assert unit_property(host, unit, "ActiveState") == "active"
+
+
+def test_a_timed_backup_is_made_and_counted(cluster: HostCluster) -> None:
+    """The node's user has a file that loads, and the node knows of it; without the node, the service has failed."""
+    number = cluster.followers()[0]
+    host = cluster.nodes[number]
+    names = ("raftctl.yaml", f"pki/user-{USER}.crt", f"pki/user-{USER}.key")
+    place = f"/var/lib/raftd/backup/{number}"
+    try:
+        for name in names:
+            host.put(f"/etc/raftd/{name}", (cluster.client.root / "etc/raftd" / name).read_bytes(), mode=0o640)
+            host.shell(f"chown root:raftd /etc/raftd/{name}")
+        host.shell(f"systemctl start raftd-backup@{number}")
+        (file,) = host.shell(f"ls {place}").split()
+        assert host.shell(f"stat -c '%U:%G %a' {place}/{file}") == "raftd:raftd 600"
+        host.shell(f"raftctl snapshot verify {place}/{file}")
+        assert cluster.status()[number]["backup"]["success_ms"] > 0
+        host.shell(f"systemctl stop raftd@{number}")
+        host.run("systemctl", "start", f"raftd-backup@{number}", check=False)
+        assert unit_property(host, f"raftd-backup@{number}", "Result") == "exit-code"
+        assert host.shell(f"ls {place}") == file
+    finally:
+        host.shell(f"systemctl reset-failed raftd-backup@{number} || true; systemctl start raftd@{number}")
+        if host is not cluster.client:
+            host.shell("rm -f " + " ".join(f"/etc/raftd/{name}" for name in names))
+        cluster.until_well()
 
 
 def test_keys_may_be_credentials(cluster: HostCluster) -> None:
