@@ -39,6 +39,7 @@ _ANSWERS = frozenset(
 )
 _WITH_CLOCKS = frozenset((MessageType.HEARTBEAT, MessageType.HEARTBEAT_REPLY))
 _MILLISECONDS = 0.002
+_HANDSHAKE_SECONDS = 0.002
 _TYPE_OFFSET = 4
 _TERM = 5
 _ROUND = 29
@@ -288,6 +289,11 @@ class Network:
             return
         if (link.sender, link.destination) in self.cut or sender.is_paused:
             self._world.timeline.after(self._draw.uniform(0.1, 0.5), self._connect, link, generation)
+            return
+        if sender.is_turn_planned:
+            # A handshake takes many turns of the sender's loop: what it made before the link was lost, an old leader's
+            # heartbeat say, has been dropped by then, and does not reach a process that begins anew.
+            self._world.timeline.after(_HANDSHAKE_SECONDS, self._connect, link, generation)
             return
         link.version = _shake_hands(sender, destination)
         if link.version < max(sender.version_max, destination.version_max):

@@ -78,7 +78,8 @@ class Process:
         """The newest version that this process speaks to its peers: an upgrade or a downgrade is a restart."""
         self._backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._soon: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        self._is_turn_planned = False
+        self.is_turn_planned = False
+        """It has work that it has not come to yet."""
         self._traps: dict[str, int] = {}
         self.paused_as_leader_of: int | None = None
         self.log_terms: list[int] = []
@@ -160,8 +161,8 @@ class Process:
             if self._soon:
                 if world.plan.turn_delay == 0.0:
                     self._run_soon()
-                elif not self._is_turn_planned:
-                    self._is_turn_planned = True
+                elif not self.is_turn_planned:
+                    self.is_turn_planned = True
                     delay = self.draw.uniform(0, world.plan.turn_delay)
                     world.timeline.after(delay, self.enter, life, self._take_turn)
         except SimulatedCrash as crash:
@@ -185,7 +186,7 @@ class Process:
             self._is_leaving = False
 
     def _take_turn(self) -> None:
-        self._is_turn_planned = False
+        self.is_turn_planned = False
         self._run_soon()
 
     def _run_soon(self) -> None:
@@ -284,7 +285,7 @@ class Process:
         self._soon.clear()
         self._backlog.clear()
         self._traps.clear()
-        self._is_turn_planned = self.is_paused = False
+        self.is_turn_planned = self.is_paused = False
         self.paused_as_leader_of = None
         self.connections = {}
         self.streams = []
