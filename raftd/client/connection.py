@@ -225,6 +225,12 @@ class Connection(asyncio.BufferedProtocol):
         except (RemoteProtocolError, DecodeError) as error:
             self.abort(f"the node broke the protocol: {error}")
 
+    def eof_received(self) -> None:
+        """The node sends nothing more: what is under way gets no answer, and what comes now must go elsewhere."""
+        # Before the Welcome it is the end of the connection that says why.
+        if self.welcomed.done():
+            self._end(_SERVER_CLOSED)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over."""
         tls_error = explain(self.endpoint, exc) if exc is not None else None

@@ -292,6 +292,20 @@ def test_too_long_a_request_is_not_sent(pki: Pki) -> None:
     asyncio.run(scenario())
 
 
+def test_a_good_bye_counts_before_the_connection_is_gone(pki: Pki) -> None:
+    """A node that sends nothing more answers nothing more: a request goes elsewhere, nobody writes into the void."""
+
+    async def scenario() -> None:
+        async with connected(pki) as (node, connection):
+            connection.eof_received()
+            assert not connection.usable
+            with pytest.raises(NotConnected):
+                await get(connection)
+            assert node.requests == []
+
+    asyncio.run(scenario())
+
+
 def test_those_who_wait_for_a_slot_learn_of_the_end(pki: Pki) -> None:
     """When the connection ends, every task that waits for a slot hears that nothing of it was sent."""
 
