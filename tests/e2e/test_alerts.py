@@ -124,6 +124,8 @@ async def trying_to_write(cluster: Cluster) -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
+        with suppress(asyncio.CancelledError):  # it closes its connections before that
+            await task
 
 
 def test_lost_nodes(make_cluster: MakeCluster, prometheus: Prometheus) -> None:

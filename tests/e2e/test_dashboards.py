@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -58,6 +58,8 @@ async def in_use(cluster: Cluster) -> AsyncIterator[None]:
             yield
         finally:
             watch.cancel()
+            with suppress(asyncio.CancelledError):  # it closes its connections before that
+                await watch
 
 
 async def _read_all(cluster: Cluster) -> None:
