@@ -21,6 +21,7 @@ import yaml
 
 from raftd.client.errors import ConfigurationError
 from raftd.client.tls import ClientTls
+from raftd.regular_file import open_regular
 from raftd.wire.address import Address, AddressError, parse_address
 from raftd.wire.duration import DurationError, parse_duration
 
@@ -170,7 +171,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         data = file.read(FILE_BYTES_MAX + 1)
     if len(data) > FILE_BYTES_MAX:
         raise ConfigurationError(f"is over {FILE_BYTES_MAX >> 10} KiB; that is not a configuration file")

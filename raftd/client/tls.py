@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from raftd.client.errors import TlsError
+from raftd.regular_file import open_regular
 from raftd.wire.identity import IdentityError, identity_of_alternative_names
 
 _log: Final = logging.getLogger("raftd.client")
@@ -134,7 +135,7 @@ def reason_of(error: ssl.SSLError) -> str:
 
 def _require_readable(path: Path) -> None:
     try:
-        with path.open("rb"):
+        with open_regular(path):
             pass
     except OSError as error:
         raise TlsError(f"{path}: {error.strerror or error}") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from raftd.errors import TlsError
+from raftd.regular_file import open_regular
 from raftd.wire.identity import Identity, IdentityError, identity_of_alternative_names
 
 ConnectError: TypeAlias = OSError | UnicodeDecodeError
@@ -37,7 +38,7 @@ def server_context(files: TlsFiles) -> ssl.SSLContext:
     """A context for accepting connections.
 
     Raises:
-        TlsError: a file cannot be read, or key and certificate do not belong together.
+        TlsError: a file cannot be read or is not a regular one, or key and certificate do not belong together.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # A resumed session would be admitted by its ticket, and not by its certificate as of now.
@@ -102,7 +103,8 @@ def _furnish(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
     for file in (files.authority, files.certificate, files.key):
         # OpenSSL's own message names neither the file nor what is wrong with it.
         try:
-            file.read_bytes()
+            with open_regular(file):
+                pass
         except OSError as error:
             raise TlsError(f"{file}: {error.strerror}") from None
     try:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from raftd.errors import RaftdError
+from raftd.regular_file import open_regular
 
 AuthorityName: TypeAlias = Literal["peer", "client"]
 
@@ -94,10 +95,10 @@ def read_file(path: Path) -> bytes:
     """The bytes of a file.
 
     Raises:
-        PkiFileError: it cannot be read, or has more than `FILE_BYTES_MAX`.
+        PkiFileError: it cannot be read, is not a regular file, or has more than `FILE_BYTES_MAX`.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise PkiFileError(f"cannot read {path}: {error.strerror}") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from raftd.errors import SettingsError
+from raftd.regular_file import open_regular
 from raftd.settings.kinds import Scalar
 from raftd.settings.report import LINE_END, Place, Report
 
@@ -96,7 +97,7 @@ def resolved(text: str) -> Scalar:
 
 def _read_text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,9 @@ def test_no_file(tmp_path: Path) -> None:
         ClientConfig.load(tmp_path / "none.yaml")
     with pytest.raises(ConfigurationError, match="Is a directory"):
         ClientConfig.load(tmp_path)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(ConfigurationError, match="fifo: not a regular file"):
+        ClientConfig.load(tmp_path / "fifo")
 
 
 def test_not_utf8(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import os
 import shutil
 import socket
 import ssl
@@ -40,10 +41,13 @@ def test_files_that_cannot_be_used(pki: Pki, tmp_path: Path) -> None:
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("not PEM")
     missing = tmp_path / "missing.pem"
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
     for files, message in (
         (ClientTls(missing, good.cert, good.key), f"{missing}: No such file"),
         (ClientTls(good.cacert, missing, good.key), f"{missing}: No such file"),
         (ClientTls(good.cacert, good.cert, tmp_path), f"{tmp_path}: Is a directory"),
+        (ClientTls(good.cacert, good.cert, fifo), f"{fifo}: not a regular file"),
         (ClientTls(garbage, good.cert, good.key), f"{garbage}: holds no certificate"),
         (ClientTls(good.cacert, garbage, good.key), f"{garbage} and {good.key}: not a certificate"),
         (ClientTls(good.cacert, good.cert, garbage), f"{good.cert} and {garbage}: not a certificate"),

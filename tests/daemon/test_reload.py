@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import os
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -120,6 +121,12 @@ def truncate(path: Path) -> None:
     path.write_bytes(data[: len(data) // 2])
 
 
+def become_fifo(path: Path) -> None:
+    """Whoever opens it waits for somebody to write."""
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
@@ -128,6 +135,10 @@ def truncate(path: Path) -> None:
         (lambda settings: settings.unlink(), "raftd.yaml"),
         (lambda settings: (settings.parent / "pki/node-1.client.key").unlink(), "node-1.client.key"),
         (lambda settings: (settings.parent / "pki/peer-ca.crt").write_text("-----BEGIN"), "peer-ca.crt"),
+        (become_fifo, "raftd.yaml"),
+        (lambda settings: become_fifo(settings.parent / "pki/node-1.peer.crt"), "node-1.peer.crt"),
+        (lambda settings: become_fifo(settings.parent / "pki/client-ca.crt"), "client-ca.crt"),
+        (lambda settings: become_fifo(settings.parent / "pki/node-1.client.key"), "node-1.client.key"),
         (lambda settings: copy_half(settings, "node-1.peer.crt"), "node-1.peer.key"),
         (lambda settings: copy_half(settings, "node-1.client.key"), "node-1.client.key"),
         (lambda settings: truncate(settings.parent / "pki/node-1.client.crt"), "node-1.client.crt"),
@@ -163,6 +174,7 @@ def test_a_bad_file_is_refused_with_a_line_and_nothing_changes(
         assert node.configuration.reloaded_seconds == before[1].reloaded_seconds
         assert node.told == ["reloading", "ready: leader"]
         for path, data in good.items():
+            path.unlink(missing_ok=True)
             path.write_bytes(data)
             path.chmod(0o600)
         assert isinstance(await ask(reloader), dict)

@@ -1,3 +1,4 @@
+import os
 import ssl
 from pathlib import Path
 
@@ -40,9 +41,12 @@ def test_each_unusable_file_is_named(certificates: Certificates, tmp_path: Path)
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("no certificate")
     missing = tmp_path / "missing.pem"
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
     cases = [
         (TlsFiles(missing, good.certificate, good.key), f"{missing}: No such file or directory"),
         (TlsFiles(good.authority, tmp_path, good.key), f"{tmp_path}: Is a directory"),
+        (TlsFiles(good.authority, good.certificate, fifo), f"{fifo}: not a regular file"),
         (TlsFiles(garbage, good.certificate, good.key), f"{garbage}: not a PEM certificate of an authority"),
         (TlsFiles(good.authority, garbage, good.key), f"{garbage}, {good.key}: not a PEM certificate and its key"),
         (TlsFiles(good.authority, good.certificate, garbage), f"{good.certificate}, {garbage}: not a PEM cert"),

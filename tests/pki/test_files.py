@@ -103,6 +103,13 @@ def test_failing_to_write_is_one_line(tmp_path: Path) -> None:
         write_key_pair(files, certificate=b"c", key=b"k", overwrite=False)
 
 
+def test_what_is_no_file_is_not_read(tmp_path: Path) -> None:
+    """A FIFO would hold whoever reads it for as long as nobody writes."""
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(PkiFileError, match="fifo: not a regular file"):
+        read_file(tmp_path / "fifo")
+
+
 def test_reading_is_bounded(tmp_path: Path) -> None:
     """A certificate of a megabyte is none."""
     path = tmp_path / "f"

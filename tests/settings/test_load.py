@@ -1,4 +1,5 @@
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,8 +70,9 @@ def test_everything_wrong_is_said_at_once_in_order_and_at_its_place(
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
-    """So is a directory, and both name the path."""
-    for path in (tmp_path / "none.yaml", tmp_path):
+    """So is a directory, or a FIFO that nobody writes to, and all name the path."""
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "none.yaml", tmp_path, tmp_path / "fifo"):
         with pytest.raises(SettingsError) as caught:
             load(path)
         assert str(caught.value).startswith(f"{path}: cannot be read: ")
