@@ -102,7 +102,28 @@ class SortedKeys:
 
     def between(self, low: bytes, high: bytes) -> Iterator[bytes]:
         """The keys in [low, high), an empty `high` being the end of all; nothing may change meanwhile."""
-        return chain.from_iterable(self._slices(low, high))
+        return chain.from_iterable(self.runs_between(low, high))
+
+    def runs_between(self, low: bytes, high: bytes) -> Iterator[list[bytes]]:
+        """As `between`, a run or its part at a time; none of them is empty or to be changed."""
+        first, offset = self._locate(low)
+        if first == len(self._runs):
+            return
+        if not high:
+            yield self._runs[first][offset:]
+            for at in range(first + 1, len(self._runs)):
+                yield self._runs[at]
+            return
+        end, end_offset = self._locate(high)
+        if first == end:
+            if offset < end_offset:
+                yield self._runs[first][offset:end_offset]
+        elif first < end:
+            yield self._runs[first][offset:]
+            for at in range(first + 1, end):
+                yield self._runs[at]
+            if end_offset:
+                yield self._runs[end][:end_offset]
 
     def slice(self, place: int, count: int) -> list[bytes]:
         """At most `count` keys from the one in that place on, counted from 0; fewer where the keys end."""
@@ -129,25 +150,6 @@ class SortedKeys:
         """The run and the offset in it of the first key that is not below `key`."""
         at = bisect_left(self._last_keys, key)
         return at, bisect_left(self._runs[at], key) if at < len(self._runs) else 0
-
-    def _slices(self, low: bytes, high: bytes) -> Iterator[list[bytes]]:
-        first, offset = self._locate(low)
-        if first == len(self._runs):
-            return
-        if not high:
-            yield self._runs[first][offset:]
-            for at in range(first + 1, len(self._runs)):
-                yield self._runs[at]
-            return
-        end, end_offset = self._locate(high)
-        if first == end:
-            yield self._runs[first][offset:end_offset]
-        elif first < end:
-            yield self._runs[first][offset:]
-            for at in range(first + 1, end):
-                yield self._runs[at]
-            if end_offset:
-                yield self._runs[end][:end_offset]
 
     def _append(self, key: bytes) -> None:
         """Add a key above all others. A full run stays full: keys often come in order, and all do from a snapshot."""

@@ -87,3 +87,24 @@ def test_keys_are_counted_against_their_lease() -> None:
     draft.put(b"c", b"", LEASE)
     assert draft.has_room(LEASE, b"b")
     assert not draft.has_room(LeaseId(2), b"b")
+
+
+class Counted(bytes):
+    """A key that counts how often one of its kind is looked up."""
+
+    looked_up = 0
+
+    def __hash__(self) -> int:
+        Counted.looked_up += 1
+        return super().__hash__()
+
+
+def test_keys_that_are_gone_are_not_gone_over_one_by_one() -> None:
+    """A transaction may delete ten thousand keys, and go over their range with each of its other operations."""
+    keys = [Counted(b"%05d" % number) for number in range(5000)]
+    draft, _ = draft_over(*keys)
+    draft.delete_all(keys[:4990])
+    Counted.looked_up = 0
+    for _ in range(100):
+        assert next(draft.keys(b"", b"")) == keys[4990]
+    assert Counted.looked_up < 100 * 2 * 1024

@@ -43,6 +43,7 @@ def test_against_a_sorted_list(touched: list[bytes], low: bytes, high: bytes) ->
     check(keys, sorted(model))
     expected = [key for key in sorted(model) if low <= key and (not high or key < high)]
     assert list(keys.between(low, high)) == expected
+    assert all(keys.runs_between(low, high))
     assert keys.count_between(low, high) == len(expected)
 
 
