@@ -116,15 +116,23 @@ class Attempts:
     """
 
     __slots__ = (
-        "_failures", "_is_read", "_is_write", "_met_node", "_queue", "_reasons", "_route", "_suspicious_rounds",
-        "_tried", "possibly_applied", "rounds",
+        "_failures", "_is_read", "_is_write", "_met_node", "_pause_seconds_max", "_queue", "_reasons", "_route",
+        "_suspicious_rounds", "_tried", "possibly_applied", "rounds",
     )  # fmt: skip
 
-    def __init__(self, route: Route, *, is_write: bool, is_read: bool = False) -> None:
+    def __init__(
+        self,
+        route: Route,
+        *,
+        is_write: bool,
+        is_read: bool = False,
+        pause_seconds_max: float = PAUSE_SECONDS_MAX,
+    ) -> None:
         """`is_read`: any node may answer it; neither: only the leader does, and to repeat it does no harm."""
         self._route = route
         self._is_write = is_write
         self._is_read = is_read
+        self._pause_seconds_max = pause_seconds_max
         # Filled by the first `next`: until then another request may find out who leads.
         self._queue: deque[str] | None = None
         self._tried: set[str] = set()
@@ -165,7 +173,7 @@ class Attempts:
 
     def pause_seconds(self, random: Random) -> float:
         """How long to wait before the round that begins now: doubling, and between half and all of it by chance."""
-        longest = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_MIN * 2.0 ** min(self.rounds, 16))
+        longest = min(self._pause_seconds_max, PAUSE_SECONDS_MIN * 2.0 ** min(self.rounds, 16))
         return random.uniform(longest / 2, longest)
 
     def unreachable(self, endpoint: str, reason: str, certificates: TlsError | None = None) -> None:

@@ -44,6 +44,10 @@ from raftd.wire.watch import (
 UNREAD_BYTES_MAX: Final = 4 << 20
 """When more than this is unread, the node is told to stop sending."""
 
+_RESUME_PAUSE_SECONDS_MAX: Final = 5.0
+"""Between two rounds of looking for a node to go on at, which have no deadline: a cluster without a quorum may have ten
+thousand watches, and must not be kept from its elections by them."""
+
 
 class Watches:
     """The watches of one client."""
@@ -265,10 +269,13 @@ class Subscription:
 
     async def _start(self) -> None:
         asker = self._watches.asker
-        attempts = Attempts(asker.to_leader, is_write=False, is_read=True)
         if self._was_started:
+            attempts = Attempts(
+                asker.to_leader, is_write=False, is_read=True, pause_seconds_max=_RESUME_PAUSE_SECONDS_MAX
+            )
             await self._find(attempts)
             return
+        attempts = Attempts(asker.to_leader, is_write=False, is_read=True)
         async with asker.deadline(attempts):
             await self._find(attempts)
         self._was_started = True

@@ -330,8 +330,13 @@ class Driver:
         self._advance_session_clock(now)
         self._tell_state_hashes()
         self._keeper.tick(self.loop_lag_seconds)
-        self._watches.tick()
+        self._watches.tick(is_led=self._is_led())
         self.wake()
+
+    def _is_led(self) -> bool:
+        """Whether this node leads, or has heard the leader lately; who never campaigns names it for ever."""
+        raft = self.raft
+        return raft.leader_id is not None and raft.election_elapsed_ticks <= raft.election_timeout_ticks
 
     def _tell_state_hashes(self) -> None:
         """A leader tells all its peers, the others tell the leader; what is not sent is lost, and no matter."""

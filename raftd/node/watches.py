@@ -115,6 +115,8 @@ class WatchLimits:
     """Between two progress marks, if there is any progress."""
     idle_mark_seconds: float = 10.0
     """And if there is none."""
+    unled_seconds: float = 10.0
+    """A node that has heard no leader for so long ends its watches: others may know more."""
 
 
 class Watches:
@@ -150,6 +152,8 @@ class Watches:
         self._work = 0
         """Done in this turn."""
         self._is_stopping = False
+        self._unled_since: float | None = None
+        """When it was first noticed that this node hears no leader; None: it hears one."""
         self.count = 0
         """Watches of all connections."""
         self.behind_count = 0
@@ -262,8 +266,7 @@ class Watches:
     def stop(self) -> None:
         """The node is going down: end all watches, soon, and any that still comes."""
         self._is_stopping = True
-        for own in self._watches.values():
-            self._leaving.extend((watch, WatchEndReason.NODE_STOPPING) for watch in own.values())
+        self._send_elsewhere()
 
     # The turn.
 
@@ -302,13 +305,22 @@ class Watches:
         is_swept = not self._index.others or (not self._sweep and self._swept == self._matched)
         return bool(self._queue or self._leaving) or not is_swept or self._is_behind()
 
-    def tick(self) -> None:
-        """Look after clients that had too much to read, and after progress marks; a turn is due then."""
+    def tick(self, *, is_led: bool) -> None:
+        """Look after clients that had too much to read, and after progress marks; a turn is due then.
+
+        `is_led`: whether this node leads, or hears a leader. One that is cut off, or was removed and could not be told,
+        will learn nothing more, and its watches would be silent for ever.
+        """
         for connection in list(self._stalled):
             if not self._is_stalled(connection):
                 for watch in self._stalled.pop(connection):
                     self._enqueue(watch)
         now = self._clock()
+        if is_led or self._unled_since is None:
+            self._unled_since = None if is_led else now
+        elif now - self._unled_since >= self._limits.unled_seconds:
+            self._unled_since = now
+            self._send_elsewhere()
         for _ in range(min(len(self._marked), self._limits.tick_marks)):
             watch = self._marked.popleft()
             if not watch.is_over:
@@ -536,6 +548,11 @@ class Watches:
             self._told(watch, revision)
 
     # Ending.
+
+    def _send_elsewhere(self) -> None:
+        """End all watches, soon; their clients go on at other nodes."""
+        for own in self._watches.values():
+            self._leaving.extend((watch, WatchEndReason.NODE_STOPPING) for watch in own.values())
 
     def _take_leave(self, watch: Watch, reason: WatchEndReason | None) -> None:
         self._work += _END_COST

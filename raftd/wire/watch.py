@@ -69,7 +69,8 @@ class WatchEndReason(enum.IntEnum):
     DENIED = 5
     """The user may not read all of the range any more."""
     NODE_STOPPING = 6
-    """The node is going down: watch on at another one, from the revision on that came last."""
+    """The node is going down, or has heard no leader for long: watch on at another one, from the revision on that came
+    last."""
 
 
 class WatchRequest(NamedTuple):

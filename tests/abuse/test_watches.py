@@ -146,7 +146,7 @@ def test_a_client_that_never_reads_holds_no_memory() -> None:
     assert sum(len(feed.pending or ()) for feed in node.watches._feeds.values()) == 0
     lazy.waiting_bytes = 0
     for _ in range(100):
-        node.watches.tick()
+        node.watches.tick(is_led=True)
         node.watches.turn()
         lazy.sent.clear()
     assert node.watches.ended_total[WatchEndReason.COMPACTED] == 50

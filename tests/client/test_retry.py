@@ -179,6 +179,15 @@ def test_pauses_double_with_jitter_up_to_a_bound() -> None:
         assert longest / 2 <= attempts.pause_seconds(generator) <= longest
 
 
+def test_who_has_no_deadline_may_pause_longer() -> None:
+    """As it says itself, and then as rarely as that."""
+    attempts = Attempts(Route([A]), is_write=False, is_read=True, pause_seconds_max=3.0)
+    for _ in range(20):
+        while attempts.next() is not None:
+            pass
+    assert 1.5 <= attempts.pause_seconds(random.Random(1)) <= 3.0
+
+
 # What may be said at the end.
 
 

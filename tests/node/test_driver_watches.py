@@ -68,6 +68,29 @@ def test_a_watch_from_now_on_knows_what_was_answered_before() -> None:
     assert client.told(watch_id).began == 0
 
 
+@pytest.mark.parametrize("no_lead", [False, True], ids=["campaigns", "never campaigns"])
+def test_a_node_that_is_cut_off_keeps_no_watch(no_lead: bool) -> None:
+    """It may have been removed, and then nobody will ever tell it: its watches end while others know more."""
+    server = Server(size=3, limits=Limits(no_lead=no_lead))
+    server.follow(2, 1, b"any")
+    server.scheduler.run()
+    server.store()
+    server.take_sent()
+    client = server.client()
+    watch_id = client.watch(b"", b"")
+    server.scheduler.run()
+    (asked,) = [message for _, message in server.take_sent() if isinstance(message, ReadIndex)]
+    server.hear(2, ReadIndexReply(Term(1), asked.read_id, LogIndex(1)), Heartbeat(Term(1), NodeId(2), LogIndex(1), 1))
+    server.scheduler.run()
+    for beat in range(2, 40):
+        server.scheduler.advance(0.5)
+        server.hear(2, Heartbeat(Term(1), NodeId(2), LogIndex(1), beat))
+    assert client.told(watch_id).began == 0
+    assert client.told(watch_id).end is None
+    server.scheduler.advance(13.0)
+    assert client.told(watch_id).end == WatchEnd(WatchEndReason.NODE_STOPPING, 0)
+
+
 def test_a_watch_goes_on_when_its_node_leads_no_more() -> None:
     """And is told what the next leader does."""
     cluster, leader, client = led()

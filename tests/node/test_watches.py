@@ -334,6 +334,28 @@ def test_a_node_that_stops_says_so_to_all() -> None:
     assert (node.watches.count, node.watches.is_ending) == (0, False)
 
 
+def test_a_node_that_hears_no_leader_for_long_sends_its_watches_elsewhere() -> None:
+    """An election is no reason; to be cut off is one, also for those that come before a leader is there again."""
+    node = Node(unled_seconds=10.0)
+    follower = node.watch(node.connect(), *prefix(b"a/"))
+    for is_led in (False, True, False):
+        for _ in range(10):
+            node.tick(1.0, is_led=is_led)
+            node.settle()
+    assert follower.end is None
+    node.tick(1.0, is_led=False)
+    node.settle()
+    assert follower.end == WatchEnd(WatchEndReason.NODE_STOPPING, 0)
+    late = node.watch(node.connect(), *prefix(b"a/"))
+    node.tick(9.0, is_led=False)
+    node.settle()
+    assert late.end is None
+    node.tick(1.0, is_led=False)
+    node.settle()
+    assert late.end == WatchEnd(WatchEndReason.NODE_STOPPING, 0)
+    assert node.watches.count == 0
+
+
 def test_progress_marks() -> None:
     """About once a second while there is progress, and every ten seconds anyway; only to those that want them."""
     node = Node()
@@ -355,7 +377,7 @@ def test_progress_marks() -> None:
     before = node.now
     while node.now < before + 2:
         node.now += 0.05
-        node.watches.tick()
+        node.watches.tick(is_led=True)
     marks = [(request_id, said[0]) for request_id, _, said in connection.take()]
     assert marks == [(1, (3, False, 0)), (2, (3, False, 0))]
 

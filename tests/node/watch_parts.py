@@ -190,9 +190,9 @@ class Node:
                 return turns + 1
         raise AssertionError("the watches do not come to rest")
 
-    def tick(self, seconds: float = 0.05) -> None:
+    def tick(self, seconds: float = 0.05, *, is_led: bool = True) -> None:
         self.now += seconds
-        self.watches.tick()
+        self.watches.tick(is_led=is_led)
         self.hear()
 
     def hear(self) -> None:
