@@ -5,7 +5,7 @@ message, a tick, word from the log writer) is taken at once and wakes the driver
 of the loop, once, however much came in:
 
     queued writes -> one propose        queued reads -> one ReadIndex
-    while consensus has a Ready: send, hand to the log writer, apply, note answers
+    while consensus has a Ready: send, hand to the log writer, apply (so much of it), note answers
     answer questions, tell watches: so much of it, and the rest in the next turn
     flush the answers, one write for each connection
 
@@ -31,12 +31,11 @@ from typing import Final, Protocol, TypeAlias
 from raftd.consensus import Raft, Ready
 from raftd.consensus.membership import Membership
 from raftd.consensus.messages import AppendEntries, Heartbeat, HeartbeatReply, InstallSnapshot, Message
-from raftd.consensus.types import Entry, EntryKind, LogIndex, NodeId, ProposalRefused, RefusalReason, Role, Term
-from raftd.kv.audit import AUDIT_ENTRIES
+from raftd.consensus.types import Entry, LogIndex, NodeId, ProposalRefused, RefusalReason, Role, Term
 from raftd.kv.commands import Stamp, advance_clock
 from raftd.kv.machine import StateMachine
+from raftd.node.applying import Applier
 from raftd.node.clocks import PeerClocks
-from raftd.node.comparison import StateComparison
 from raftd.node.gateway import Gateway
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.probe import Probe
@@ -62,9 +61,6 @@ from raftd.wire.state_hashes import (
 logger = logging.getLogger(__name__)
 
 BatchKey: TypeAlias = tuple[LogIndex, LogIndex, Term]
-
-# An enum's member is looked up in a dict and through a descriptor; a global costs a tenth of that.
-_COMMAND: Final = EntryKind.COMMAND
 
 _READIES_PER_TURN_MAX: Final = 8
 """Then the loop has its say, and the turn goes on after it."""
@@ -141,7 +137,7 @@ class Driver:
         stopwatch: Callable[[], float] | None = None,
         round_trips: RoundTrips | None = None,
     ) -> None:
-        """`observe_apply` hears how many seconds each batch of committed entries took to apply.
+        """`observe_apply` hears how many seconds each piece of the committed entries took to apply.
 
         `observe_tick_delay` hears how many seconds each tick was late.
         """
@@ -156,13 +152,13 @@ class Driver:
         self._tick_seconds = tick_seconds
         self._gateway: Gateway | None = None
         self._clock = session_clock or SessionClock()
-        self._observe_apply = observe_apply
         self._observe_tick_delay = observe_tick_delay
         self.clocks = clocks or PeerClocks()
         self._stopwatch = stopwatch or scheduler.time
         self.tracer = Tracer(self._stopwatch)
         self.round_trips = round_trips or RoundTrips()
-        self.comparison = StateComparison()
+        self._applier = Applier(machine, requests, self.tracer, self._stopwatch, observe_apply)
+        self.comparison = self._applier.comparison
         self.probe = Probe(raft, overdue_ticks=self._overdue_ticks, now=scheduler.time, wake=self.wake)
         self._server_stamp = Stamp("")
         self._batches: dict[BatchKey, bytes] = {}
@@ -383,6 +379,8 @@ class Driver:
             self._request_reads()
         if self._requests.has_queued_quorum_reads:
             self._request_quorum_reads()
+        self._applier.begin_turn()
+        self._apply()
         for _ in range(_READIES_PER_TURN_MAX):
             if not raft.has_ready:
                 break
@@ -470,8 +468,8 @@ class Driver:
             self._writer.submit(Submission(ready, ready.hard_state, first_index, len(ready.entries), batch, log_base))
         else:
             self._send(ready.messages_after_stored)
-        if ready.committed:
-            self._apply(ready.committed)
+        self._applier.take(ready.committed)
+        self._apply()
         if self._sender is not None:
             for chunk in ready.snapshot_chunks:
                 self._sender.send(chunk)
@@ -496,23 +494,12 @@ class Driver:
             else:
                 self._requests.reads_refused(read_id, self._elsewhere())
 
-    def _apply(self, committed: tuple[Entry, ...]) -> None:
-        machine, requests = self._machine, self._requests
-        began = self._stopwatch()
-        if self.tracer.is_active:
-            self.tracer.committed(committed[-1][0])
-        for index, term, kind, data in committed:
-            if kind is _COMMAND:
-                requests.applied(index, term, machine.apply(index, term, data))
-            else:
-                machine.skip(index)
-            if not index % AUDIT_ENTRIES:
-                self.comparison.audited(index, machine.audit(), machine.key_count)
-        self.raft.applied(committed[-1][0])
-        if self.tracer.is_active:
-            self.tracer.applied(committed[-1][0])
-        if self._observe_apply is not None:
-            self._observe_apply(self._stopwatch() - began)
+    def _apply(self) -> None:
+        applied = self._applier.apply()
+        if applied is not None:
+            self.raft.applied(applied)
+        if self._applier.is_behind:
+            self.wake()
 
     def _send(self, messages: tuple[tuple[NodeId, Message], ...]) -> None:
         for peer, message in messages:

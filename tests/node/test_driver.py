@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import pytest
@@ -286,6 +287,27 @@ def test_a_turn_is_bounded_and_goes_on() -> None:
     server.scheduler.run()
     assert server.machine.last_applied - before == 20
     assert len(client.responses) == 20
+
+
+def test_what_takes_long_to_apply_keeps_nobody_waiting() -> None:
+    """However much is committed together: whoever asks meanwhile is answered between two entries."""
+    numbers = count()
+    server = leader(1)
+    server.driver._applier._stopwatch = lambda: float(next(numbers))
+    client = server.client()
+    client.put(*(b"%d" % number for number in range(20)))
+    server.scheduler.run()
+    before = server.machine.last_applied
+    server.driver.stored([server.disk.store()])
+    assert server.machine.last_applied - before == 1
+    (ping,) = client.send((RequestKind.PING, b""))
+    server.scheduler.one_pass()
+    assert ping in client.responses
+    assert server.machine.last_applied - before == 2
+    server.scheduler.run()
+    assert server.machine.last_applied - before == 20
+    assert len(client.responses) == 21
+    assert server.requests.is_idle
 
 
 def test_the_session_clock_advances_only_with_sessions() -> None:
