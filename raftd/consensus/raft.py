@@ -36,6 +36,7 @@ leader's entries, which the leader itself counts as stored only when they are (`
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import count, repeat
 
 from raftd.consensus.abdication import AbdicationReason
 from raftd.consensus.dispatch import Dispatch
@@ -171,7 +172,9 @@ class Raft(RaftView):
         if not commands:
             raise LocalProtocolError("propose needs at least one command")
         first, term, kind = LogIndex(node.log.last_index + 1), node.current_term, EntryKind.COMMAND
-        node.log.append([(LogIndex(index), term, kind, command) for index, command in enumerate(commands, first)])
+        # Made in C, since there is one for each write.
+        entries = zip(count(first), repeat(term), repeat(kind), commands, strict=False)
+        node.log.append(list(entries))  # type: ignore[arg-type]  # LogIndex is int
         return first
 
     def propose_membership(self, change: MembershipChange) -> LogIndex:

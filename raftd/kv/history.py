@@ -13,7 +13,8 @@ Each change has a position, which grows by one from change to change. Of each ke
 is kept, and of each change the position of its key's change before it: the changes of a key are a chain, newest first.
 The record that a key had at a held revision is `previous` of its first change after that, and is found along the chain.
 Keys that are absent now but have held changes stand in byte order in `absent_keys`; with the store's own, these are all
-that may have been there.
+that may have been there. All this is the index. Who writes does not need it, so it follows the changes with a delay of
+`_UNINDEXED_MAX` at most, and is brought up to date for whoever asks: many in one go cost half of what each costs alone.
 
 Changes are let go from the oldest on, in whole revisions: because of their bytes, their number, or their age by the
 cluster's clock. The newest revision is let go for its age only, so that whoever follows sees each. One command lets go
@@ -38,6 +39,7 @@ Held: TypeAlias = tuple[Revision, bytes, Record | None, Record | None, bool, int
 
 _TRIMMED_MAX: Final = 10_000
 _SPARE_PART: Final = 1024
+_UNINDEXED_MAX: Final = 128
 
 _GONE: Final[Held] = (NO_REVISION, b"", None, None, False, 0, b"", b"", 0)
 _GONE_MIN: Final = 1024
@@ -52,18 +54,18 @@ class History:
     """All held changes."""
 
     __slots__ = (
+        "_absent_keys",
         "_bytes_max",
         "_changes",
         "_changes_max",
         "_first",
-        "_full_at",
+        "_full_length",
         "_held_ms_max",
+        "_index_length",
         "_newest_of",
-        "_next",
         "_offset",
         "_older",
         "_oldest_of",
-        "absent_keys",
         "bytes_total",
         "compacted_revision",
     )
@@ -72,17 +74,17 @@ class History:
         self._bytes_max = limits.history_bytes_max
         self._changes_max = limits.history_changes_max
         self._held_ms_max = limits.history_ms_max
-        # The first `_first` of these are `_GONE`, and `_offset` is the position of the very first, `_next` of the next.
+        # The first `_first` of these are `_GONE`, and `_offset` is the position of the very first.
         self._changes: list[Held] = []
-        self._older: list[int] = []
         self._first = 0
         self._offset = 0
-        self._next = 0
-        self._full_at = self._changes_max  # the position at which there is one change too many
+        self._full_length = self._changes_max  # a longer list has one change too many
+        # The index; `_older` is as long as the part of `_changes` that it knows.
+        self._older: list[int] = []
         self._newest_of: dict[bytes, int] = {}
         self._oldest_of: dict[bytes, int] = {}  # while changes are prepended
-        self.absent_keys = SortedKeys()
-        """Keys that are absent and have held changes; to be read only."""
+        self._absent_keys = SortedKeys()
+        self._index_length = _UNINDEXED_MAX  # a list of this length has enough that the index does not know
         self.bytes_total = 0
         """Of all keys and previous values."""
         self.compacted_revision = compacted_revision
@@ -91,44 +93,43 @@ class History:
     def __len__(self) -> int:
         return len(self._changes) - self._first
 
+    @property
+    def absent_keys(self) -> SortedKeys:
+        """Keys that are absent and have held changes; to be read only, and before the next change."""
+        self._index()
+        return self._absent_keys
+
     def append(self, held: Held) -> bool:
         """Hold a further change.
 
         Returns:
             Whether there is too much now: `trim` is to be called when all changes of the revision are here.
         """
-        key, previous = held[1], held[2]
-        newest_of = self._newest_of
-        position = self._next
-        older = newest_of.get(key, _NO_POSITION)
-        newest_of[key] = position
-        self._changes.append(held)
-        self._older.append(older)
-        self._next = position + 1
-        if previous is None:
-            bytes_total = self.bytes_total = self.bytes_total + len(key)
-            if older != _NO_POSITION:
-                self.absent_keys.remove(key)
-        else:
-            bytes_total = self.bytes_total = self.bytes_total + len(key) + len(previous[-1])
-            if held[3] is None:
-                self.absent_keys.add(key)
-        return position >= self._full_at or bytes_total > self._bytes_max
+        changes, previous = self._changes, held[2]
+        changes.append(held)
+        added_bytes = len(held[1]) if previous is None else len(held[1]) + len(previous[-1])
+        bytes_total = self.bytes_total = self.bytes_total + added_bytes
+        length = len(changes)
+        if length >= self._index_length:
+            self._index()
+        return length > self._full_length or bytes_total > self._bytes_max
 
     def extend(self, changes: Sequence[Held]) -> bool:
         """As `append`, of many changes of distinct keys."""
+        self._index()
         keys = list(map(_key_of, changes))
-        position, self._next = self._next, self._next + len(keys)
+        position = self._offset + len(self._changes)
         older = list(map(self._newest_of.get, keys, repeat(_NO_POSITION)))
-        self._newest_of.update(zip(keys, range(position, self._next), strict=True))
+        self._newest_of.update(zip(keys, range(position, position + len(keys)), strict=True))
         self._older += older
         self._changes += changes
+        self._index_length = len(self._changes) + _UNINDEXED_MAX
         self.bytes_total += _bytes_of(changes)
-        self.absent_keys.remove_all(
+        self._absent_keys.remove_all(
             [held[1] for held, at in zip(changes, older, strict=True) if held[2] is None and at != _NO_POSITION]
         )
-        self.absent_keys.add_all([held[1] for held in changes if held[3] is None])
-        return self._next > self._full_at or self.bytes_total > self._bytes_max
+        self._absent_keys.add_all([held[1] for held in changes if held[3] is None])
+        return len(self._changes) > self._full_length or self.bytes_total > self._bytes_max
 
     def trim(self) -> None:
         """Let go of old revisions while there is too much, within the bound for one command."""
@@ -156,6 +157,7 @@ class History:
 
     def changes_of(self, key: bytes, before_revision: int) -> Iterator[Change]:
         """The held changes of `key` below `before_revision`, newest first; nothing may change meanwhile."""
+        self._index()
         changes, older, offset = self._changes, self._older, self._offset
         first = offset + self._first
         at = self._newest_of.get(key, _NO_POSITION)
@@ -179,6 +181,7 @@ class History:
         None if it was absent then. If there is no such change, None too: so ask for keys that have changed since, or
         are absent now.
         """
+        self._index()
         older, offset = self._older, self._offset
         at, found = self._newest_of.get(key, _NO_POSITION), _NO_POSITION
         while at >= position:
@@ -206,7 +209,7 @@ class History:
         if newer is None:
             self._newest_of[key] = position
             if held[3] is None:
-                self.absent_keys.add(key)
+                self._absent_keys.add(key)
         else:
             self._older[-1 - newer] = position
         self._oldest_of[key] = position
@@ -223,8 +226,23 @@ class History:
         self._older.reverse()
         self._oldest_of = {}
         self._offset = -len(self._changes)
-        self._next = 0
         self._begin_at(0)
+
+    def _index(self) -> None:
+        """Let the index know all changes."""
+        start = len(self._older)
+        changes, newest_of, older_positions = self._changes, self._newest_of, self._older
+        for position, held in enumerate(changes[start:], self._offset + start):
+            key = held[1]
+            older = newest_of.get(key, _NO_POSITION)
+            newest_of[key] = position
+            older_positions.append(older)
+            if held[2] is None:
+                if older != _NO_POSITION:
+                    self._absent_keys.remove(key)
+            elif held[3] is None:
+                self._absent_keys.add(key)
+        self._index_length = len(changes) + _UNINDEXED_MAX
 
     def _index_after(self, revision: int) -> int:
         return bisect_right(self._changes, revision, self._first, key=_revision_of)
@@ -238,11 +256,13 @@ class History:
             bytes_goal: at most so many bytes are.
             clock_goal: none is held from before this.
         """
+        self._index()
         changes, first = self._changes, self._first
         last = first + _TRIMMED_MAX
         # Those that are too many go whatever they are, so that most changes are let go without a look at each bound.
-        surely = max(first, min(len(changes) - changes_goal, last))
-        at = min(surely, bisect_left(changes, end, first, key=_revision_of))
+        at = max(first, min(len(changes) - changes_goal, last))
+        if at > first and changes[at - 1][0] >= end:
+            at = bisect_left(changes, end, first, key=_revision_of)
         revision = changes[at - 1][0] if at > first else self.compacted_revision
         self._drop(first, at)
         dropped = at
@@ -271,7 +291,7 @@ class History:
                 del newest_of[key]
                 if dropped[position - first][3] is None:
                     forgotten.append(key)
-        self.absent_keys.remove_all(forgotten)
+        self._absent_keys.remove_all(forgotten)
         self._changes[start:end] = [_GONE] * len(dropped)
 
     def _begin_at(self, first: int) -> None:
@@ -283,7 +303,8 @@ class History:
             self._offset += first
             first = 0
         self._first = first
-        self._full_at = self._offset + first + self._changes_max
+        self._full_length = first + self._changes_max
+        self._index_length = len(self._older) + _UNINDEXED_MAX
 
 
 def _bytes_of(changes: Sequence[Held]) -> int:

@@ -1,5 +1,6 @@
 """Held changes, against a list of all that ever were."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -119,6 +120,24 @@ def test_against_a_list_that_forgets_nothing(
             assert len(world.history) <= max(12, len(newest))
             assert world.history.bytes_total <= 40 or len(newest) == len(world.history)
         world.check()
+
+
+@pytest.mark.parametrize(
+    ("ask", "expected"),
+    [
+        (lambda history: list(history.absent_keys), [b"a"]),
+        (lambda history: [change.revision for change in history.changes_of(b"a", 9)], [3, 2, 1]),
+        (lambda history: history.record_at(b"a", history.position_after(2)), (1, 2, 2, NO_LEASE, b"u", b"2")),
+        (lambda history: history.trim_old(LIMITS.history_ms_max + 1) or list(history.held()), []),
+    ],
+    ids=["absent_keys", "changes_of", "record_at", "trim_old"],
+)
+def test_the_index_is_ready_for_whoever_asks_first(ask: Callable[[History], object], expected: object) -> None:
+    """It follows the changes with a delay, and nobody sees that."""
+    world = World()
+    for value in (b"1", b"2", None):
+        world.step({b"a": value})
+    assert ask(world.history) == expected
 
 
 @given(st.lists(st.integers(1, 5), max_size=10), st.integers(0, 10), st.integers(0, 20), st.integers(0, 8))
