@@ -18,7 +18,7 @@ from itertools import count
 from typing import Final
 
 from raftd.client.asynchronous import AsyncClient
-from raftd.client.errors import ClientError, Denied, InvalidRequest, OutcomeUnknown, TlsError
+from raftd.client.errors import ClientError, Denied, InvalidRequest, OutcomeUnknown, TlsError, first_of_many
 from raftd.client.load import percentile
 from raftd.client.results import KeyValue
 
@@ -90,16 +90,10 @@ async def run_canary(client: AsyncClient, plan: CanaryPlan, stopping: asyncio.Ev
     """
     plan.check()
     run = _Run(client, plan, stopping)
-    try:
+    with first_of_many():
         async with asyncio.TaskGroup() as tasks:
             for number in range(plan.lanes):
                 tasks.create_task(_Lane(run, number).work())
-    except ExceptionGroup as errors:
-        # Not `except*`: in Python 3.11.2, which Debian 12 has, what is raised in there comes out in a group again.
-        refused, others = errors.split(ClientError)
-        if others is not None or refused is None:
-            raise
-        raise refused.exceptions[0] from None
     return run.report()
 
 

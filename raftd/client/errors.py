@@ -28,6 +28,9 @@ class                  exit  meaning
 =====================  ====  =====================================================================================
 """
 
+import contextlib
+from collections.abc import Iterator
+
 from raftd import errors
 from raftd.errors import ExitCode, RaftdError
 
@@ -161,3 +164,22 @@ class ConfigurationError(ClientError, errors.SettingsError):
     """The client's configuration file cannot be used."""
 
     exit_code = ExitCode.CONFIGURATION
+
+
+@contextlib.contextmanager
+def first_of_many() -> Iterator[None]:
+    """Around a task group: of several tasks that ended in a `ClientError`, let the first speak for all.
+
+    A group with anything else in it, a bug, goes on as it is.
+
+    Raises:
+        ClientError: the first one.
+    """
+    try:
+        yield
+    except ExceptionGroup as group:
+        # Not `except*`: in Python 3.11.2, which Debian 12 has, what is raised in there comes out in a group again.
+        refused, others = group.split(ClientError)
+        if others is not None or refused is None:
+            raise
+        raise refused.exceptions[0] from None

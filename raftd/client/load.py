@@ -20,7 +20,7 @@ from typing import Final
 from raftd.client.asynchronous import AsyncClient, Tls
 from raftd.client.config import DEFAULT_TIMEOUT_SECONDS
 from raftd.client.connection import Connection, ConnectionLost, NotConnected, connect
-from raftd.client.errors import ClientError, InvalidRequest, Unavailable
+from raftd.client.errors import ClientError, InvalidRequest, Unavailable, first_of_many
 from raftd.client.tls import ClientTls
 from raftd.errors import DecodeError, RemoteProtocolError
 from raftd.kv import answers, commands
@@ -136,16 +136,10 @@ async def run_load(
         workers = [_Worker(run) for _ in range(plan.connections)]
         await asyncio.gather(*(worker.open() for worker in workers))
         run.begin()
-        try:
+        with first_of_many():
             async with asyncio.TaskGroup() as group:
                 for worker in workers:
                     group.create_task(worker.work())
-        except ExceptionGroup as errors:
-            # Not `except*`: in Python 3.11.2, which Debian 12 has, what is raised in there comes out in a group again.
-            refused, others = errors.split(ClientError)
-            if others is not None or refused is None:
-                raise
-            raise refused.exceptions[0] from None
         return run.report()
 
 

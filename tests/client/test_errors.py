@@ -78,3 +78,20 @@ def test_each_error_is_tested_and_told() -> None:
     for error in classes:
         row = next(line for line in errors.__doc__.splitlines() if line.startswith(f"`{error.__name__}`"))
         assert int(row.split()[1]) == error.exit_code
+
+
+def test_the_first_of_many_speaks_for_all() -> None:
+    """Tasks that end alike are one error to a user, without the group around it."""
+    first = errors.Denied("first")
+    with pytest.raises(errors.Denied) as raised, errors.first_of_many():
+        raise ExceptionGroup("tasks", [first, errors.TooLarge("second")])
+    assert raised.value is first
+
+
+def test_a_bug_among_many_is_not_hidden() -> None:
+    """A group with anything else in it stays as it is, and so does what is in no group."""
+    group = ExceptionGroup("tasks", [errors.Denied("refused"), ValueError("a bug")])
+    for error in (group, ExceptionGroup("tasks", [ValueError("a bug")]), errors.Denied("alone")):
+        with pytest.raises(type(error)) as raised, errors.first_of_many():
+            raise error
+        assert raised.value is error
