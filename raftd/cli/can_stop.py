@@ -1,20 +1,19 @@
 """`raftctl can-stop`: whether a node may be stopped now, decided from what all nodes say of themselves."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import click
 
 from raftd.cli.output import OutputFormat, format_option, show_record, write
-from raftd.cli.status import STORING_SECONDS_MAX, Answer, look_settled
+from raftd.cli.status import STORING_SECONDS_MAX, Answer, leader_of, look_settled, with_patience
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client, ClientError, Members
 from raftd.errors import ExitCode
 
 LAG_ENTRIES_MAX: Final = 1000
 """Nodes are not asked at the same moment, so some entries of difference mean nothing."""
-_PATIENCE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def can_stop_command(target: Target, node: int, max_lag: int, output_format: Out
       raftctl can-stop 2 && ssh n2 systemctl restart raftd@2
     """
     config = target.resolve()
-    with Client.from_config(replace(config, timeout=min(config.timeout, _PATIENCE_SECONDS))) as client:
+    with Client.from_config(with_patience(config)) as client:
         overview = look_settled(client, config.endpoints)
     if not any(isinstance(answer, dict) for answer in overview.answers.values()):
         raise next(answer for answer in overview.answers.values() if isinstance(answer, ClientError))
@@ -71,11 +70,7 @@ def can_stop_command(target: Target, node: int, max_lag: int, output_format: Out
 def judge(answers: Mapping[str, Answer], node: int, max_lag: int) -> Verdict:
     """Decide by the answers of all nodes, by endpoint."""
     documents = {answer["node_id"]: answer for answer in answers.values() if isinstance(answer, dict)}
-    leader = max(
-        (each for each in documents.values() if each["role"] == "leader"),
-        key=lambda each: int(each["current_term"]),
-        default=None,
-    )
+    leader = leader_of(answers)
     if leader is None:
         known = max((int(each["commit_index"]) for each in documents.values()), default=0)
         return Verdict(node, False, ("no node leads",), False, None, (), known)

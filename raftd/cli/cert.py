@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -14,14 +13,13 @@ from raftd import settings as settings_package
 from raftd.cli.cert_probe import Port, ports_of, row_of, served_certificate, shortened, unreachable
 from raftd.cli.output import OutputFormat, format_option, show_record, show_rows, write
 from raftd.cli.raftd import DEFAULT_CONFIG
-from raftd.cli.status import ASKED_AT_ONCE_MAX, Row, look
+from raftd.cli.status import ASKED_AT_ONCE_MAX, Row, look, with_patience
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client, ClientConfig
 from raftd.errors import ExitCode, TlsError
 from raftd.settings import NodeSettings
 
 WARN_DAYS: Final = 30
-_PATIENCE_SECONDS: Final = 2.0
 _COLUMNS: Final = (
     "node", "port", "address", "subject", "issuer", "serial", "not_after", "days_left", "trusted", "verdict",
 )  # fmt: skip
@@ -62,14 +60,13 @@ def status_command(target: Target, warn_days: int, output_format: OutputFormat) 
       raftctl cert status
       raftctl cert status --warn-days 60 -o json
     """
-    config = target.resolve()
-    patient = replace(config, timeout=min(config.timeout, _PATIENCE_SECONDS))
-    with Client.from_config(patient) as client:
+    config = with_patience(target.resolve())
+    with Client.from_config(config) as client:
         ports = ports_of(look(client, config.endpoints).answers, config.endpoints)
     now = datetime.now(UTC)
 
     def examine(port: Port) -> Row:
-        return _examine(port, patient, now, warn_days)
+        return _examine(port, config, now, warn_days)
 
     with ThreadPoolExecutor(ASKED_AT_ONCE_MAX) as threads:
         rows = list(threads.map(examine, ports))

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ from raftd.cli.examine import Examined, examine
 from raftd.cli.findings import rows
 from raftd.cli.inquiry import inquire
 from raftd.cli.output import OutputFormat, document, write
-from raftd.cli.status import PATIENCE_SECONDS, look
+from raftd.cli.status import look, with_patience
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client, ClientError
 from raftd.errors import ExitCode
@@ -67,10 +66,9 @@ def debug_command(target: Target, file: Path | None) -> int:
       raftctl debug
       raftctl debug --file report.tar.gz
     """
-    config = target.resolve()
-    patient = replace(config, timeout=min(config.timeout, PATIENCE_SECONDS))
+    config = with_patience(target.resolve())
     now = int(time.time())
-    with Client.from_config(patient) as client:
+    with Client.from_config(config) as client:
         overview = look(client, config.endpoints)
         cluster = inquire(client, overview)
         name = str(cluster.nodes[0].status["cluster"]) if cluster.nodes else "unknown"

@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -13,7 +12,7 @@ from raftd.cli.examine import DAY_SECONDS, examine, expiry_finding
 from raftd.cli.findings import COLUMNS, Finding, exit_code, rows
 from raftd.cli.inquiry import inquire
 from raftd.cli.output import OutputFormat, format_option, show_rows
-from raftd.cli.status import PATIENCE_SECONDS, look
+from raftd.cli.status import look, with_patience
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client, ClientTls
 from raftd.pki import describe
@@ -52,7 +51,7 @@ def doctor_command(
       raftctl doctor --problems
       sudo raftctl doctor --node 1
     """
-    config = target.resolve()
+    config = with_patience(target.resolve())
     host: list[Finding] = []
     measured = None
     if node is not None:
@@ -63,8 +62,7 @@ def doctor_command(
         with contextlib.suppress(OSError):
             measured = measure_sync(own.data_directory)
         host = list(examine_host(settings, own, measured))
-    patient = replace(config, timeout=min(config.timeout, PATIENCE_SECONDS))
-    with Client.from_config(patient) as client:
+    with Client.from_config(config) as client:
         overview = look(client, config.endpoints)
         found = [*_own(config.tls), *host, *examine(inquire(client, overview, measured))]
     if problems:

@@ -2,14 +2,13 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import click
 
 from raftd.cli.output import OutputFormat, document, format_option, is_terminal, show_rows, table, use_colour
 from raftd.cli.redraw import over, repeat
-from raftd.cli.status import COLUMNS, PATIENCE_SECONDS, Overview, look
+from raftd.cli.status import COLUMNS, Overview, look, with_patience
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client
 from raftd.errors import ExitCode
@@ -33,9 +32,8 @@ def status_command(target: Target, output_format: OutputFormat, *, watch: bool) 
       raftctl status
       raftctl status --watch
     """
-    config = target.resolve()
-    patient = replace(config, timeout=min(config.timeout, PATIENCE_SECONDS))
-    with Client.from_config(patient) as client:
+    config = with_patience(target.resolve())
+    with Client.from_config(config) as client:
         if watch:
             return _watch(client, config.endpoints, output_format)
         overview = look(client, config.endpoints)

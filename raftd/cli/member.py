@@ -1,7 +1,6 @@
 """`raftctl member` and `raftctl transfer-leader`: who belongs to the cluster, and who leads it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 import click
@@ -9,16 +8,14 @@ import click
 from raftd.cli.member_list import COLUMNS, rows_of
 from raftd.cli.member_wait import Change, wait_for_change, wait_for_leader
 from raftd.cli.output import OutputFormat, format_option, show_record, show_rows
-from raftd.cli.status import look
+from raftd.cli.parameters import duration
+from raftd.cli.status import look, with_patience
 from raftd.cli.target import Target, pass_target
-from raftd.client import ChangeKind, Client, ConfigurationError
-from raftd.client.config import parse_timeout
+from raftd.client import ChangeKind, Client
 from raftd.errors import ExitCode
 from raftd.wire.address import Address, AddressError, parse_address
 from raftd.wire.members import MemberAddresses
 
-_PATIENCE_SECONDS: Final = 2.0
-"""How long a node may take to say what it knows."""
 _CLIENT_PORT: Final = 7400
 _PEER_PORT: Final = 7401
 _HTTP_PORT: Final = 7402
@@ -34,13 +31,6 @@ def _address(default_port: int) -> Callable[[click.Context, click.Parameter, str
             raise click.BadParameter(f"{value} {error}") from None
 
     return check
-
-
-def _duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
-    try:
-        return parse_timeout(value)
-    except ConfigurationError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 def _addresses(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +53,7 @@ def _waiting(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="DURATION",
         default="10m",
         show_default=True,
-        callback=_duration,
+        callback=duration(),
         help="How long to wait; what was begun goes on all the same.",
     )(function)
     return click.option("--no-wait", is_flag=True, help="Do not wait until it is done, only until it has begun.")(
@@ -96,7 +86,7 @@ def list_command(target: Target, output_format: OutputFormat) -> int:
       raftctl member list
     """
     config = target.resolve()
-    with Client.from_config(replace(config, timeout=min(config.timeout, _PATIENCE_SECONDS))) as client:
+    with Client.from_config(with_patience(config)) as client:
         overview = look(client, config.endpoints)
     show_rows(rows_of(overview.answers), COLUMNS, output_format)
     return ExitCode.OK

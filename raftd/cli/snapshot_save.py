@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,14 +14,12 @@ from raftd.cli.new_file import new_file
 from raftd.cli.output import OutputFormat, format_option, show_record, warn, write_bytes
 from raftd.cli.progress import Progress
 from raftd.cli.rotation import name_of, rotate
-from raftd.cli.status import Overview, look
+from raftd.cli.status import Overview, look, with_patience
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client, ClientConfig, ClientError, Unavailable
 from raftd.errors import DecodeError, ExitCode
 from raftd.storage.backup_format import BackupHeader, BackupParser
 
-_PATIENCE_SECONDS: Final = 2.0
-"""How long a node may take to say how it is; it needs neither disk nor quorum for that."""
 _STANDARD_OUTPUT: Final = "-"
 
 
@@ -127,8 +124,7 @@ def _verify(path: Path) -> None:
 
 def _endpoint(config: ClientConfig, node: int | None) -> str:
     """Which node to ask. Raises: ClientError."""
-    patient = replace(config, timeout=min(config.timeout, _PATIENCE_SECONDS))
-    with Client.from_config(patient) as client:
+    with Client.from_config(with_patience(config)) as client:
         overview = look(client, config.endpoints)
     return overview.endpoint_of(_follower(overview) if node is None else node)
 

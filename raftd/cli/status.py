@@ -3,11 +3,11 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from raftd.cli.output import Style, Styled
-from raftd.client import Client, ClientError, Unavailable
+from raftd.client import Client, ClientConfig, ClientError, Unavailable
 from raftd.errors import ExitCode
 
 COLUMNS: Final = (
@@ -118,6 +118,11 @@ class Overview:
         return f"cannot reach {', '.join(silent)}" if silent else None
 
 
+def with_patience(config: ClientConfig) -> ClientConfig:
+    """For asking nodes how they are: none is waited for longer than `PATIENCE_SECONDS`."""
+    return replace(config, timeout=min(config.timeout, PATIENCE_SECONDS))
+
+
 def look(client: Client, endpoints: Sequence[str]) -> Overview:
     """Ask the nodes at the endpoints, and those that these tell of, side by side."""
     answers: dict[str, Answer] = {}
@@ -140,6 +145,12 @@ def look_settled(client: Client, endpoints: Sequence[str]) -> Overview:
     with contextlib.suppress(ClientError):
         client.find_leader()
     return look(client, endpoints)
+
+
+def leader_of(answers: Mapping[str, Answer]) -> Mapping[str, Any] | None:
+    """What the leader says; of two, one of which has not heard of the other yet, that of the newer term."""
+    leaders = [answer for answer in answers.values() if isinstance(answer, dict) and answer["role"] == "leader"]
+    return max(leaders, key=lambda answer: int(answer["current_term"]), default=None)
 
 
 def members_of(answers: Mapping[str, Answer]) -> dict[str, int]:

@@ -3,7 +3,6 @@
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 import click
@@ -11,7 +10,7 @@ import click
 from raftd.cli.output import is_terminal, table, use_colour, write
 from raftd.cli.redraw import over, own_screen, repeat
 from raftd.cli.sparkline import bars_for, sparkline, squeezed
-from raftd.cli.status import PATIENCE_SECONDS, Overview, Row, look
+from raftd.cli.status import Overview, Row, leader_of, look, with_patience
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client
 
@@ -41,10 +40,9 @@ def top_command(target: Target) -> int:
       raftctl top
       raftctl top | cat
     """
-    config = target.resolve()
-    patient = replace(config, timeout=min(config.timeout, PATIENCE_SECONDS))
+    config = with_patience(target.resolve())
     bars = bars_for(sys.stdout)
-    with Client.from_config(patient) as client:
+    with Client.from_config(config) as client:
         if not is_terminal(sys.stdout):
             overview = look(client, config.endpoints)
             write(screen(overview, bars))
@@ -56,7 +54,7 @@ def top_command(target: Target) -> int:
 def screen(overview: Overview, bars: str, *, columns: Sequence[str] = COLUMNS, coloured: bool = False) -> str:
     """A line about the cluster, and a table of its nodes."""
     rows = [_row(row, bars) for row in overview.rows]
-    return f"{_summary(overview.rows)}\n\n{table(rows, columns, coloured=coloured)}"
+    return f"{_summary(overview)}\n\n{table(rows, columns, coloured=coloured)}"
 
 
 def _fitted(overview: Overview, bars: str) -> str:
@@ -74,12 +72,13 @@ def _width(text: str) -> int:
     return max(map(len, text.splitlines()))
 
 
-def _summary(rows: Sequence[Row]) -> str:
+def _summary(overview: Overview) -> str:
+    rows = overview.rows
     documents = [status for row in rows if isinstance(status := row.get("status"), dict)]
     answering = f"{len(documents)} of {len(rows)} nodes answer"
     if not documents:
         return answering
-    leader = next((document for document in documents if document["role"] == "leader"), None)
+    leader = leader_of(overview.answers)
     led = "no leader" if leader is None else f"node {leader['node_id']} leads term {leader['current_term']}"
     return f"{documents[0]['cluster']}: {led}; {answering}"
 

@@ -2,20 +2,19 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import click
 
 from raftd.cli.output import OutputFormat, format_option, show_record, warn
-from raftd.cli.status import Answer, look_settled
+from raftd.cli.parameters import duration
+from raftd.cli.status import Answer, leader_of, look_settled, with_patience
 from raftd.cli.target import Target, pass_target
-from raftd.client import Client, ConfigurationError, Members
-from raftd.client.config import parse_timeout
+from raftd.client import Client, Members
 from raftd.errors import ExitCode
 
 _POLL_SECONDS: Final = 0.2
-_PATIENCE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class Goal:
 
     def noted(self, answers: Mapping[str, Answer]) -> "Goal":
         """This goal, with what was not known and can be said by these answers, if there is a leader."""
-        leader = _leader(answers)
+        leader = leader_of(answers)
         if leader is None:
             return self
         return Goal(
@@ -41,7 +40,7 @@ class Goal:
 
     def missing(self, answers: Mapping[str, Answer]) -> str | None:
         """What is not so yet, in a few words; None: nothing."""
-        leader, status = _leader(answers), _status(answers, self.node)
+        leader, status = leader_of(answers), _status(answers, self.node)
         if status is None:
             return "it does not answer"
         if self.commit_index is None or leader is None:
@@ -67,13 +66,6 @@ class Goal:
         return next((text for text, is_so in checks.items() if is_so), None)
 
 
-def _duration(_context: click.Context, _parameter: click.Parameter, value: str) -> float:
-    try:
-        return parse_timeout(value)
-    except ConfigurationError as error:
-        raise click.BadParameter(str(error)) from None
-
-
 @click.command("wait-ready", short_help="Wait until a node is ready after a restart.")
 @click.argument("node", type=click.IntRange(min=1))
 @click.option(
@@ -82,7 +74,7 @@ def _duration(_context: click.Context, _parameter: click.Parameter, value: str) 
     metavar="DURATION",
     default="60s",
     show_default=True,
-    callback=_duration,
+    callback=duration(),
     help="How long to wait.",
 )
 @click.option(
@@ -108,7 +100,7 @@ def wait_ready_command(
       raftctl wait-ready 2 --timeout 2m
     """
     config = target.resolve()
-    with Client.from_config(replace(config, timeout=min(config.timeout, _PATIENCE_SECONDS))) as client:
+    with Client.from_config(with_patience(config)) as client:
         goal, missing = wait(
             lambda: look_settled(client, config.endpoints).answers, Goal(node, commit_index, voters), wait_seconds
         )
@@ -136,11 +128,6 @@ def wait(
         if missing is None or clock() >= deadline:
             return goal, missing
         sleep(_POLL_SECONDS)
-
-
-def _leader(answers: Mapping[str, Answer]) -> Mapping[str, Any] | None:
-    leaders = [each for each in answers.values() if isinstance(each, dict) and each["role"] == "leader"]
-    return max(leaders, key=lambda each: int(each["current_term"]), default=None)
 
 
 def _status(answers: Mapping[str, Answer], node: int) -> Mapping[str, Any] | None:

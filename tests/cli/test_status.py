@@ -1,11 +1,12 @@
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from raftd.cli.status import Overview, look, look_settled
-from raftd.client import Client, ClientError, Denied, TlsError, Unavailable
+from raftd.cli.status import Overview, leader_of, look, look_settled, with_patience
+from raftd.client import Client, ClientConfig, ClientError, ClientTls, Denied, TlsError, Unavailable
 from raftd.errors import ExitCode
 
 ADDRESSES = {node: f"n{node}:7400" for node in (1, 2, 3)}
@@ -117,6 +118,21 @@ def test_a_node_at_two_addresses_is_one_node() -> None:
 def test_when_nobody_says_how_it_is(errors: list[ClientError], code: ExitCode) -> None:
     """The exit code is the reason's, when there is one for all."""
     assert overview(*errors).exit_code is code
+
+
+def test_who_leads() -> None:
+    """Of two leaders that of the newer term; a node that does not answer leads nobody that one could ask."""
+    assert leader_of(overview(document(1), document(2), document(3)).answers) == document(3)
+    newer = document(1, role="leader", current_term=6)
+    assert leader_of(overview(newer, document(2), document(3)).answers) == newer
+    assert leader_of(overview(document(1), document(2), Unavailable("a")).answers) is None
+
+
+@pytest.mark.parametrize(("timeout", "taken"), [(5.0, 2.0), (0.5, 0.5)])
+def test_nobody_is_waited_for_long(timeout: float, taken: float) -> None:
+    """What a node says of itself needs neither disk nor quorum; a user may be less patient still."""
+    tls = ClientTls(Path("ca.crt"), Path("me.crt"), Path("me.key"))
+    assert with_patience(ClientConfig(("n1:7400",), tls, timeout)) == ClientConfig(("n1:7400",), tls, taken)
 
 
 def test_where_a_node_is() -> None:
