@@ -1,6 +1,6 @@
 """`raftctl cert`: what the nodes' certificates are and how long they hold, on the wire and in the files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +8,6 @@ from typing import Final
 
 import click
 
-from raftd import pki
 from raftd import settings as settings_package
 from raftd.cli.cert_probe import Port, ports_of, row_of, served_certificate, shortened, unreachable
 from raftd.cli.output import OutputFormat, format_option, show_record, show_rows, write
@@ -17,7 +16,7 @@ from raftd.cli.status import ASKED_AT_ONCE_MAX, Row, look, with_patience
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client, ClientConfig
 from raftd.errors import ExitCode, TlsError
-from raftd.settings import NodeSettings
+from raftd.pki import CertificateInfo
 
 WARN_DAYS: Final = 30
 _COLUMNS: Final = (
@@ -106,10 +105,10 @@ def check_command(path: Path, node: int, warn_days: int, output_format: OutputFo
       raftctl cert check --node 1
       raftctl cert check --node 1 --settings raftd.yaml --warn-days 60
     """
-    from raftd.daemon.credentials import check_files  # noqa: PLC0415 - the daemon, which only this command needs
+    from raftd.daemon.credentials import check_files, readable_certificates  # noqa: PLC0415 - the daemon's part of it
 
     settings = settings_package.load(path).node(node)
-    findings = [*check_files(settings), *_expiring(settings, datetime.now(UTC), warn_days)]
+    findings = [*check_files(settings), *_expiring(readable_certificates(settings), datetime.now(UTC), warn_days)]
     if output_format is not OutputFormat.TABLE:
         show_record({"node": node, "ok": not findings, "findings": findings}, output_format)
     elif findings:
@@ -119,15 +118,9 @@ def check_command(path: Path, node: int, warn_days: int, output_format: OutputFo
     return ExitCode.UNHEALTHY if findings else ExitCode.OK
 
 
-def _expiring(settings: NodeSettings, now: datetime, warn_days: int) -> Iterator[str]:
-    """What expires soon; what has expired is told already, and so is what cannot be read."""
-    for files in (settings.peer_tls, settings.client_tls):
-        for path in (files.certificate, files.authority):
-            try:
-                infos = pki.describe_all(path)
-            except (pki.PkiFileError, TlsError):
-                continue
-            for info in infos if path == files.authority else infos[:1]:
-                days = (info.not_after - now).total_seconds() / 86_400
-                if 0 <= days < warn_days:
-                    yield f"{path} expires in {int(days)} days, on {info.not_after:%Y-%m-%d at %H:%M} UTC"
+def _expiring(infos: Iterable[CertificateInfo], now: datetime, warn_days: int) -> Iterator[str]:
+    """What expires soon; what has expired is told already."""
+    for info in infos:
+        days = (info.not_after - now).total_seconds() / 86_400
+        if 0 <= days < warn_days:
+            yield f"{info.path} expires in {int(days)} days, on {info.not_after:%Y-%m-%d at %H:%M} UTC"

@@ -12,10 +12,11 @@ from raftd.cli.examine import DAY_SECONDS, examine, expiry_finding
 from raftd.cli.findings import COLUMNS, Finding, exit_code, rows
 from raftd.cli.inquiry import inquire
 from raftd.cli.output import OutputFormat, format_option, show_rows
+from raftd.cli.raftd import DEFAULT_CONFIG
 from raftd.cli.status import look, with_patience
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client, ClientTls
-from raftd.pki import describe
+from raftd.pki import describe, describe_all
 
 
 @click.command("doctor", short_help="Find out what is or will be wrong.")
@@ -28,8 +29,9 @@ from raftd.pki import describe
     "--settings",
     "settings_path",
     type=click.Path(path_type=Path),
-    default=Path("/etc/raftd/raftd.yaml"),
+    default=DEFAULT_CONFIG,
     show_default=True,
+    envvar="RAFTD_CONFIG",
     help="With --node: the file that it goes by.",
 )
 @click.option("--problems", is_flag=True, help="Only what is not ok.")
@@ -75,6 +77,6 @@ def doctor_command(
 
 def _own(tls: ClientTls) -> Iterator[Finding]:
     """How long the certificates hold that this command itself uses."""
-    for path in (tls.cert, tls.cacert):
-        days = (describe(path).not_after.timestamp() - time.time()) / DAY_SECONDS
-        yield expiry_finding("this user", str(path), days)
+    for info in (describe(tls.cert), *describe_all(tls.cacert)):
+        days = (info.not_after.timestamp() - time.time()) / DAY_SECONDS
+        yield expiry_finding("this user", str(info.path), days)

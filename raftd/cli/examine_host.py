@@ -11,9 +11,7 @@ from typing import Final
 
 from raftd.cli.examine import DAY_SECONDS, expiry_finding, sync_finding
 from raftd.cli.findings import Finding, Level
-from raftd.daemon.credentials import check_files
-from raftd.errors import TlsError
-from raftd.pki import PkiFileError, describe
+from raftd.daemon.credentials import check_files, readable_certificates
 from raftd.settings import NodeSettings, Settings
 
 SYNCS: Final = 200
@@ -69,13 +67,8 @@ def _files(of: str, node: NodeSettings) -> Iterator[Finding]:
     for problem in check_files(node):
         yield Finding("files", of, Level.BAD, problem, "raftd check-config --node says the same until it is mended")
     now = time.time()
-    for files in (node.peer_tls, node.client_tls):
-        for path in (files.certificate, files.authority):
-            try:
-                info = describe(path)
-            except (PkiFileError, TlsError):
-                continue  # told above
-            yield expiry_finding(of, str(path), (info.not_after.timestamp() - now) / DAY_SECONDS)
+    for info in readable_certificates(node):
+        yield expiry_finding(of, str(info.path), (info.not_after.timestamp() - now) / DAY_SECONDS)
 
 
 def _modes(of: str, settings: Path, data: Path) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """A node's certificates, keys and authorities: read from its files and tried out, before anything is done with them."""
 
+import contextlib
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,6 +84,15 @@ def check_files(settings: NodeSettings) -> list[str]:
         )
 
     return check(settings.peer_tls, pki.Purpose.PEER) + check(settings.client_tls, pki.Purpose.SERVER)
+
+
+def readable_certificates(settings: NodeSettings) -> Iterator[pki.CertificateInfo]:
+    """A node's certificates and all its authorities, as far as they can be read; `check_files` tells of the others."""
+    for files in (settings.peer_tls, settings.client_tls):
+        for path in (files.certificate, files.authority):
+            with contextlib.suppress(pki.PkiFileError, TlsError):
+                # Those behind the node's own one are of authorities, which whoever checks it has to have anyway.
+                yield from pki.describe_all(path) if path == files.authority else [pki.describe(path)]
 
 
 def read_credentials(settings: NodeSettings) -> Credentials:

@@ -64,6 +64,14 @@ def test_files_that_are_open_to_others(examine: Examine, settings: Settings) -> 
     assert bad(examine()) == []
 
 
+def test_each_authority_of_a_bundle_is_looked_at(examine: Examine, settings: Settings) -> None:
+    """While one takes over from another, both count."""
+    authority = settings.node(1).peer_tls.authority
+    authority.write_bytes(authority.read_bytes() + settings.node(1).client_tls.authority.read_bytes())
+    found = [finding.found for finding in examine() if finding.check == "certificates"]
+    assert sum(str(authority) in each for each in found) == 2
+
+
 def test_what_cannot_be_read_is_not_known(examine: Examine, settings: Settings) -> None:
     """And is no reason to stop looking."""
     settings.node(1).data_directory.rmdir()

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from raftd import pki
-from raftd.daemon.credentials import check_files, read_credentials
+from raftd.daemon.credentials import check_files, read_credentials, readable_certificates
 from raftd.errors import TlsError
 from raftd.pki.rotation import trust_both
 from raftd.settings import load
@@ -20,6 +20,16 @@ def test_all_certificates_of_a_node_are_found(settings: Path) -> None:
     assert len({each.key_id for each in credentials.statuses}) == 5
     assert len(credentials.peer_trust.fingerprints) == 2
     assert all(each.not_after_seconds > datetime.now(UTC).timestamp() for each in credentials.statuses)
+
+
+def test_what_can_be_read_is_found_without_the_rest(settings: Path) -> None:
+    """One broken file hides no other; behind a node's own certificate nothing counts."""
+    pki_directory = settings.parent / "pki"
+    peer, client = pki_directory / "node-1.peer.crt", pki_directory / "node-1.client.crt"
+    client.write_bytes(client.read_bytes() + peer.read_bytes())
+    peer.write_text("broken")
+    names = [info.path.name for info in readable_certificates(load(settings).node(1))]
+    assert names == ["peer-ca.crt", "node-1.client.crt", "client-ca.crt"]
 
 
 def test_what_has_changed_is_said_in_words(settings: Path) -> None:
