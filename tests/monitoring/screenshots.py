@@ -5,6 +5,7 @@ killed on the way, is drawn by matplotlib on the dashboards' own grid. Each pict
 """
 
 import asyncio
+import io
 import math
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from PIL import Image
 
 from raftd.pki import create_authorities, issue_node, issue_user
 from raftd_build.dashboards import DASHBOARDS
@@ -130,9 +132,14 @@ def draw(dashboard: Dashboard, prometheus: Prometheus, seconds: float) -> Path:
             bottom = 1 - (place["y"] + 2) / (height + 2) - tall
             axes = figure.add_axes((left, bottom + 0.18 * tall, width, 0.68 * tall))
             draw_panel(axes, panel, answers(prometheus, panel, seconds))
-    path = PICTURES / f"{dashboard.uid}.png"
-    figure.savefig(path, dpi=70)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=70)
     plt.close(figure)
+    path = PICTURES / f"{dashboard.uid}.png"
+    # With a palette a picture has a third of the bytes, and looks the same: thin lines on white need few colours.
+    with Image.open(drawn) as picture:
+        flat = picture.convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    flat.save(path, optimize=True)
     return path
 
 
