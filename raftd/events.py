@@ -255,7 +255,7 @@ LOG_DAMAGED: Final = Event(
 Bytes that were once stored are not what was written: the disk or its controller lost or changed them. The node does not
 start, since it could vote or lead without what it has promised to keep. systemd does not restart it.
 
-Do not delete single files. Look after the disk (smartctl, the kernel's log). While a majority of the other nodes runs,
+Do not delete single files. Examine the disk (smartctl, the kernel's log). While a majority of the other nodes runs,
 replace this one with a new id and an empty data directory: raftctl member replace. If no majority is left, keep a copy
 of all data directories before anything else, and then read about raftd recover.
 """,
@@ -319,7 +319,7 @@ SNAPSHOT_MADE: Final = Event(
     logging.INFO,
     "snapshot of entry %(index)s made in %(seconds)s s",
     """\
-The log behind it can go, and a restart has less to replay. Nothing is to be done.
+The log up to it can go, and a restart has less to replay. Nothing is to be done.
 """,
 )
 SNAPSHOT_FAILED: Final = Event(

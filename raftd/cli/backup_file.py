@@ -105,7 +105,7 @@ def load(path: Path, advance: Callable[[int], None], *, thorough: bool = False) 
         thorough: make a snapshot of the state, too, and see whether that is, byte for byte, what it was made of.
 
     Raises:
-        BackupFileError: It is none, or damaged, or its state cannot be loaded; the message says behind which byte.
+        BackupFileError: It is none, or damaged, or its state cannot be loaded; the message says after which byte.
     """
     parser, loader = BackupParser(), SnapshotLoader()
     payload_hash = hashlib.sha256()
@@ -154,7 +154,7 @@ def _pieces(stream: BinaryIO, length: int = _READ_BYTES) -> Iterator[bytes]:
 
 @contextmanager
 def _judging(path: Path, parser: BackupParser) -> Iterator[None]:
-    """Say of which file, and behind which byte, something is wrong."""
+    """Say of which file, and after which byte, something is wrong."""
     try:
         yield
     except DecodeError as error:

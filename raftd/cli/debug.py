@@ -1,4 +1,4 @@
-"""`raftctl debug`: everything that a report of a mistake needs, in one archive, without secrets or values.
+"""`raftctl debug`: everything that a bug report needs, in one archive, without secrets or values.
 
 What goes in is chosen, and nothing is filtered out afterwards: documents that nodes give to administrators, of which
 the log's lose their keys, and the journal, into which raftd writes neither keys nor values. No file of a node and no
@@ -47,7 +47,7 @@ certificates and private keys are not.
 """
 
 
-@click.command("debug", short_help="Gather everything for a report of a mistake.")
+@click.command("debug", short_help="Gather everything for a bug report.")
 @click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),

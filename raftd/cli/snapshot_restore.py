@@ -81,7 +81,7 @@ def restore_command(
     interrupted, the same command finishes it. The backup's sessions and leases are not restored.
 
     As a new cluster: give the same FILE, and a raftd.yaml with a new cluster.id, on each host, before any node starts.
-    Everything comes back, sessions and leases too, and revisions go on 10^12 behind the backup's.
+    Everything comes back, sessions and leases too, and revisions go on 10^12 above the backup's.
 
     The whole file is checked before anything is changed.
 

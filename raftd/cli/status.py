@@ -135,7 +135,7 @@ def look(client: Client, endpoints: Sequence[str]) -> Overview:
 def look_settled(client: Client, endpoints: Sequence[str]) -> Overview:
     """As `look`, but where a node cannot vouch for itself yet, after a write.
 
-    Such a node has to be sent an entry behind one that was committed (`raftd.consensus.proof`); a cluster that nobody
+    Such a node has to be sent an entry after one that was committed (`raftd.consensus.proof`); a cluster that nobody
     has written to since it began would stay as it is for ever.
     """
     overview = look(client, endpoints)

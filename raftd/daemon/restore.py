@@ -4,7 +4,7 @@ Each node of the new cluster is made of the same backup and the same settings, s
 leases and sessions of the backup, as voters by `raftd.yaml`, in the cluster whose id is there. That id must not be the
 backup's: nodes of the old cluster that come back have another past, and must find nobody to talk to.
 
-**Index and revision** go on far behind the backup's (`GAP`). What the old cluster did after the backup is lost, but its
+**Index and revision** go on far above the backup's (`GAP`). What the old cluster did after the backup is lost, but its
 clients remember it: sessions by their ids, which are indexes, and locks by their tokens, which are revisions. None of
 these may come to mean something else.
 
@@ -35,7 +35,7 @@ from raftd.storage.backup_format import BackupHeader
 from raftd.storage.filesystem import FileSystem, RealFileSystem
 
 GAP: Final = 10**12
-"""How far index and revision go on behind the backup's; at 200,000 writes a second, two months' worth."""
+"""How far above the backup's index and revision go on; at 200,000 writes a second, two months' worth."""
 
 
 def check_place(header: BackupHeader, settings: NodeSettings, filesystem: FileSystem | None = None) -> None:

@@ -157,7 +157,7 @@ class Backups:
         if backup is None or backup.connection is not connection or backup.source is None:
             return Refusal(RefusalCode.NOT_POSSIBLE, f"there is no backup {backup_id} on this connection (any more)")
         if offset > backup.size:
-            return Refusal(RefusalCode.BAD_REQUEST, f"the backup has {backup.size} bytes, and {offset} is behind them")
+            return Refusal(RefusalCode.BAD_REQUEST, f"the backup has {backup.size} bytes, and {offset} is after them")
         if backup.is_reading:
             return Refusal(RefusalCode.OVERLOADED, "another piece of this backup is on its way already")
         if connection.is_behind:
@@ -311,7 +311,7 @@ class Backups:
             self._close(backup)
 
     def _close(self, backup: _Backup) -> None:
-        """Close the file, behind what is being read of it."""
+        """Close the file, once what is being read of it is."""
         source, backup.source = backup.source, None
         if source is not None:
             self._background.run(source.close, _ignore, _raise)

@@ -1,4 +1,4 @@
-"""What a node tells those who look for a mistake: how it is set, what it has measured, and what happened lately."""
+"""What a node tells those who look for a fault: how it is set, what it has measured, and what happened lately."""
 
 import platform
 import time

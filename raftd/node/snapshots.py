@@ -65,7 +65,7 @@ class SnapshotLimits:
     log_bytes: int = 64 << 20
     """A snapshot is due when the log has grown by this much."""
     tail_entries: int = 10_000
-    """Entries that stay in the log behind a snapshot, for followers that are a little behind; fewer where these have
+    """Entries before a snapshot that stay in the log, for followers that are a little behind; fewer where these have
     more than `log_bytes`."""
     compacted_entries: int = 10_000
     """Dropped from the log in memory in one go: to free many takes time."""
@@ -172,7 +172,7 @@ class SnapshotMaker:
         log_bytes: int = 0,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`log_bytes` is how long the log is already, behind the last snapshot; `wall_clock` serves people alone."""
+        """`log_bytes` is how long the log is already, after the last snapshot; `wall_clock` serves people alone."""
         self._wall_clock = wall_clock
         self._raft = raft
         self._machine = machine
@@ -266,7 +266,7 @@ class SnapshotMaker:
             self._background.run(making.abort, _ignore, _raise)
 
     def available(self, metadata: SnapshotMetadata) -> None:
-        """A snapshot that a leader has sent is on this node's disk: let go of the log behind it."""
+        """A snapshot that a leader has sent is on this node's disk: let go of the log that it covers."""
         self._log_bytes_at_last = self._log_bytes
         self.succeeded_seconds = self._wall_clock()
         self._let_go(metadata)

@@ -140,7 +140,7 @@ class BackupParser:
 
     @property
     def checked_bytes(self) -> int:
-        """Bytes of the file that were found right: an error is behind them."""
+        """Bytes of the file that were found right: an error is further on."""
         if self.header is None or self._body is None:
             return 0
         return self.header.header_length + self._body.checked_bytes

@@ -166,7 +166,7 @@ class SnapshotParser:
         self._last_included = last_included
         self._cluster_id = cluster_id
         self.checked_bytes = 0
-        """Bytes of the file that were found right: an error is behind them."""
+        """Bytes of the file that were found right: an error is further on."""
         self._part = _Part.HEADER
         self._buffer = bytearray()
         self._wanted_bytes = _HEADER.size  # as soon as there are so many, something can be done
