@@ -13,8 +13,16 @@ from raftd.event_loop import new_event_loop
 
 
 @click.command("bench", short_help="Measure how fast a cluster is.")
-@click.option("--mode", type=click.Choice([mode.value for mode in LoadMode]), default="put", show_default=True)
-@click.option("--connections", type=click.IntRange(1, 10_000), default=100, show_default=True)
+@click.option(
+    "--mode",
+    type=click.Choice([mode.value for mode in LoadMode]),
+    default=LoadMode.PUT.value,
+    show_default=True,
+    help="What is asked for.",
+)
+@click.option(
+    "--connections", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many, to the leader."
+)
 @click.option(
     "--pipeline", type=click.IntRange(1, 1024), default=1, show_default=True, help="Requests under way on each."
 )

@@ -91,7 +91,7 @@ def group() -> None:
     """
 
 
-@group.command("init")
+@group.command("init", short_help="Make the two authorities of a cluster.")
 @click.option("--cluster", required=True, callback=_cluster_name, help="The cluster's name, as in raftd.yaml.")
 @_directory_option
 @_days_option(AUTHORITY_DAYS)
@@ -101,12 +101,16 @@ def init(cluster: str, directory: Path, days: float, *, force: bool) -> None:
 
     Keep the .key files off the nodes: who has them can be anybody. With --force, nothing that was issued before is
     trusted any more by who has the new ones; `raftctl pki rotate-ca` lets one take over from the other.
+
+    \b
+    Example:
+      raftctl pki init --cluster prod
     """
     with _saying(*(pki.authority_files(directory, name) for name in AUTHORITIES)):
         pki.create_authorities(directory, cluster, days=days, overwrite=force)
 
 
-@group.command("issue-node")
+@group.command("issue-node", short_help="Issue a node's two certificates.")
 @click.option("--node", "node_id", required=True, type=click.IntRange(1, NODE_ID_MAX), help="The node's id.")
 @click.option(
     "--host",
@@ -123,6 +127,11 @@ def issue_node(node_id: int, hosts: tuple[str, ...], directory: Path, days: floa
     """Issue a node's two certificates: for its peers, and for its clients.
 
     With --renew they are replaced. The node goes on with the old ones until it has the new ones and reloads.
+
+    \b
+    Example:
+      raftctl pki issue-node --node 1 --host n1.example.net --host 10.0.0.1
+      raftctl pki issue-node --node 1 --renew
     """
     pairs = {name: pki.node_files(directory, node_id, name) for name in AUTHORITIES}
     if renew == bool(hosts):
@@ -135,14 +144,20 @@ def issue_node(node_id: int, hosts: tuple[str, ...], directory: Path, days: floa
             pki.issue_node(directory, node_id, hosts, days=days, overwrite=force)
 
 
-@group.command("issue-user")
+@group.command("issue-user", short_help="Issue a user's certificate.")
 @click.argument("name", callback=_user_name)
 @_directory_option
 @_days_option(LEAF_DAYS)
 @_renew_option
 @_force_option
 def issue_user(name: str, directory: Path, days: float, *, renew: bool, force: bool) -> None:
-    """Issue a user's certificate. What NAME may do is said under `access` in raftd.yaml."""
+    """Issue a user's certificate. What NAME may do is said under `access` in raftd.yaml.
+
+    \b
+    Example:
+      raftctl pki issue-user alice
+      raftctl pki issue-user alice --renew
+    """
     files = pki.user_files(directory, name)
     with _saying(files):
         if renew:
@@ -182,6 +197,11 @@ def rotate_ca(phase: str | None, name: str, directory: Path, days: float | None,
       --phase trust-both  makes the next authorities; everybody comes to trust both
       --phase reissue     the next ones issue; all certificates in the directory are made anew
       --phase trust-new   the old ones are trusted no more, and their keys destroyed
+
+    \b
+    Example:
+      raftctl pki rotate-ca
+      raftctl pki rotate-ca --phase trust-both
     """
     chosen = AUTHORITIES if name == "all" else tuple(each for each in AUTHORITIES if each == name)
     for each in chosen:
@@ -198,12 +218,18 @@ def rotate_ca(phase: str | None, name: str, directory: Path, days: float | None,
     show_rows(rows, _ROTATION_COLUMNS, output_format)
 
 
-@group.command("show")
+@group.command("show", short_help="Show certificates, and when they expire.")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
 @_directory_option
 @format_option
 def show(files: tuple[Path, ...], directory: Path, output_format: OutputFormat) -> int:
-    """Say whose certificates these are and when they expire; without FILE, all in the directory."""
+    """Say whose certificates these are and when they expire; without FILE, all in the directory.
+
+    \b
+    Example:
+      raftctl pki show
+      raftctl pki show /etc/raftd/node-1.client.crt -o json
+    """
     now = datetime.now(UTC)
     rows: list[dict[str, object]] = []
     exit_code = ExitCode.OK

@@ -32,6 +32,11 @@ def group() -> None:
     """A Raft-replicated key-value store: the daemon.
 
     Clients use raftctl; `raftctl --help` says how.
+
+    \b
+    Example:
+      raftd demo
+      raftd run --config /etc/raftd/raftd.yaml --node 1
     """
 
 

@@ -8,6 +8,7 @@ import click
 
 from raftd import settings as settings_package
 from raftd.cli.output import OutputFormat, show_record, write
+from raftd.cli.raftd import DEFAULT_CONFIG
 from raftd.daemon.recover import Found, Survivor
 from raftd.errors import ExitCode
 
@@ -23,7 +24,7 @@ Nodes that can come back should: a majority of them, and nothing is lost and not
 @click.option(
     "--config",
     type=click.Path(path_type=Path),
-    default=Path("/etc/raftd/raftd.yaml"),
+    default=DEFAULT_CONFIG,
     show_default=True,
     envvar="RAFTD_CONFIG",
     help="The cluster's settings, as the node had them.",

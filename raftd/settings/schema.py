@@ -302,7 +302,7 @@ class Limits:
         Key(
             "log_tail_entries",
             kinds.integer(0, 10_000_000),
-            "Entries before a snapshot that stay in the log, so that a node a little behind is not sent all of the state.",
+            "Entries before a snapshot that stay in the log, so that a node a little behind is not sent the snapshot.",
         ),
     ] = 10_000
 
