@@ -13,8 +13,7 @@ The log writer is a thread; what it stored comes back through `call_soon_threads
 what they want stored waits in its queue and becomes its next batch, so the batch grows with the load by itself.
 
 Entries are encoded once: a batch that goes to the log and to peers, or came from a peer and goes to the log, is the
-same bytes. The log matching property (paper §5.3) makes (first index, last index, last term) name a batch's content, so
-that is the key they are kept under for as long as they are likely to be asked for again.
+same bytes (`raftd.node.batches`).
 
 Nothing here catches what it does not expect. An exception out of a turn means that state may be half changed; the
 daemon's exception handler ends the process, and the log has what was promised.
@@ -26,15 +25,16 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol
 
 from raftd.consensus import Raft, Ready
 from raftd.consensus.membership import Membership
 from raftd.consensus.messages import AppendEntries, Heartbeat, HeartbeatReply, InstallSnapshot, Message
-from raftd.consensus.types import Entry, LogIndex, NodeId, ProposalRefused, RefusalReason, Role, Term
+from raftd.consensus.types import NodeId, ProposalRefused, RefusalReason, Role, Term
 from raftd.kv.commands import Stamp, advance_clock
 from raftd.kv.machine import StateMachine
 from raftd.node.applying import Applier
+from raftd.node.batches import EntryBatches
 from raftd.node.clocks import PeerClocks
 from raftd.node.gateway import Gateway
 from raftd.node.lease_keeper import LeaseKeeper
@@ -49,8 +49,6 @@ from raftd.node.watches import Watches
 from raftd.storage.writer import Submission
 from raftd.wire import peer as peer_codec
 from raftd.wire.client import Refusal, RefusalCode
-from raftd.wire.entries import encode_entries
-from raftd.wire.limits import PEER_FRAME_BYTES_MAX
 from raftd.wire.state_hashes import (
     STATE_HASHES_VERSION,
     decode_state_hashes,
@@ -60,18 +58,12 @@ from raftd.wire.state_hashes import (
 
 logger = logging.getLogger(__name__)
 
-BatchKey: TypeAlias = tuple[LogIndex, LogIndex, Term]
-
 _READIES_PER_TURN_MAX: Final = 8
 """Then the loop has its say, and the turn goes on after it."""
 
 _QUORUM_READS_SECONDS: Final = 0.005
 """Between two ReadIndexes of what a quorum alone may confirm: of ten thousand keep-alives in five seconds each would
 otherwise cost a heartbeat round."""
-
-_KEPT_BATCHES_MAX: Final = 16
-_KEPT_BATCH_BYTES_MAX: Final = PEER_FRAME_BYTES_MAX
-"""A longer batch is never asked for again: what goes to a peer is cut shorter."""
 
 
 class Timer(Protocol):
@@ -161,7 +153,7 @@ class Driver:
         self.comparison = self._applier.comparison
         self.probe = Probe(raft, overdue_ticks=self._overdue_ticks, now=scheduler.time, wake=self.wake)
         self._server_stamp = Stamp("")
-        self._batches: dict[BatchKey, bytes] = {}
+        self._batches = EntryBatches()
         self._storing: deque[Ready] = deque()
         self._turn_due = self._stopped = False
         self._quorum_reads_at = 0.0
@@ -273,7 +265,7 @@ class Driver:
                 continue
             message, batch = peer_codec.decode_message(payload, sender, version)
             if batch is not None and isinstance(message, AppendEntries) and message.entries:
-                self._keep_batch(message.entries, batch)
+                self._batches.keep(message.entries, batch)
             elif isinstance(message, Heartbeat | HeartbeatReply):
                 self.clocks.heard(sender, peer_codec.wall_clock_ms(payload, version))
                 if isinstance(message, HeartbeatReply):
@@ -458,7 +450,7 @@ class Driver:
         self._note_leadership()
         self._send(ready.messages)
         if ready.must_store or (ready.messages_after_stored and self._storing):
-            batch = self._encode_batch(ready.entries) if ready.entries else b""
+            batch = self._batches.encoded(ready.entries) if ready.entries else b""
             self.log_batches_total += 1
             self.log_entries_total += len(ready.entries)
             self.log_bytes_total += len(batch)
@@ -507,7 +499,7 @@ class Driver:
             if isinstance(message, Heartbeat):
                 self.round_trips.sent(peer, message.round, self._stopwatch())
             if isinstance(message, AppendEntries) and message.entries:
-                parts = peer_codec.encode_message(message, self._encode_batch(message.entries), version=version)
+                parts = peer_codec.encode_message(message, self._batches.encoded(message.entries), version=version)
             else:
                 parts = peer_codec.encode_message(message, version=version, wall_clock_ms=self.clocks.now_ms())
             if not self._network.send(peer, b"".join(parts)) and isinstance(message, AppendEntries | InstallSnapshot):
@@ -548,18 +540,3 @@ class Driver:
             self.elections_total += 1
         if self._on_leadership is not None:
             self._on_leadership(role, term, leader_id)
-
-    # Batches of encoded entries.
-
-    def _encode_batch(self, entries: tuple[Entry, ...]) -> bytes:
-        key = (entries[0][0], entries[-1][0], entries[-1][1])
-        batch = self._batches.get(key)
-        return self._keep_batch(entries, encode_entries(entries)) if batch is None else batch
-
-    def _keep_batch(self, entries: tuple[Entry, ...], batch: bytes) -> bytes:
-        if len(batch) > _KEPT_BATCH_BYTES_MAX:
-            return batch
-        if len(self._batches) >= _KEPT_BATCHES_MAX:
-            del self._batches[next(iter(self._batches))]
-        self._batches[entries[0][0], entries[-1][0], entries[-1][1]] = batch
-        return batch

@@ -19,7 +19,7 @@ from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, LogIndex, NodeId
 from raftd.errors import RemoteProtocolError
 from raftd.kv import answers
 from raftd.kv.answers import Outcome
-from raftd.node import driver as driver_module
+from raftd.node import batches
 from raftd.wire.client import RefusalCode, RequestKind
 from raftd.wire.entries import encode_entries
 from tests.node.parts import TICK_SECONDS, Client, Cluster, Server
@@ -139,7 +139,7 @@ def test_a_batch_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
         encoded.append(encode_entries(entries))
         return encoded[-1]
 
-    monkeypatch.setattr(driver_module, "encode_entries", encode)
+    monkeypatch.setattr(batches, "encode_entries", encode)
     server.client().put(b"key")
     server.scheduler.run()
     (batch,) = encoded
@@ -151,22 +151,11 @@ def test_a_batch_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_a_peer_sent_is_stored_as_it_came(monkeypatch: pytest.MonkeyPatch) -> None:
     """A follower encodes nothing."""
     server = Server()
-    monkeypatch.setattr(driver_module, "encode_entries", None)
+    monkeypatch.setattr(batches, "encode_entries", None)
     server.follow(2, 1, b"one", b"two")
     server.scheduler.run()
     entries = [(LogIndex(index), Term(1), EntryKind.COMMAND, data) for index, data in ((1, b"one"), (2, b"two"))]
     assert server.disk.submissions[0].payload == encode_entries(entries)
-
-
-def test_kept_batches_are_bounded() -> None:
-    """Memory does not grow with the log, nor with batches that nobody will ask for again."""
-    server = leader(1)
-    client = with_session(server)
-    for number in range(50):
-        client.put(b"%d" % number)
-        server.scheduler.run()
-        server.store()
-    assert len(server.driver._batches) <= driver_module._KEPT_BATCHES_MAX
 
 
 def test_answers_of_a_turn_are_one_write_for_each_connection() -> None:

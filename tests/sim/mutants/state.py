@@ -138,7 +138,7 @@ MUTANTS: Final = (
     Mutant(
         "stale_batch_sent",
         "an encoded batch is found by its indexes alone",
-        "node/driver.py",
+        "node/batches.py",
         "        key = (entries[0][0], entries[-1][0], entries[-1][1])\n",
         "        key = (entries[0][0], entries[-1][0], Term(0))\n        self._batches.setdefault(key, "
         "next((batch for (one, two, _), batch in self._batches.items() if (one, two) == key[:2]), "
