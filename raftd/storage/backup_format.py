@@ -43,8 +43,6 @@ _FORMAT: Final = struct.Struct("<8sI")
 _HEADER: Final = struct.Struct("<8sI16sQQQQIQQB")
 _CRC: Final = struct.Struct("<I")
 
-HEADER_BYTES_MAX: Final = _HEADER.size + NAME_BYTES_MAX + _CRC.size
-
 
 @dataclass(frozen=True, slots=True)
 class BackupHeader:

@@ -41,11 +41,6 @@ def encode_entries(entries: Sequence[Entry]) -> bytes:
     return b"".join(parts)
 
 
-def encoded_bytes(entries: Sequence[Entry]) -> int:
-    """How many bytes `encode_entries` makes of `entries`."""
-    return ENTRY_HEADER_BYTES * len(entries) + sum(len(data) for _, _, _, data in entries)
-
-
 def decode_entries(data: bytes | memoryview, first_index: LogIndex, *, previous_term: Term = NO_TERM) -> list[Entry]:
     """Decode a batch whose first entry is at `first_index`.
 

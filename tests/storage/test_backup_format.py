@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from raftd.consensus.types import LogIndex, NodeId, Term
 from raftd.errors import DecodeError, LocalProtocolError
 from raftd.storage.backup_format import (
-    HEADER_BYTES_MAX,
     BackupHeader,
     BackupParser,
     decode_backup_header,
@@ -70,7 +69,7 @@ def test_names_of_any_length(name: str) -> None:
     header = BackupHeader(name, CLUSTER, NodeId(1), LogIndex(1), Term(1), 0, 0, 0, 0)
     encoded = encode_backup_header(header)
     assert decode_backup_header(encoded) == header
-    assert len(encoded) <= HEADER_BYTES_MAX
+    assert len(encoded) == header.header_length
 
 
 @pytest.mark.parametrize("name", ["", "n" * 256])
