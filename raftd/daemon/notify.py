@@ -30,21 +30,13 @@ class Notifier:
         """A reload begins; `ready` ends it."""
         self._send(RELOADING="1", MONOTONIC_USEC=str(time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000))
 
-    def stopping(self, status: str) -> None:
-        """The node drains and will end."""
-        self._send(STOPPING="1", STATUS=status)
+    def stopping(self, status: str, seconds: float) -> None:
+        """The node drains and will end, within so many seconds: until then it is not to be killed."""
+        self._send(STOPPING="1", STATUS=status, EXTEND_TIMEOUT_USEC=str(int(seconds * 1e6)))
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`."""
         self._send(STATUS=text)
-
-    def extend_timeout(self, seconds: float) -> None:
-        """Ask for that much more time from now on, to start or to stop."""
-        self._send(EXTEND_TIMEOUT_USEC=str(int(seconds * 1e6)))
-
-    def main_process(self, process_id: int) -> None:
-        """Name the process that is the service, if it is not the one that was started."""
-        self._send(MAINPID=str(process_id))
 
     def feed_watchdog(self) -> None:
         """Say that all is well; to be repeated every `watchdog_interval_seconds`."""

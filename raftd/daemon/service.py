@@ -70,6 +70,8 @@ logger = logging.getLogger(__name__)
 
 _STATUS_SECONDS: Final = 1.0
 """How often the supervisor's status line is written."""
+_CLOSE_SECONDS: Final = 20.0
+"""What a stop may take after it has drained: its connections are closed, and what is queued for the log is written."""
 _HANG_SECONDS: Final = 10.0
 """A log write this old means that the disk hangs; the watchdog is not fed any longer."""
 
@@ -454,7 +456,8 @@ class Service:
             self._end(ExitCode.OK)
             return
         events.NODE_DRAINING.log(logger, signal=signal.Signals(number).name)
-        self._notifier.stopping("stopping: handing over what is under way")
+        seconds = self._settings.shutdown.drain_timeout_seconds + _CLOSE_SECONDS
+        self._notifier.stopping("stopping: handing over what is under way", seconds)
         self._gateway.drain()
         self._draining = self._loop.create_task(self._drain())
 

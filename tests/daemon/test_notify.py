@@ -29,10 +29,11 @@ def notifier(supervisor: socket.socket) -> Iterator[Notifier]:
     ("say", "expected"),
     [
         (lambda n: n.ready("leader of term 5"), "READY=1\nSTATUS=leader of term 5"),
-        (lambda n: n.stopping("handing over"), "STOPPING=1\nSTATUS=handing over"),
+        (
+            lambda n: n.stopping("handing over", 2.5),
+            "STOPPING=1\nSTATUS=handing over\nEXTEND_TIMEOUT_USEC=2500000",
+        ),
         (lambda n: n.status("follower"), "STATUS=follower"),
-        (lambda n: n.extend_timeout(2.5), "EXTEND_TIMEOUT_USEC=2500000"),
-        (lambda n: n.main_process(42), "MAINPID=42"),
         (lambda n: n.feed_watchdog(), "WATCHDOG=1"),
         (lambda n: n.status("häppy\nREADY=1"), "STATUS=häppy READY=1"),
     ],

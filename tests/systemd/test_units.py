@@ -106,6 +106,7 @@ def test_process_metrics_stay_visible() -> None:
         (UNIT, "StateDirectoryMode", "0700"),
         (UNIT, "PartOf", "raftd.target"),
         (UNIT, "WantedBy", "multi-user.target"),
+        (UNIT, "TimeoutStartSec", "infinity"),
         (UNIT, "TimeoutStopSec", "30"),
         (
             "raftd-backup@.service",
