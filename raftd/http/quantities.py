@@ -10,7 +10,7 @@ _LONG: Final = (("d", 86_400), ("h", 3600), ("min", 60))
 
 
 def quantity(value: float | None) -> str:
-    """A number with at most three digits behind which anything counts: `0.25`, `7.3`, `12`, `4,096`."""
+    """A number with as many digits as matter: `0.25`, `7.3`, `12`, `4,096`."""
     if value is None:
         return NOTHING
     if value >= 10 or value == int(value):
