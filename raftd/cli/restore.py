@@ -65,7 +65,7 @@ def import_command(
       raftctl import everything.jsonl
       raftctl --namespace copy/ import < config.jsonl
     """
-    namespace = Namespace(target.resolve().namespace)
+    namespace = Namespace(target.namespace if dry_run else target.resolve().namespace)
     name = "standard input" if file == "-" else file
     with _opened(file) as stream:
         try:

@@ -33,8 +33,7 @@ class Target:
             click.UsageError: they do not say enough.
             ConfigurationError: the file cannot be used.
         """
-        path = self.config or next((path for place in CONFIG_PLACES if (path := _if_there(place)) is not None), None)
-        together = self.given if path is None else self.given.over(PartialConfig.load(path))
+        path, together = self._put_together()
         if missing := together.missing:
             flags = ", ".join(f"--{name}" for name in missing)
             if path is not None:
@@ -42,6 +41,16 @@ class Target:
             places = " or ".join(map(str, CONFIG_PLACES))
             raise click.UsageError(f"which cluster? Give --config, or {flags}, or write {places}")
         return together.complete()
+
+    @property
+    def namespace(self) -> str:
+        """The namespace, for what needs no cluster. Raises: ConfigurationError: the file cannot be used."""
+        return self._put_together()[1].namespace or ""
+
+    def _put_together(self) -> tuple[Path | None, PartialConfig]:
+        """The file that counts, if there is one, and what all say together."""
+        path = self.config or next((path for place in CONFIG_PLACES if (path := _if_there(place)) is not None), None)
+        return path, self.given if path is None else self.given.over(PartialConfig.load(path))
 
     def client(self) -> Client:
         """A client for the cluster. Raises: as `resolve`, and TlsError where a file cannot be used."""

@@ -66,10 +66,11 @@ def test_what_was_written_is_told(raftctl_json: Callable[..., Any], client: Clie
 
 
 def test_a_dry_run_writes_nothing(run: Raftctl, cluster_directory: Path, path: Path, client: Client) -> None:
-    """It checks the file, and asks no node."""
+    """It checks the file, and asks no node; nor does it need to know of one."""
     config = str(cluster_directory / "raftctl.yaml")
     shown = run("--config", config, "--endpoints", "127.0.0.1:1", "import", str(path), "--dry-run")
     assert b"keys      300" in shown
+    assert run("import", str(path), "--dry-run") == shown
     assert client.count(prefix="im/") == 0
 
 
