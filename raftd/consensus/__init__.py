@@ -2,58 +2,65 @@
 
 `Raft` is the front door; its driver needs that, `Ready`, and the words of `types`, `messages`, `limits`,
 `membership` and `membership_codec`; `RaftView` is for those who only look.
+
+What is behind a name here is loaded when it is asked for first (PEP 562): the client, which needs a word of `types`,
+would otherwise load all of Raft, and each command of `raftctl` would take a third longer to start.
 """
 
-from raftd.consensus.invariants import Observation, check_basic, check_delta, observe
-from raftd.consensus.limits import ENTRY_OVERHEAD_BYTES, Limits
-from raftd.consensus.membership import (
-    NO_MEMBERSHIP,
-    AddLearner,
-    AddVoter,
-    Membership,
-    MembershipChange,
-    Promote,
-    Remove,
-    Replace,
-    SnapshotMetadata,
-    UpdateAddress,
-)
-from raftd.consensus.membership_codec import decode_membership, encode_membership
-from raftd.consensus.messages import (
-    AppendEntries,
-    AppendEntriesReply,
-    Heartbeat,
-    HeartbeatReply,
-    InstallSnapshot,
-    InstallSnapshotReply,
-    Message,
-    ReadIndex,
-    ReadIndexReply,
-    RequestPreVote,
-    RequestPreVoteReply,
-    RequestVote,
-    RequestVoteReply,
-    TimeoutNow,
-)
-from raftd.consensus.progress import Progress, ProgressState
-from raftd.consensus.raft import Raft
-from raftd.consensus.ready import Ready, SnapshotChunk
-from raftd.consensus.types import (
-    NO_INDEX,
-    NO_TERM,
-    Entry,
-    EntryKind,
-    HardState,
-    LogIndex,
-    NodeId,
-    ProposalRefused,
-    Random,
-    ReadId,
-    RefusalReason,
-    Role,
-    Term,
-)
-from raftd.consensus.view import RaftView
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from raftd.consensus.invariants import Observation, check_basic, check_delta, observe
+    from raftd.consensus.limits import ENTRY_OVERHEAD_BYTES, Limits
+    from raftd.consensus.membership import (
+        NO_MEMBERSHIP,
+        AddLearner,
+        AddVoter,
+        Membership,
+        MembershipChange,
+        Promote,
+        Remove,
+        Replace,
+        SnapshotMetadata,
+        UpdateAddress,
+    )
+    from raftd.consensus.membership_codec import decode_membership, encode_membership
+    from raftd.consensus.messages import (
+        AppendEntries,
+        AppendEntriesReply,
+        Heartbeat,
+        HeartbeatReply,
+        InstallSnapshot,
+        InstallSnapshotReply,
+        Message,
+        ReadIndex,
+        ReadIndexReply,
+        RequestPreVote,
+        RequestPreVoteReply,
+        RequestVote,
+        RequestVoteReply,
+        TimeoutNow,
+    )
+    from raftd.consensus.progress import Progress, ProgressState
+    from raftd.consensus.raft import Raft
+    from raftd.consensus.ready import Ready, SnapshotChunk
+    from raftd.consensus.types import (
+        NO_INDEX,
+        NO_TERM,
+        Entry,
+        EntryKind,
+        HardState,
+        LogIndex,
+        NodeId,
+        ProposalRefused,
+        Random,
+        ReadId,
+        RefusalReason,
+        Role,
+        Term,
+    )
+    from raftd.consensus.view import RaftView
 
 __all__ = [
     "ENTRY_OVERHEAD_BYTES",
@@ -108,3 +115,27 @@ __all__ = [
     "encode_membership",
     "observe",
 ]
+
+_MODULES: Final = (
+    "types",
+    "limits",
+    "membership",
+    "membership_codec",
+    "messages",
+    "progress",
+    "ready",
+    "view",
+    "raft",
+    "invariants",
+)
+"""Where to look for a name, what loads little first."""
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for module_name in _MODULES:
+            module = import_module(f"{__name__}.{module_name}")
+            if name in vars(module):
+                # The next one who asks finds it without this.
+                return globals().setdefault(name, vars(module)[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,6 +17,7 @@ OF_OTHER_COMMANDS = {
     "raftd.settings",
     "raftd.client.load",
     "raftd.cli.status",
+    "raftd.consensus.raft",
     "raftd.net",
     "raftd.storage",
 }
