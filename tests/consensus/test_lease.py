@@ -166,6 +166,23 @@ def test_a_later_term_without_a_leader_frees_nobody() -> None:
     assert raft.voted_for is None
 
 
+def test_each_heartbeat_renews_a_voters_word() -> None:
+    """It runs from the last time that the voter heard the leader, however long it has been up."""
+    raft = make_raft(limits=leasing())
+    for _ in range(3):
+        say(raft, 2, heartbeat(1))
+        for _ in range(7):
+            raft.tick()
+    say(raft, 3, read_index_reply(2, 1, None))
+    complete(raft)
+    say(raft, 3, request_vote(2, candidate=3))
+    assert raft.voted_for is None
+    for _ in range(3):
+        raft.tick()
+    say(raft, 3, request_vote(2, candidate=3))
+    assert raft.voted_for == 3
+
+
 def test_who_votes_alone_waits_for_nobody() -> None:
     """A cluster of one has told no other leader anything."""
     raft = make_raft(1, size=1, limits=leasing())

@@ -14,6 +14,7 @@ from raftd.consensus import (
     Raft,
     ReadId,
     ReadIndex,
+    ReadIndexReply,
     Ready,
     RefusalReason,
     Role,
@@ -157,6 +158,33 @@ def test_an_answer_from_an_earlier_term_of_office_does_not_confirm() -> None:
     take(raft)
     say(raft, 2, heartbeat_reply(1, 50))
     assert not raft.ready().confirmed_reads
+
+
+def test_a_read_has_one_outcome() -> None:
+    """Leader again in a later term, a node has forgotten the reads that it refused, its followers' among them."""
+    raft = settled_leader()
+    asked = {raft.request_read()}
+    raft.ready()
+    asked.add(raft.request_read())
+    say(raft, 3, read_index(1, 7))
+    say(raft, 2, heartbeat_reply(2, 1))
+    assert raft.waiting_reads == 0
+    ready = take(raft)
+    assert sorted(ready.refused_reads) == sorted(asked)
+    raft.campaign()
+    say(raft, 2, pre_vote(3))
+    complete(raft)
+    say(raft, 2, vote(3))
+    complete(raft)
+    say(raft, 2, accepted(3, 2))
+    for number in range(1, 4):
+        say(raft, 2, heartbeat_reply(3, number))
+        ready = take(raft)
+        assert not ready.confirmed_reads
+        assert not ready.refused_reads
+        assert not any(isinstance(message, ReadIndexReply) for _, message in ready.messages)
+        for _ in range(Limits().heartbeat_ticks):
+            raft.tick()
 
 
 def test_a_follower_asks_its_leader() -> None:

@@ -17,7 +17,17 @@ from raftd.consensus import (
     Role,
     decode_membership,
 )
-from tests.consensus.words import accepted, complete, heartbeat_reply, make_leader, members, role_of, say
+from tests.consensus.words import (
+    accepted,
+    complete,
+    heartbeat_reply,
+    make_leader,
+    members,
+    pre_vote,
+    role_of,
+    say,
+    vote,
+)
 
 LIMITS = Limits(election_timeout_ticks=4, heartbeat_ticks=1, promotion_lag_entries_max=2, members_max=4)
 
@@ -187,6 +197,26 @@ def test_a_farewell_is_bounded() -> None:
         complete(raft)
         say(raft, 2, heartbeat_reply(1, 1))
     assert NodeId(3) not in raft.progress
+
+
+def test_a_farewell_ends_with_the_term_of_office() -> None:
+    """Who leads again looks after its members only: whom it was telling of a removal is another leader's by then."""
+    raft = leader()
+    raft.propose_membership(Remove(NodeId(3)))
+    answer(raft, 2)
+    say(raft, 2, accepted(1, 3))
+    complete(raft)
+    assert NodeId(3) in raft.progress
+    say(raft, 2, heartbeat_reply(2, 1))
+    raft.campaign()
+    say(raft, 2, pre_vote(3))
+    complete(raft)
+    say(raft, 2, vote(3))
+    for _ in range(LIMITS.heartbeat_ticks):
+        raft.tick()
+    complete(raft)
+    assert role_of(raft) is Role.LEADER
+    assert set(raft.progress) == {2}
 
 
 def test_a_voter_that_needs_a_snapshot_is_not_close() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from raftd.consensus import (
+    AddLearner,
     AppendEntries,
     AppendEntriesReply,
     EntryKind,
@@ -14,6 +15,7 @@ from raftd.consensus import (
     NodeId,
     ProgressState,
     Raft,
+    Role,
     Term,
 )
 from tests.consensus.cluster import Cluster
@@ -26,6 +28,7 @@ from tests.consensus.words import (
     make_leader,
     make_raft,
     refused,
+    role_of,
     say,
     terms_of,
 )
@@ -219,6 +222,37 @@ def test_unreachable_means_nothing_to_a_follower() -> None:
     say(raft, 2, refused(5, 0))
     raft.unreachable(NodeId(2))
     assert not raft.progress
+
+
+def test_who_may_have_begun_anew_keeps_no_leader_in_office() -> None:
+    """A peer whose answers do not count yet is no part of the quorum that a leader must hear."""
+    raft = ready_leader()
+    raft.unreachable(NodeId(2))
+    say(raft, 2, refused(1, 1, 1))
+    for _ in range(Limits().election_timeout_ticks):
+        assert role_of(raft) is Role.LEADER
+        raft.tick()
+        complete(raft)
+        say(raft, 2, heartbeat_reply(1, 1))
+    assert role_of(raft) is Role.FOLLOWER
+
+
+def test_a_new_member_that_begins_anew_waits_for_a_round_of_others_too() -> None:
+    """What it says counts only when a round has been answered that began after its log was found empty."""
+    raft = ready_leader()
+    for _ in range(2 * Limits().heartbeat_ticks):
+        raft.tick()
+    complete(raft)
+    raft.propose_membership(AddLearner(NodeId(4)))
+    complete(raft)
+    raft.unreachable(NodeId(4))
+    say(raft, 4, refused(1, 1, 1))
+    say(raft, 2, heartbeat_reply(1, 3))
+    assert raft.progress[NodeId(4)].doubted_round == 4
+    for _ in range(Limits().heartbeat_ticks):
+        raft.tick()
+    say(raft, 2, heartbeat_reply(1, 4))
+    assert raft.progress[NodeId(4)].doubted_round == 0
 
 
 def test_heartbeats_tell_of_commits_that_the_peer_holds() -> None:

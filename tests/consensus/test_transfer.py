@@ -67,6 +67,19 @@ def test_given_up_after_an_election_timeout() -> None:
     raft.propose([b"a"])
 
 
+def test_each_hand_over_has_its_own_time() -> None:
+    """One that failed takes nothing from the next one's election timeout."""
+    raft = leader()
+    for target in (NodeId(2), NodeId(3)):
+        raft.transfer_leadership(target)
+        for tick in range(LIMITS.election_timeout_ticks):
+            assert raft.transfer_target == target, tick
+            raft.tick()
+            say(raft, 2, heartbeat_reply(1, 1))
+            say(raft, 3, heartbeat_reply(1, 1))
+        assert raft.transfer_target is None
+
+
 def test_over_when_the_target_campaigns() -> None:
     """Whatever ends the leadership ends the hand-over, and a later term begins without one."""
     raft = leader()
