@@ -40,6 +40,9 @@ PAGE_BYTES_MAX: Final = 512 << 10
 ANSWER_BYTES_MAX: Final = 3 << 19
 """An answer to a write, 1.5 MiB: it may have to be remembered. One that would be longer is RESULT_TOO_LARGE."""
 
+SHORT_ANSWER_BYTES_MAX: Final = 1024
+"""An answer to a write for which there is always room, though too many are remembered already; without its head."""
+
 USER_BYTES_MAX: Final = 255
 """A user's name in a stamp, UTF-8."""
 
@@ -58,7 +61,7 @@ class Limits:
     in_flight_max: int = 1024
     """A session's sequence may be less than this far above its lowest unanswered one."""
     answer_bytes_max: int = 256 << 20
-    """Remembered answers of all sessions together. Beyond it a session may remember one answer, and no second."""
+    """Remembered answers of all sessions together. Beyond it a session may remember one short answer, and no other."""
     advance_ms_max: int = 20_000
     """One ADVANCE_CLOCK moves the clock by at most this much; whatever more passed is forgotten."""
     ttl_ms_min: int = 10_000

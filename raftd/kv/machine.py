@@ -37,6 +37,7 @@ from raftd.kv.types import NO_LEASE, LeaseId, NetChange, Record, Revision, Sessi
 
 # An enum's member is looked up in a dict and through a descriptor; a global costs a tenth of that.
 _PUT: Final = Opcode.PUT
+_TOO_MANY_IN_FLIGHT: Final = Outcome.TOO_MANY_IN_FLIGHT.value
 
 _MANY_MIN: Final = 16
 _PART_MAX: Final = 512
@@ -259,7 +260,8 @@ class StateMachine:
             answer = self._execute(term, session, stamp[0], argument)
         else:
             answer = self._change_lease(term, session, stamp[0], parsed)
-        sessions.remember(session, sequence, answer)
+        if answer[0] != _TOO_MANY_IN_FLIGHT:
+            sessions.remember(session, sequence, answer)
         return answer
 
     def _write_plainly(self, term: Term, session: Session, wall_clock_ms: int, parsed: Parsed, data: bytes) -> bytes:
@@ -316,6 +318,8 @@ class StateMachine:
             if refused.outcome is Outcome.FENCED:
                 return answers.encode_fenced(term, revision, refused.revision)
             return answers.encode(refused.outcome, term, revision)
+        if len(body) > self._sessions.room_bytes():
+            return answers.encode(Outcome.TOO_MANY_IN_FLIGHT, term, self._store.revision)
         changes = draft.changes()
         if len(changes) < _MANY_MIN:
             self._commit_few(changes, origin)

@@ -30,13 +30,15 @@ from typing import Final
 
 from raftd.errors import LocalProtocolError
 from raftd.kv.answers import Outcome
-from raftd.kv.limits import Limits
+from raftd.kv.limits import ANSWER_BYTES_MAX, SHORT_ANSWER_BYTES_MAX, Limits
 from raftd.kv.types import SessionId
 
 CLOCK_MS_MAX: Final = (1 << 64) - 1
 """The clock stops here, so that it always fits its field."""
 
 _HEAP_SLACK: Final = 64
+_MANY_MIN: Final = 256
+"""With so many deadlines that have come, all are looked at, instead of taking one after the other off the heap."""
 
 
 class Session:
@@ -139,6 +141,15 @@ class SessionTable:
             return Outcome.TOO_MANY_IN_FLIGHT
         return None
 
+    def room_bytes(self) -> int:
+        """How long the body of a further answer may be that is to be remembered.
+
+        Without this, each of a user's twenty thousand sessions could have every node remember the longest answer there
+        is: thirty gigabytes.
+        """
+        is_full = self.answer_bytes >= self._limits.answer_bytes_max
+        return SHORT_ANSWER_BYTES_MAX if is_full else ANSWER_BYTES_MAX
+
     def has_answered(self, session_id: SessionId, sequence: int) -> bool:
         """Whether an answer to the sequence is remembered."""
         session = self._sessions.get(session_id)
@@ -169,17 +180,37 @@ class SessionTable:
         """Move the clock, by `advance_ms_max` at most, and forget every session whose deadline has come."""
         elapsed_ms = min(elapsed_ms, self._limits.advance_ms_max)
         clock_ms = self.clock_ms = min(self.clock_ms + elapsed_ms, CLOCK_MS_MAX)
-        deadlines = self._deadlines
-        while deadlines and deadlines[0][0] <= clock_ms:
-            session_id = deadlines[0][1]
+        postponed: list[tuple[int, SessionId]] = []
+        for session_id in self._take_due():
             session = self._sessions.get(session_id)
-            if session is not None and (deadline_ms := self._deadline_ms(session)) > clock_ms:
-                heapq.heapreplace(deadlines, (deadline_ms, session_id))
+            if session is None:
                 continue
-            heapq.heappop(deadlines)
-            if session is not None:
+            deadline_ms = self._deadline_ms(session)
+            if deadline_ms > clock_ms:
+                postponed.append((deadline_ms, session_id))
+            else:
                 self._remove(session_id, session)
                 self.expired_total += 1
+        deadlines = self._deadlines
+        if len(postponed) < _MANY_MIN:
+            for item in postponed:
+                heapq.heappush(deadlines, item)
+        else:
+            deadlines += postponed
+            heapq.heapify(deadlines)
+
+    def _take_due(self) -> list[SessionId]:
+        """Take off the heap whatever has come up: of sessions that were opened together, all at the same time."""
+        clock_ms, deadlines = self.clock_ms, self._deadlines
+        due: list[SessionId] = []
+        while deadlines and deadlines[0][0] <= clock_ms:
+            if len(due) == _MANY_MIN:
+                due += [session_id for deadline_ms, session_id in deadlines if deadline_ms <= clock_ms]
+                self._deadlines = [item for item in deadlines if item[0] > clock_ms]
+                heapq.heapify(self._deadlines)
+                break
+            due.append(heapq.heappop(deadlines)[1])
+        return due
 
     def _deadline_ms(self, session: Session) -> int:
         """The session is over as soon as the cluster's clock shows this."""
@@ -237,7 +268,8 @@ class SessionTable:
         self._sessions_of[session.user] -= 1
         if not self._sessions_of[session.user]:
             del self._sessions_of[session.user]
-        self.answer_bytes -= _bytes_of(session.answers)
+        if session.answers:
+            self.answer_bytes -= _bytes_of(session.answers)
 
 
 class SessionWalk:

@@ -11,6 +11,7 @@ from raftd.kv.answers import Answer, Outcome
 from raftd.kv.commands import Revision, SessionId, Stamp
 from raftd.kv.limits import Limits
 from raftd.kv.machine import StateMachine
+from raftd.kv.operations import Put, Write
 from raftd.kv.snapshot_loader import SnapshotLoader
 from tests.cli.backups import machine_of
 
@@ -171,6 +172,27 @@ def test_too_many_in_flight_is_not_remembered() -> None:
     driver.ask(commands.keep_alive(session, 2))
     assert driver.ask(early).outcome is Outcome.OK
     assert driver.machine.revision == 1
+
+
+def test_a_long_answer_waits_until_there_is_room_for_it() -> None:
+    """With too much remembered a write whose answer is long is not done; a short answer is always remembered."""
+    driver = Driver(Limits(answer_bytes_max=3000))
+    sessions = [driver.open() for _ in range(20)]
+    driver.ask(commands.put(sessions[0], 1, 1, b"k", bytes(1000)))
+
+    def long(session: SessionId) -> bytes:
+        return commands.write(session, 1, 1, Write(Put(b"k", bytes(1000), previous=True)))
+
+    outcomes = [driver.ask(long(session)).outcome for session in sessions[1:]]
+    assert outcomes == 3 * [Outcome.OK] + 16 * [Outcome.TOO_MANY_IN_FLIGHT]
+    assert (driver.machine.revision, driver.machine.answer_bytes < 5000) == (4, True)
+    last = sessions[-1]
+    driver.ask(commands.keep_alive(sessions[1], 2))
+    driver.ask(commands.keep_alive(sessions[2], 2))
+    assert driver.ask(long(last)).outcome is Outcome.OK
+    assert driver.ask(long(sessions[-2])).outcome is Outcome.OK
+    assert driver.ask(long(sessions[-3])).outcome is Outcome.TOO_MANY_IN_FLIGHT
+    assert driver.ask(commands.put(sessions[-3], 1, 1, b"k", b"v")).outcome is Outcome.OK
 
 
 def test_sessions_expire_by_logged_time_only() -> None:

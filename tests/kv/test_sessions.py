@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftd.errors import LocalProtocolError
+from raftd.kv import sessions
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import SessionId
 from raftd.kv.limits import Limits
@@ -12,6 +13,12 @@ from raftd.kv.sessions import CLOCK_MS_MAX, Session, SessionTable
 
 ALICE, BOB = b"alice", b"bob"
 ONE = SessionId(1)
+
+
+@pytest.fixture(autouse=True)
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions that end together are more than a few at a time in short tests, too."""
+    monkeypatch.setattr(sessions, "_MANY_MIN", 3)
 
 
 def table_with_session(limits: Limits | None = None, ttl_ms: int = 0) -> tuple[SessionTable, Session]:
@@ -199,6 +206,23 @@ def test_the_heap_is_bounded_and_left_alone_by_commands() -> None:
     assert len(table._deadlines) < 100
     expire_all(table)
     assert (len(table), table.expired_total, table._deadlines) == (0, 1, [])
+
+
+def test_sessions_that_were_opened_together_expire_together() -> None:
+    """Very many at once, but for those that were active since, and those that live longer."""
+    table = SessionTable(Limits(ttl_ms_min=1, advance_ms_max=1))
+    for number in range(1, 2001):
+        table.open(SessionId(number), ALICE, 20 if number % 10 == 0 else 2)
+    table.advance_clock(1)
+    for number in range(1, 2001, 2):
+        table.touch(SessionId(number), ALICE, 0)
+    table.advance_clock(1)
+    table.advance_clock(1)
+    assert [number for number, _ in table] == [n for n in range(1, 2001) if n % 2 or n % 10 == 0]
+    assert len(table._deadlines) == len(table)
+    table.advance_clock(1)
+    assert [number for number, _ in table] == list(range(10, 2001, 10))
+    assert (table.expired_total, len(table._deadlines)) == (1800, 200)
 
 
 def test_a_rebuilt_heap_is_in_order() -> None:
