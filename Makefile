@@ -42,7 +42,7 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not e2e and not hosts"
-	$(BIN)/python -m pytest -m e2e
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m e2e
 	$(BIN)/python -m pytest -m "hosts and not playbooks"
 
 test-hosts: $(STAMP)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from raftd.kv.limits import Limits as MachineLimits
+from raftd.node.applying import APPLY_SECONDS_MAX
 from raftd.node.watches import WatchLimits
 from tests.sim.timeline import generator
 
@@ -71,6 +72,8 @@ class Plan:
     in_flight_appends_max: int = 64
     held_entries_max: int = 64
     committed_entries_max: int = 1024
+    apply_seconds: float = 0.0
+    """What the state machine seems to take for each entry: a turn applies a few, and the rest waits."""
     spares: int = 0
     """Nodes that may be added."""
     snapshot_log_bytes: int = 1 << 40
@@ -146,6 +149,7 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
         segment_bytes=draw.choice((2 << 10, 8 << 10, 64 << 10)),
         append_entries_max=draw.choice((2, 8, 4096)),
         committed_entries_max=draw.choice((1, 4, 1024)),
+        apply_seconds=generator(seed, "plan/applying").choice((0.0, 0.0, APPLY_SECONDS_MAX / 4, APPLY_SECONDS_MAX / 2)),
         in_flight_appends_max=draw.choice((1, 2, 64)),
         held_entries_max=generator(seed, "plan/holding").choice((1, 3, 64)),
         spares=generator(seed, "plan/spares").randint(2, 5) if "membership" in faults else 0,

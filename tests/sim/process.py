@@ -97,6 +97,8 @@ class Process:
         self.connections: dict[str, ClientConnection] = {}
         self.streams: list[Stream] = []
         """To this life."""
+        self._worked_seconds = 0.0
+        """By which the stopwatch is ahead of the clock."""
         self._paused_at = 0.0
         self.stood_still = 0.0
         """Seconds by this machine's clock for which pauses have lasted, as far as a process notices."""
@@ -118,6 +120,11 @@ class Process:
     def local_time(self) -> float:
         """Monotonic seconds by this machine's clock."""
         return self._clock_base + self._rate * self.world.timeline.now
+
+    def _stopwatch(self) -> float:
+        """As `local_time`, but that something seems to have been done between any two looks at it."""
+        self._worked_seconds += self.world.plan.apply_seconds
+        return self.local_time() + self._worked_seconds
 
     def set_rate(self, rate: float) -> None:
         """Let this machine's clock go faster or slower from now on."""
@@ -171,6 +178,8 @@ class Process:
         except StorageError as error:
             self._disk_failed(error)
             return
+        if self.driver._applier.is_behind:
+            world.sometimes("applied_in_several_turns")
         world.oracle.after_step(self)
         if self.raft.is_removed and not self._is_leaving:
             # The daemon looks once a second.
@@ -186,8 +195,11 @@ class Process:
             self._is_leaving = False
 
     def _take_turn(self) -> None:
+        """One pass of a loop: what is due next in it comes in the next one, and messages may come in between."""
         self.is_turn_planned = False
-        self._run_soon()
+        for _ in range(len(self._soon)):
+            callback, arguments = self._soon.popleft()
+            callback(*arguments)
 
     def _run_soon(self) -> None:
         soon = self._soon
@@ -337,6 +349,7 @@ class Process:
             tick_seconds=TICK_SECONDS,
             session_clock=SessionClock(_SESSION_CLOCK_SECONDS),
             clocks=PeerClocks(self.wall_clock_ms),
+            stopwatch=self._stopwatch,
         )
         self.gateway = self._make_gateway(requests, keeper)
         self._attach_snapshots(opened)

@@ -56,6 +56,7 @@ EVENTS: Final[dict[str, str]] = {
     "healed_quorum_commits": "a healed quorum committed in time",
     "crash_while_sending": "a process ended in the middle of sending",
     "crash_while_storing": "a process ended in the middle of a write",
+    "applied_in_several_turns": "entries that were committed together were not all applied in one turn",
     "crash_while_applying": "a process ended between two applied entries",
     "crash_before_answer": "a process ended with an answer on its lips",
     "commit_in_joint_membership": "an entry was committed in a joint membership",
