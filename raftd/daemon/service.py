@@ -432,7 +432,8 @@ class Service:
         """Keep a link to each member and to the leader; while this node is no member, to all that the settings name.
 
         A node that catches up goes by memberships of the past, and who leads now, and has to be answered, may not be in
-        them. Where such a leader is, only the settings can say.
+        them. Where such a leader is, only the settings can say. Who has been removed has to hear of it from the leader
+        (`raftd.consensus.replication`, *Farewell*), whose link stays until that is done.
         """
         known = {NodeId(node.id): node.peer_address for node in self._settings.nodes}
         for node_id in membership.members:
@@ -446,7 +447,8 @@ class Service:
         if leader_id is not None:
             wanted.add(leader_id)
         self._links.set_peers(
-            PeerAddress(node_id, known[node_id].host, known[node_id].port) for node_id in wanted if node_id in known
+            (PeerAddress(node_id, known[node_id].host, known[node_id].port) for node_id in wanted if node_id in known),
+            leaving=self._driver.raft.progress.keys(),
         )
 
     def _on_signal(self, number: int) -> None:
@@ -526,7 +528,7 @@ class Service:
         )
 
     async def _report(self) -> None:
-        """Feed the watchdog while all is well, and keep the status line and the page's plots true."""
+        """Feed the watchdog while all is well, and keep links, the status line and the page's plots true."""
         interval = min(self._notifier.watchdog_interval_seconds or _STATUS_SECONDS, _STATUS_SECONDS)
         while True:
             await asyncio.sleep(interval)
@@ -534,6 +536,8 @@ class Service:
             if self._driver.raft.is_removed:
                 events.NODE_REMOVED.log(logger)
                 self._end(ExitCode.REMOVED)
+            # A farewell ends without a word.
+            self._dial(self._driver.raft.membership)
             if self._storing_seconds() < _HANG_SECONDS:
                 self._notifier.feed_watchdog()
             if not self._gateway.is_draining:

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from raftd.consensus.types import NodeId
 from raftd.net.peer_link import Jitter, LinkLimits, PeerAddress, PeerLink
@@ -43,11 +43,15 @@ class PeerLinks:
         self._hanging_up: set[asyncio.Task[None]] = set()
         self._dropped_before = 0
 
-    def set_peers(self, peers: Iterable[PeerAddress]) -> None:
-        """Dial those that are new or have moved, and hang up on those that are none any more; leave the others be."""
+    def set_peers(self, peers: Iterable[PeerAddress], *, leaving: Collection[NodeId] = ()) -> None:
+        """Dial those that are new or have moved, and hang up on those that are none any more; leave the others be.
+
+        Links to those that are `leaving` are left be too, where there are any: there is still something to be said.
+        """
         wanted = {peer.node_id: peer for peer in peers if peer.node_id != self._node_id}
         for node_id, address in list(self._addresses.items()):
-            if wanted.get(node_id) != address:
+            is_leaving = node_id in leaving and node_id not in wanted
+            if not is_leaving and wanted.get(node_id) != address:
                 self._hang_up(node_id)
         for node_id, address in wanted.items():
             if node_id not in self._links:

@@ -57,7 +57,10 @@ def addresses(cluster: Cluster, node_id: int) -> list[str]:
 
 @pytest.mark.timeout(180)
 def test_nodes_come_and_go_under_load(make_cluster: MakeCluster) -> None:
-    """One is added, one replaced, the leader removed and leadership handed over; no write is lost or done twice."""
+    """One is added, one replaced, the leader removed and leadership handed over; no write is lost or done twice.
+
+    Who is removed, follower or leader, ends by itself and says why.
+    """
 
     async def scenario() -> None:
         cluster = make_cluster(5, changes=with_joining)
@@ -70,9 +73,11 @@ def test_nodes_come_and_go_under_load(make_cluster: MakeCluster) -> None:
             refused = await raftctl(cluster, "member", "add", "5", *addresses(cluster, 4), code=ExitCode.ERROR)
             assert "is node 4's" in refused
             assert (await raftctl(cluster, "member", "replace", "2", "5", *addresses(cluster, 5)))["done"]
+            assert await cluster.nodes[2].ended() == ExitCode.REMOVED
             leader = (await raftctl(cluster, "transfer-leader", "4"))["leader"]
             assert leader == 4
             assert (await raftctl(cluster, "member", "remove", "4"))["done"]
+            assert await cluster.nodes[4].ended() == ExitCode.REMOVED
             rows = {row["node"]: row["role"] for row in await raftctl(cluster, "member", "list")}
             assert {node for node, role in rows.items() if "voter" in role} == {1, 3, 5}
         await check_exactly_once(cluster, writers)

@@ -121,6 +121,24 @@ def test_peers_come_go_and_move(run: Run, certificates: Certificates) -> None:
     run(scenario())
 
 
+def test_a_link_to_one_that_leaves_stays_for_a_farewell(run: Run, certificates: Certificates) -> None:
+    """As long as it is said to be leaving; one that has no link is not dialled for it."""
+
+    async def scenario() -> None:
+        two, links_of_one = Peer(NodeId(2)), Links(certificates)
+        async with two.listening(certificates) as to_two, links_of_one() as links:
+            links.set_peers([to_two])
+            await until(lambda: links_of_one.up == [2])
+            kept = links.link(NodeId(2))
+            links.set_peers([], leaving=[NodeId(2), NodeId(3)])
+            assert links.link(NodeId(2)) is kept
+            assert links.link(NodeId(3)) is None
+            links.set_peers([])
+            assert links.link(NodeId(2)) is None
+
+    run(scenario())
+
+
 def test_drops_are_summed_up_over_links_that_are_gone(run: Run, certificates: Certificates) -> None:
     """The count of dropped messages never goes back."""
 
