@@ -65,9 +65,12 @@ class Overview:
         for endpoint, document in self._documents.items():
             if document["node_id"] == (document["leader_id"] if node is None else node):
                 return endpoint
-        for answer in self.answers.values():
-            if isinstance(answer, ClientError) and not isinstance(answer, Unavailable):
-                raise answer
+        errors = [answer for answer in self.answers.values() if isinstance(answer, ClientError)]
+        for error in errors:
+            if not isinstance(error, Unavailable):
+                raise error
+        if len(errors) == len(self.answers):
+            raise Unavailable(f"no node answers: {'; '.join(map(str, errors))}")
         sought = "no node leads; name one with --node" if node is None else f"no node {node} answers"
         raise Unavailable(f"{sought}; asked were {', '.join(self.answers)}")
 

@@ -145,6 +145,8 @@ def test_where_a_node_is() -> None:
         overview(document(1, leader_id=None), document(2, leader_id=None), Unavailable("a")).endpoint_of(None)
     with pytest.raises(Denied):
         overview(Unavailable("a"), Denied("b"), Denied("b")).endpoint_of(None)
+    with pytest.raises(Unavailable, match="no node answers: a; b; c"):
+        overview(Unavailable("a"), Unavailable("b"), Unavailable("c")).endpoint_of(None)
 
 
 class Told:
