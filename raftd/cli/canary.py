@@ -63,6 +63,10 @@ def _record(report: CanaryReport, output_format: OutputFormat) -> dict[str, obje
     if output_format is not OutputFormat.TABLE:
         return asdict(report)
     reasons = ", ".join(f"{count} {name}" for name, count in report.errors.items())
+    latency = (
+        f"p50 {report.p50_seconds * 1e3:.1f} ms, p99 {report.p99_seconds * 1e3:.1f} ms, "
+        f"max {report.max_seconds * 1e3:.1f} ms"
+    )
     return {
         "seconds": f"{report.seconds:.1f}",
         "writes tried": report.tried,
@@ -73,7 +77,6 @@ def _record(report: CanaryReport, output_format: OutputFormat) -> dict[str, obje
         "reads failed": report.reads_failed,
         "unverified keys": report.unverified,
         "longest stall": f"{report.longest_stall_seconds:.3f} s",
-        "latency": f"p50 {report.p50_seconds * 1e3:.1f} ms, p99 {report.p99_seconds * 1e3:.1f} ms, "
-        f"max {report.max_seconds * 1e3:.1f} ms",
+        "latency": latency if report.acknowledged else None,
         **({"errors": reasons} if reasons else {}),
     }

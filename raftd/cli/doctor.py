@@ -9,9 +9,9 @@ import click
 
 from raftd import settings as settings_package
 from raftd.cli.examine import DAY_SECONDS, examine, expiry_finding
-from raftd.cli.findings import COLUMNS, Finding, exit_code, rows
+from raftd.cli.findings import COLUMNS, Finding, Level, exit_code, rows
 from raftd.cli.inquiry import inquire
-from raftd.cli.output import OutputFormat, format_option, show_rows
+from raftd.cli.output import OutputFormat, format_option, show_rows, write
 from raftd.cli.raftd import DEFAULT_CONFIG
 from raftd.cli.status import look, with_patience
 from raftd.cli.target import Target, pass_target
@@ -68,8 +68,11 @@ def doctor_command(
         overview = look(client, config.endpoints)
         found = [*_own(config.tls), *host, *examine(inquire(client, overview, measured))]
     if problems:
-        found = [finding for finding in found if finding.level.value != "ok"]
-    show_rows(rows(found), COLUMNS, output_format)
+        found = [finding for finding in found if finding.level is not Level.OK]
+    if found or output_format is not OutputFormat.TABLE:
+        show_rows(rows(found), COLUMNS, output_format)
+    else:
+        write("nothing is wrong\n")
     if not any("status" in row for row in overview.rows):
         return overview.exit_code
     return exit_code(found)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from raftd import settings as settings_package
+from raftd.cli.consent import check_consent
 from raftd.cli.output import OutputFormat, show_record, write
 from raftd.cli.raftd import DEFAULT_CONFIG
 from raftd.daemon.recover import Found, Survivor
@@ -48,11 +49,7 @@ def recover_command(config: Path, node: int, confirmation: str | None, *, force_
         _show(survivor.found)
         if not force_new_cluster:
             return ExitCode.OK
-        name = settings.cluster.name
-        if confirmation is None:
-            confirmation = click.prompt(f"To go on with node {node} alone, type the cluster's name", err=True)
-        if confirmation != name:
-            raise click.ClickException(f"{confirmation!r} is not the cluster's name, {name!r}; nothing was changed")
+        check_consent(settings.cluster.name, confirmation, f"go on with node {node} alone")
         cluster_id = uuid.uuid4()
         kept = survivor.found_cluster(cluster_id, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
     finally:

@@ -13,6 +13,7 @@ import click
 
 from raftd import settings as settings_package
 from raftd.cli import backup_file
+from raftd.cli.consent import check_consent
 from raftd.cli.merging import MARKER, Counts, Restore, differences, keys_of
 from raftd.cli.output import OutputFormat, format_option, show_record, warn
 from raftd.cli.owner import hand_over, owner_of
@@ -239,11 +240,6 @@ def _check_origin(header: BackupHeader, cluster: tuple[str, UUID], consent: Cons
 
 
 def _confirm(header: BackupHeader, cluster: tuple[str, UUID], consent: Consent) -> None:
-    """Let the user type the name of what is about to be overwritten. Raises: RestoreError: it is another one."""
-    name, typed = cluster[0], consent.name
-    if typed is None:
-        when = backup_file.time_of(header).isoformat(timespec="seconds")
-        question = f"To give cluster {name!r} the keys of {when}, revision {header.revision}, type the cluster's name"
-        typed = click.prompt(question, err=True)
-    if typed != name:
-        raise RestoreError(f"{typed!r} is not the cluster's name, {name!r}; nothing was changed")
+    """Let the user type the name of what is about to be overwritten. Raises: as `check_consent`."""
+    name, when = cluster[0], backup_file.time_of(header).isoformat(timespec="seconds")
+    check_consent(name, consent.name, f"give cluster {name!r} the keys of {when}, revision {header.revision}")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from raftd.cli import canary
+from raftd.cli.output import OutputFormat
 from raftd.client.canary import CanaryReport
 from raftd.errors import ExitCode
 from tests.cli.conftest import Raftctl
@@ -68,6 +69,13 @@ def test_what_is_missing_is_an_error(raftctl: Raftctl, node: Daemon, monkeypatch
     monkeypatch.setattr(canary, "run_canary", run)
     assert b"k: gone" in raftctl("canary", code=ExitCode.ERROR)
     raftctl("canary", code=ExitCode.UNAVAILABLE)
+
+
+@pytest.mark.parametrize(("acknowledged", "latency"), [(0, None), (1, "p50 2.0 ms, p99 3.0 ms, max 4.0 ms")])
+def test_latencies_are_of_acknowledged_writes(acknowledged: int, latency: str | None) -> None:
+    """Without one there are none, rather than none that took any time."""
+    report = CanaryReport(acknowledged=acknowledged, p50_seconds=0.002, p99_seconds=0.003, max_seconds=0.004)
+    assert canary._record(report, OutputFormat.TABLE)["latency"] == latency
 
 
 def test_who_may_not_write_is_told(run: Raftctl, raftctl: Raftctl, cluster_directory: Path) -> None:

@@ -48,6 +48,13 @@ def test_only_problems(doctor: Doctor) -> None:
     assert all(finding["result"] != "ok" and finding["advice"] for finding in findings)
 
 
+def test_no_problems(raftctl: Raftctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of nothing would leave in doubt whether that is good; a program sees an empty list."""
+    monkeypatch.setattr("raftd.cli.doctor.examine", lambda _: [])
+    assert raftctl("doctor", "--problems") == b"nothing is wrong\n"
+    assert raftctl("doctor", "--problems", "-o", "json") == b"[]\n"
+
+
 def test_the_host_of_a_node(doctor: Doctor, cluster_directory: Path) -> None:
     """With --node its disk is measured, and its files are looked at."""
     findings = doctor("--node", "1", "--settings", str(cluster_directory / "raftd.yaml"))
