@@ -170,6 +170,17 @@ def test_a_pre_vote_for_the_current_term(voted_for: int | None, granted: bool) -
     assert complete(raft) == [(2, pre_vote(5, granted=granted))]
 
 
+def test_a_pre_vote_for_a_term_that_is_led_is_refused() -> None:
+    """However long its leader is silent: that term has been decided, and whoever asks is told of it."""
+    raft = make_raft(current_term=4)
+    say(raft, 3, heartbeat(5, leader=3))
+    for _ in range(PATIENCE - 1):
+        raft.tick()
+    complete(raft)
+    say(raft, 2, request_pre_vote(5))
+    assert complete(raft) == [(2, pre_vote(5, granted=False))]
+
+
 def test_a_pre_vote_needs_an_up_to_date_log() -> None:
     """A log that could not win does not even start a term."""
     raft = make_raft(1, 2)

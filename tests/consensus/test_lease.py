@@ -100,6 +100,15 @@ def test_not_before_the_first_commit_of_the_term() -> None:
     assert not reads_at_once(raft)
 
 
+def test_a_lease_read_sees_all_that_is_committed() -> None:
+    """Applied here or not: what an earlier leader has answered must be there."""
+    raft = make_leader(limits=leasing())
+    say(raft, 2, accepted(1, 1), heartbeat_reply(1, 1))
+    assert (raft.commit_index, raft.last_applied) == (1, 0)
+    read_id = raft.request_read()
+    assert raft.ready().confirmed_reads == ((read_id, 1),)
+
+
 def test_counted_from_the_sending_of_the_round() -> None:
     """An answer that was long under way confirms what was so when its round began, and no more."""
     raft = make_leader(limits=leasing())

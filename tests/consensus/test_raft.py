@@ -6,6 +6,7 @@ import pytest
 
 from raftd.consensus import (
     NO_MEMBERSHIP,
+    AddLearner,
     HardState,
     LogIndex,
     NodeId,
@@ -178,3 +179,26 @@ def test_a_snapshot_is_of_what_is_applied_and_known() -> None:
     complete(joining)
     with pytest.raises(LocalProtocolError, match="not known yet"):
         joining.snapshot_metadata(LogIndex(1))
+
+
+def test_a_snapshot_says_who_belonged_to_the_cluster_at_its_end() -> None:
+    """Not who does now: a membership behind it may yet be taken back with its entry."""
+    raft = make_leader(1, 1)
+    say(raft, 2, accepted(2, 3))
+    complete(raft)
+    raft.propose_membership(AddLearner(NodeId(4)))
+    assert raft.snapshot_metadata(LogIndex(3)).membership == members(1, 2, 3)
+    say(raft, 2, accepted(2, 4))
+    complete(raft)
+    assert raft.snapshot_metadata(LogIndex(4)).membership == members(1, 2, 3, learners=(4,))
+    assert raft.snapshot_metadata(LogIndex(3)).membership == members(1, 2, 3)
+
+
+def test_an_older_snapshot_takes_no_newer_one_s_place() -> None:
+    """Whatever the order in which the driver tells of them, lagging peers are sent the newest."""
+    raft = make_leader(1, 1)
+    say(raft, 2, accepted(2, 3))
+    complete(raft)
+    for index in (3, 2):
+        raft.snapshot_available(raft.snapshot_metadata(LogIndex(index)))
+    assert raft.snapshot == raft.snapshot_metadata(LogIndex(3))

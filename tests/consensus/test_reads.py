@@ -96,6 +96,16 @@ def test_a_minority_does_not_confirm() -> None:
     assert raft.has_ready
 
 
+def test_a_late_answer_takes_no_confirmation_back() -> None:
+    """Who has answered a round has answered it, though an answer to an earlier one arrives behind that."""
+    raft = settled_leader(5)
+    raft.request_read()
+    [number] = rounds(raft.ready().messages)
+    say(raft, 2, heartbeat_reply(1, number), heartbeat_reply(1, number - 1))
+    say(raft, 3, heartbeat_reply(1, number))
+    assert raft.ready().confirmed_reads
+
+
 def test_reads_wait_for_the_first_commit_of_the_term() -> None:
     """A new leader may not know its predecessor's last commit: its reads are held, neither answered nor refused."""
     raft = make_leader(1, 1)

@@ -271,11 +271,13 @@ def test_a_machine_can_take_over_what_was_loaded() -> None:
     """Whoever holds it goes on with the other state, and the old one is gone."""
     machine, loaded = filled(3), load(read_all(filled(50).begin_snapshot()))
     digest, old = loaded.digest(), machine.digest()
+    assert machine.state_hash != loaded.state_hash
     reader = machine.begin_snapshot()
     machine.become(loaded)
     assert load(read_all(reader)).digest() == old
     machine.begin_snapshot().close()
     assert machine.digest() == digest
+    assert machine.state_hash == loaded.state_hash
     assert machine.last_applied == 55
     send(machine, commands.open_session())
     assert machine.session_count == 6

@@ -351,3 +351,24 @@ def test_a_frame_s_time_is_its_own(run: Run, certificates: Certificates) -> None
             assert not channel.is_closed
 
     run(scenario())
+
+
+def test_a_frame_that_came_in_pieces_has_no_deadline_any_more(run: Run, certificates: Certificates) -> None:
+    """Once it is finished the connection may be idle for as long as it likes: only unfinished frames hold memory."""
+
+    async def scenario() -> None:
+        received: list[bytes] = []
+        async with connected(certificates, establishing(received)) as (owner, channel, remote):
+            remote.writer.write(encode_frame(b"hello"))
+            await until(lambda: owner.frames)
+            frame = encode_frame(b"x" * 1000)
+            remote.writer.write(frame[:10])
+            await until(lambda: channel._partial_timer is not None)
+            remote.writer.write(frame[10:])
+            await until(lambda: received)
+            # Its time is over at once; waiting for that would be a race with the frame's second piece.
+            channel._limits = replace(LIMITS, frame_seconds=0.0)
+            channel._check_partial()
+            assert not channel.is_closed
+
+    run(scenario())
