@@ -31,6 +31,9 @@ DELETE_RANGE_KEYS_MAX: Final = 10_000
 EXPIRED_LEASES_MAX: Final = 4096
 """Leases that one EXPIRE_LEASES names."""
 
+EXPIRED_KEYS_MAX: Final = DELETE_RANGE_KEYS_MAX
+"""Keys that one EXPIRE_LEASES deletes, more than one lease has; leases with which they would be more are left."""
+
 PAGE_ITEMS_MAX: Final = 1000
 """Items in the answer to one range, history or list, whatever limit it has."""
 

@@ -24,7 +24,7 @@ from raftd.kv.draft import Draft
 from raftd.kv.execution import Execution, Refused, first_keys
 from raftd.kv.history import History
 from raftd.kv.leases import Lease, LeaseTable
-from raftd.kv.limits import Limits
+from raftd.kv.limits import EXPIRED_KEYS_MAX, Limits
 from raftd.kv.operations import DeleteRange
 from raftd.kv.queries import HistoryQuery, RangeQuery
 from raftd.kv.reads import answer_history, answer_range
@@ -399,6 +399,22 @@ class StateMachine:
         deleted_count = self._end_leases([lease], (True, wall_clock_ms, session.user, session.address))
         return answers.encode_lease_revoke(term, self._store.revision, deleted_count)
 
+    def _expired(self, named: Sequence[LeaseId]) -> list[Lease]:
+        """Of the leases that a leader names those that end now.
+
+        It has counted their keys, but others may have come to them since: a client may have tens of thousands of writes
+        in the log. What would be too much in one step is left, and the leader names it anew.
+        """
+        expired: list[Lease] = []
+        keys_left = EXPIRED_KEYS_MAX
+        for lease in map(self.leases.get, named):
+            if lease is not None:
+                keys_left -= len(lease.keys)
+                if keys_left < 0:
+                    break
+                expired.append(lease)
+        return expired
+
     def _end_leases(self, ended: Sequence[Lease], origin: Origin) -> int:
         """End leases, and delete their keys as one revision; returns how many these were."""
         store = self._store
@@ -430,8 +446,7 @@ class StateMachine:
                 self.history.trim_old(sessions.clock_ms)
             case Opcode.EXPIRE_LEASES:
                 named = () if not isinstance(argument, tuple) or isinstance(argument, Write) else argument
-                ended = [lease for lease in map(self.leases.get, named) if lease is not None]
-                self._end_leases(ended, (True, wall_clock_ms, user, address))
+                self._end_leases(self._expired(named), (True, wall_clock_ms, user, address))
             case _:
                 raise InvariantViolation(f"{opcode.name} reached the commands without a sequence")
         return answers.encode(Outcome.OK if found else Outcome.SESSION_EXPIRED, term, self._store.revision)

@@ -7,7 +7,8 @@ so a leader that was deposed without knowing it promises nothing.
 
 When a deadline has passed nothing happens yet: again a quorum must confirm first that this node leads. What is still
 due then is proposed, and from that moment on its keep-alives are answered as if it were gone, whatever becomes of the
-proposal. Only the entry ends the lease, on all nodes at the same place in the log.
+proposal. Only the entry ends the lease, on all nodes at the same place in the log. It leaves those whose keys have
+become too many for one step; they are due again once it is applied.
 
 The time is the leader's monotonic clock without the pauses of its process: while it stood still it could take in no
 keep-alive, so a pause counts for nobody.
@@ -18,10 +19,10 @@ Deadlines are kept in a heap that is mended lazily, as in `raftd.kv.sessions`: a
 import heapq
 import math
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Final, Protocol
 
-from raftd.consensus.types import NO_TERM, Term
+from raftd.consensus.types import NO_INDEX, NO_TERM, LogIndex, Term
 from raftd.kv.types import LeaseId
 
 FOUND_MAX: Final = 2000
@@ -89,8 +90,8 @@ class LeaseClock:
         """Of leases that were there when they were last looked at."""
         self._heap: list[tuple[float, LeaseId]] = []
         """One item for each, which may be too early by now."""
-        self._expiring: set[LeaseId] = set()
-        """Those whose expiry this node has proposed as the leader that it still is."""
+        self._expiring: dict[LeaseId, LogIndex] = {}
+        """Those whose expiry this node has proposed as the leader that it still is, and the entry that is to do it."""
         self._newest = LeaseId(0)
         """Leases up to this one were found."""
         self._paused_seconds = 0.0
@@ -142,19 +143,26 @@ class LeaseClock:
             return lease.ttl_ms
         return min(lease.ttl_ms, max(0, math.ceil((deadline - self._time(now)) * 1000)))
 
-    def due(self, leases: Leases, now: float) -> list[LeaseId]:
-        """The leases whose time is up, as many as one command may end, ascending; they are still due afterwards."""
+    def due(self, leases: Leases, now: float, last_applied: LogIndex) -> list[LeaseId]:
+        """The leases whose time is up, as many as one command may end, ascending; they are still due afterwards.
+
+        `last_applied` is the state machine's: a lease that an entry up to there was to end, and did not, is due again.
+        """
         time, heap, deadlines = self._time(now), self._heap, self._deadlines
         found: list[tuple[float, LeaseId]] = []
+        under_way: list[tuple[float, LeaseId]] = []
         keys = 0
         for _ in range(LOOKED_AT_MAX):
             if not heap or heap[0][0] > time or len(found) >= EXPIRED_MAX:
                 break
             lease_id = heap[0][1]
             lease = leases.get(lease_id)
-            if lease is None or lease_id in self._expiring:
+            if lease is None:
                 heapq.heappop(heap)
                 deadlines.pop(lease_id, None)
+                continue
+            if self._expiring.get(lease_id, NO_INDEX) > last_applied:
+                under_way.append(heapq.heappop(heap))
                 continue
             deadline = deadlines[lease_id]
             if deadline > time:
@@ -164,14 +172,14 @@ class LeaseClock:
             if found and keys > EXPIRED_KEYS_MAX:
                 break
             found.append(heapq.heappop(heap))
-        for item in found:
+        for item in chain(found, under_way):
             heapq.heappush(heap, item)
         return sorted(lease_id for _, lease_id in found)
 
-    def proposed(self, lease_ids: list[LeaseId], leases: Leases) -> None:
-        """The expiry of these was proposed."""
-        self._expiring = {lease_id for lease_id in self._expiring if leases.get(lease_id) is not None}
-        self._expiring.update(lease_ids)
+    def proposed(self, lease_ids: list[LeaseId], leases: Leases, index: LogIndex) -> None:
+        """The expiry of these was proposed, as the entry at `index`."""
+        self._expiring = {each: at for each, at in self._expiring.items() if leases.get(each) is not None}
+        self._expiring.update(dict.fromkeys(lease_ids, index))
         self.expired_total += len(lease_ids)
 
     def _find(self, leases: Leases, now: float) -> None:

@@ -94,7 +94,7 @@ class LeaseKeeper:
         now = self._now()
         if not self._leads(now) or self.read_id is not None:
             return
-        if self._clock.due(self._machine.leases, now):
+        if self._clock.due(self._machine.leases, now, self._machine.last_applied):
             with contextlib.suppress(ProposalRefused):
                 self.read_id = self._leadership.request_read(by_quorum=True)
 
@@ -107,12 +107,12 @@ class LeaseKeeper:
         leases, now = self._machine.leases, self._now()
         if late_seconds >= PAUSE_SECONDS_MIN or not self._leads(now):
             return
-        due = self._clock.due(leases, now)
+        due = self._clock.due(leases, now, self._machine.last_applied)
         if due:
             # Whoever hands over takes no proposals: the next leader gives them all their time again.
             with contextlib.suppress(ProposalRefused):
-                self._leadership.propose([self._server_stamp.at(0) + expire_leases(due)])
-                self._clock.proposed(due, leases)
+                index = self._leadership.propose([self._server_stamp.at(0) + expire_leases(due)])
+                self._clock.proposed(due, leases, index)
 
     def refused(self) -> None:
         """Nobody knows whether this node led."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from raftd.consensus.types import Term
+from raftd.consensus.types import LogIndex, Term
 from raftd.kv.types import LeaseId
 from raftd.node import lease_clock
 from raftd.node.lease_clock import LeaseClock
@@ -33,6 +33,7 @@ class Leader:
         self.leases = FakeLeases({number: FakeLease(ttl) for number, ttl in enumerate(ttl_ms, 1)})
         self.clock = LeaseClock()
         self.now = 100.0
+        self.last_applied = LogIndex(1)
         self.term: Term | None = Term(3)
         self.lead()
 
@@ -47,7 +48,7 @@ class Leader:
         return self.clock.keep_alive(LeaseId(lease_id), user, self.leases, self.now)
 
     def due(self) -> list[LeaseId]:
-        return self.clock.due(self.leases, self.now)
+        return self.clock.due(self.leases, self.now, self.last_applied)
 
     def remaining(self, lease_id: int) -> int:
         return self.clock.remaining_ms(LeaseId(lease_id), self.leases, self.now)
@@ -97,7 +98,7 @@ def test_a_lease_whose_expiry_is_proposed_cannot_be_kept_alive() -> None:
     """The entry may be committed already: who was told that the lease lives on would be deceived."""
     leader = Leader(1000, 1000)
     leader.advance(1.0)
-    leader.clock.proposed([LeaseId(1)], leader.leases)
+    leader.clock.proposed([LeaseId(1)], leader.leases, LogIndex(2))
     assert (leader.due(), leader.keep_alive(1), leader.remaining(1)) == ([2], 0, 0)
     assert leader.keep_alive(2) == 1000
     leader.advance(5.0)
@@ -105,11 +106,28 @@ def test_a_lease_whose_expiry_is_proposed_cannot_be_kept_alive() -> None:
     assert leader.clock.expired_total == 1
 
 
+def test_a_lease_that_its_entry_has_left_is_due_again() -> None:
+    """Its keys had become too many for one step. Until it is gone it cannot be kept alive."""
+    leader = Leader(1000, 1000)
+    leader.advance(1.0)
+    leader.clock.proposed(leader.due(), leader.leases, LogIndex(2))
+    assert leader.due() == []
+    leader.last_applied = LogIndex(2)
+    del leader.leases[1]
+    assert (leader.due(), leader.keep_alive(2)) == ([2], 0)
+    leader.clock.proposed([LeaseId(2)], leader.leases, LogIndex(3))
+    assert leader.due() == []
+    leader.last_applied = LogIndex(3)
+    del leader.leases[2]
+    leader.advance(1.0)
+    assert leader.due() == []
+
+
 def test_a_new_leader_gives_each_lease_its_full_time() -> None:
     """Whatever it knew when it led before, and whatever it had proposed then."""
     leader = Leader(1000, 60_000)
     leader.advance(30.0)
-    leader.clock.proposed([LeaseId(1)], leader.leases)
+    leader.clock.proposed([LeaseId(1)], leader.leases, LogIndex(2))
     leader.term = None
     assert not leader.lead()
     assert leader.due() == []
@@ -210,7 +228,7 @@ def test_against_plain_deadlines(seed: int) -> None:
         maybe = [lease_id for lease_id, deadline in deadlines.items() if deadline < leader.now + 1e-6]
         assert set(sure) <= set(due) <= set(maybe)
         if due and draw.random() < 0.3:
-            leader.clock.proposed(due, leader.leases)
+            leader.clock.proposed(due, leader.leases, LogIndex(2))
             for lease_id in due:
                 assert leader.keep_alive(lease_id) == 0
                 del deadlines[lease_id], leader.leases[lease_id]
