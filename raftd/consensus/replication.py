@@ -82,7 +82,7 @@ class _Farewell:
     index: LogIndex
     """Where the membership without it stands."""
     ticks_left: int
-    """Then it is not looked after any longer."""
+    """From the commit of that membership on; then it is not looked after any longer."""
     told_round: int = 0
     """The first heartbeat round that told it of the commit of `index`; 0: none yet."""
 
@@ -332,7 +332,9 @@ class Replication:
 
     def _end_farewells(self) -> None:
         for peer, farewell in list(self._farewells.items()):
-            farewell.ticks_left -= 1
+            # Before that there is nothing to tell, however slow the disks are.
+            if self._node.commit_index >= farewell.index:
+                farewell.ticks_left -= 1
             is_told = farewell.told_round and self.progress[peer].confirmed_round >= farewell.told_round
             if is_told or farewell.ticks_left <= 0:
                 del self._farewells[peer], self.progress[peer]

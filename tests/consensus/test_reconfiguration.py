@@ -199,6 +199,27 @@ def test_a_farewell_is_bounded() -> None:
     assert NodeId(3) not in raft.progress
 
 
+def test_a_farewell_lasts_until_there_is_something_to_tell() -> None:
+    """Slow disks may take longer to commit a removal than a removed peer is looked after; it must hear of it then."""
+    raft = leader()
+    raft.propose_membership(Remove(NodeId(3)))
+    answer(raft, 2)
+    for _ in range(3 * LIMITS.election_timeout_ticks):
+        raft.tick()
+        complete(raft)
+        say(raft, 2, heartbeat_reply(1, 1))
+    assert (raft.membership, raft.commit_index) == (members(1, 2), 2)
+    assert NodeId(3) in raft.progress
+    say(raft, 2, accepted(1, 3))
+    assert raft.commit_index == 3
+    for _ in range(2 * LIMITS.election_timeout_ticks):
+        assert NodeId(3) in raft.progress
+        raft.tick()
+        complete(raft)
+        say(raft, 2, heartbeat_reply(1, 1))
+    assert NodeId(3) not in raft.progress
+
+
 def test_a_farewell_ends_with_the_term_of_office() -> None:
     """Who leads again looks after its members only: whom it was telling of a removal is another leader's by then."""
     raft = leader()
