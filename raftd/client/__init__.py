@@ -43,6 +43,8 @@ from raftd.client.operations import (
 )
 from raftd.client.recipes.election import Leader
 from raftd.client.results import (
+    Backup,
+    BackupHistory,
     Change,
     DeleteRangeResult,
     DeleteResult,
@@ -64,6 +66,8 @@ from raftd.wire.administration import ChangeKind
 
 __all__ = [
     "AsyncClient",
+    "Backup",
+    "BackupHistory",
     "BytesCodec",
     "Change",
     "ChangeKind",

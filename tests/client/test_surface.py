@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from raftd.client import AsyncClient, Client, blocking, leases, watching
+import raftd.client
+from raftd.client import AsyncClient, Client, blocking, leases, results, watching
 from raftd.client.recipes import barrier, double_barrier, election, lock
 
 PAIRS = [
@@ -55,3 +56,14 @@ def test_one_waits_where_the_other_is_awaited(asynchronous: type[Any], synchrono
     for theirs, ours in (("__aenter__", "__enter__"), ("__aexit__", "__exit__"), ("__anext__", "__next__")):
         assert hasattr(asynchronous, theirs) == hasattr(synchronous, ours)
     assert not any(inspect.iscoroutinefunction(member) for member in public(synchronous).values())
+
+
+def test_what_calls_return_can_be_named() -> None:
+    """Each kind of result is imported from the package itself, as whoever annotates a function wants to."""
+    kinds = {
+        name
+        for name, value in vars(results).items()
+        if inspect.isclass(value) and value.__module__ == results.__name__ and not name.startswith("_")
+    }
+    assert "PutResult" in kinds
+    assert kinds <= set(raftd.client.__all__)
