@@ -271,6 +271,40 @@ def test_pauses_grow_up_to_a_bound_and_are_spread(
     run(scenario())
 
 
+def test_a_link_that_stood_for_long_pauses_briefly_again(
+    run: Run, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What failed before it came up says nothing of why it was lost."""
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(hint: Coroutine[Any, Any, object], seconds: float) -> None:
+        hint.close()
+        pauses.append(seconds)
+        await sleep(0)
+        raise TimeoutError
+
+    async def scenario() -> None:
+        port, time = closed_port(), asyncio.get_running_loop().time
+        with monkeypatch.context() as patched:
+            patched.setattr("raftd.net.peer_link.asyncio.wait_for", note)
+            async with linked(certificates, port) as (link, _):
+                while len(pauses) < 6:
+                    await sleep(0.001)
+                async with peer_of(certificates, Log(), port):
+                    while not link.is_up:
+                        await sleep(0.001)
+                    failures, up_at = len(pauses), time()
+                    while time() - up_at < LIMITS.pause_seconds_max:
+                        await sleep(0.001)
+                while len(pauses) == failures:
+                    await sleep(0.001)
+        assert pauses[failures - 1] == LIMITS.pause_seconds_max
+        assert pauses[failures] == LIMITS.pause_seconds_min
+
+    run(scenario())
+
+
 def test_a_link_that_never_stands_for_long_is_not_dialled_in_a_frenzy(run: Run, certificates: Certificates) -> None:
     """A peer that welcomes and hangs up is a failure too: the pauses grow as for one that is not there."""
 
@@ -398,6 +432,20 @@ def test_a_peer_that_is_heard_of_is_dialled_at_once(run: Run, certificates: Cert
                 assert not link.is_up
                 link.hint()
                 await until(lambda: link.is_up)
+
+    run(scenario())
+
+
+def test_word_of_a_peer_ends_one_pause(run: Run, certificates: Certificates) -> None:
+    """If it cannot be reached all the same, the next pause is waited for: a node that is not let in is no frenzy."""
+
+    async def scenario() -> None:
+        patient = replace(LIMITS, pause_seconds_min=60.0, pause_seconds_max=60.0)
+        async with linked(certificates, closed_port(), patient) as (link, log):
+            await until(lambda: log.jitter.asked)
+            link.hint()
+            await until(lambda: len(log.jitter.asked) >= 2)
+            assert not link._hint.is_set()
 
     run(scenario())
 
