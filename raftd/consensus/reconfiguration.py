@@ -155,7 +155,12 @@ class Reconfiguration:
         return quorum.is_quorum(target, close | {self._node.node_id})
 
     def _has_caught_up(self, learner: NodeId) -> bool:
-        progress, current = self._replication.progress[learner], self._rounds.get(learner)
+        progress = self._replication.progress[learner]
+        if progress.doubted_round:
+            # It could not help to commit the membership that makes it a voter, which is what would end the doubt.
+            self._rounds.pop(learner, None)
+            return False
+        current = self._rounds.get(learner)
         if current is not None and progress.match_index < current.target:
             return False
         patience = self._node.limits.election_timeout_ticks

@@ -197,6 +197,7 @@ class Replication:
         progress, limits = self.progress.get(peer), self._node.limits
         return (
             progress is not None
+            and not progress.doubted_round
             and progress.silent_ticks < limits.election_timeout_ticks
             and progress.match_index + limits.promotion_lag_entries_max >= self._node.log.last_index
             and progress.match_index >= self._node.log.base_index

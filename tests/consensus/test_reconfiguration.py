@@ -24,6 +24,7 @@ from tests.consensus.words import (
     make_leader,
     members,
     pre_vote,
+    refused,
     role_of,
     say,
     vote,
@@ -153,6 +154,28 @@ def test_who_joins_votes_once_a_round_was_short_enough() -> None:
     raft.tick()
     assert NodeId(4) in raft.membership.joining, "the first round took too long"
     tick(1, is_there=True)
+    assert raft.membership == members(1, 2, 3, 4, outgoing=(1, 2, 3))
+
+
+def test_who_begins_anew_is_no_voter_before_others_have_confirmed_the_leader() -> None:
+    """With one of three down nothing could confirm that once it counts: a joint membership would never be committed."""
+    raft = leader()
+    raft.propose_membership(AddVoter(NodeId(4)))
+    answer(raft, 2)
+    raft.unreachable(NodeId(4))
+    say(raft, 4, refused(1, 1, 1))
+    say(raft, 4, accepted(1, raft.last_index))
+    for _ in range(3 * LIMITS.election_timeout_ticks):
+        raft.tick()
+        complete(raft)
+        say(raft, 2, heartbeat_reply(1, 1))
+        say(raft, 4, accepted(1, raft.last_index))
+    assert NodeId(4) in raft.membership.joining
+    assert refusal(raft, Promote(NodeId(4))) == "NOT_CAUGHT_UP"
+    say(raft, 2, heartbeat_reply(1, raft.progress[NodeId(4)].doubted_round))
+    for _ in range(2):
+        raft.tick()
+        say(raft, 4, accepted(1, raft.last_index))
     assert raft.membership == members(1, 2, 3, 4, outgoing=(1, 2, 3))
 
 
