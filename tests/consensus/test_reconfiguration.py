@@ -179,6 +179,20 @@ def test_who_begins_anew_is_no_voter_before_others_have_confirmed_the_leader() -
     assert raft.membership == members(1, 2, 3, 4, outgoing=(1, 2, 3))
 
 
+def test_who_joins_and_has_fallen_silent_does_not_vote_yet() -> None:
+    """It has all that the round asked for, but a vote that nobody answers for would only make a quorum larger."""
+    raft = leader()
+    raft.propose_membership(AddVoter(NodeId(4)))
+    answer(raft, 2, 3, 4)
+    raft.tick()
+    raft.progress[NodeId(4)].silent_ticks = LIMITS.election_timeout_ticks
+    raft.tick()
+    assert NodeId(4) in raft.membership.joining
+    say(raft, 4, heartbeat_reply(1, 1))
+    raft.tick()
+    assert raft.membership == members(1, 2, 3, 4, outgoing=(1, 2, 3))
+
+
 def test_a_leader_that_is_removed_hands_over_first() -> None:
     """Once the joint membership is committed, to a voter of the new one."""
     raft = leader()
