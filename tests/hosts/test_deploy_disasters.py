@@ -1,4 +1,4 @@
-"""Playbooks for the worst days, and the game days that rehearse them."""
+"""Playbooks for the worst days."""
 
 import re
 from collections.abc import Iterator
@@ -102,47 +102,3 @@ def test_a_backup_comes_back_in_new_hosts(doomed: Fleet, tmp_path: Path) -> None
 
     doomed.play(restore, raftd_backup=str(backup), raftd_confirm=CLUSTER_NAME)
     assert exported(doomed) == before
-
-
-def test_gameday_kill_host(fleet: Fleet) -> None:
-    """The leader's host reboots without a goodbye: the service holds, and the host is back without hands."""
-    name = fleet.leader()
-    fleet.play("playbooks/gameday/kill-host.yml", raftd_canary_rate=100)
-    assert fleet.leader() != name
-
-
-def test_gameday_cut_link(fleet: Fleet) -> None:
-    """The leader's link to a follower is cut and mended: the service holds, and no rule is left behind."""
-    fleet.play("playbooks/gameday/cut-link.yml", raftd_canary_rate=100, raftd_gameday_seconds=3)
-    for name in fleet.nodes:
-        assert "gameday" not in fleet.lab[name].shell("nft list tables; systemctl list-units --no-legend 'raftd-*'")
-
-
-def test_gameday_expire_certificate(fleet: Fleet) -> None:
-    """A follower's certificates run out and are renewed: the service holds, and somebody would have been warned."""
-    fleet.play("playbooks/gameday/expire-certificate.yml", raftd_canary_rate=100, raftd_gameday_seconds=15)
-    assert {row["ok"] for row in fleet.json(fleet.any_host.name, "cert", "status")} == {True}
-
-
-def test_gameday_fill_disk(fleet: Fleet) -> None:
-    """A follower's disk, a small one, is full for a while: the service holds. A large disk is not filled at all."""
-    name = fleet.followers()[0]
-    node, host = fleet.nodes[name], fleet.lab[name]
-    refused = fleet.play(
-        "playbooks/gameday/fill-disk.yml", check=False, raftd_victim=name, raftd_gameday_ballast_bytes_max=1
-    )
-    assert "Nothing was harmed" in refused.text
-    place = f"/var/lib/raftd/{node}"
-    try:
-        host.shell(
-            f"systemctl stop raftd@{node}; mv {place} {place}.kept; mkdir {place}; "
-            f"mount -t tmpfs -o size=400m,mode=0700,uid=raftd,gid=raftd tmpfs {place}; cp -a {place}.kept/. {place}/; "
-            f"systemctl start raftd@{node}"
-        )
-        fleet.until_well()
-        fleet.play("playbooks/gameday/fill-disk.yml", raftd_victim=name, raftd_canary_rate=100, raftd_gameday_seconds=5)
-    finally:
-        host.shell(
-            f"systemctl stop raftd@{node}; cp -a {place}/. {place}.kept/; umount {place}; rmdir {place}; "
-            f"mv {place}.kept {place}; systemctl start raftd@{node}"
-        )

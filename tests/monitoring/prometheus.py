@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes a cluster of the end-to-end tests, and what it can be asked."""
+"""A real Prometheus that scrapes a cluster of the tests, and what it can be asked."""
 
 import json
 import shutil
@@ -7,13 +7,14 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import pytest
 import yaml
 
+from raftd.settings import Address
 from tests.e2e.cluster import Cluster, command_that_dies_with_us, next_address
 from tests.monitoring.hastening import hastened
 
@@ -35,11 +36,18 @@ class Target(NamedTuple):
 
 
 class Prometheus:
-    """One process with its data in a directory of the test, evaluating raftd's own rules at a test's pace."""
+    """One process with its data in a directory of the test, evaluating raftd's own rules at a test's pace.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: Where it keeps everything.
+        address: Where it listens; one of this machine's own, unless another is named.
+        within: The beginning of a command line that runs the rest of it elsewhere, such as on another network.
+    """
+
+    def __init__(self, directory: Path, address: Address | None = None, within: Sequence[str] = ()) -> None:
         self._directory = directory
-        self._address = next_address()
+        self._address = address or next_address()
+        self._within = within
         self._targets = directory / "targets.json"
         self._log = directory / "prometheus.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -60,15 +68,17 @@ class Prometheus:
         }
         path = self._directory / "prometheus.yml"
         path.write_text(yaml.safe_dump(configuration))
+        command: list[str] = [
+            *self._within,
+            "prometheus",
+            f"--config.file={path}",
+            f"--storage.tsdb.path={self._directory / 'data'}",
+            f"--web.listen-address={self._address}",
+            "--query.lookback-delta=5s",  # as short as the pace, so that what is gone is soon seen to be
+        ]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command_that_dies_with_us(
-                    str(shutil.which("prometheus")),
-                    f"--config.file={path}",
-                    f"--storage.tsdb.path={self._directory / 'data'}",
-                    f"--web.listen-address={self._address}",
-                    "--query.lookback-delta=5s",  # as short as the pace, so that what is gone is soon seen to be
-                ),
+                command_that_dies_with_us(str(shutil.which(command[0])), *command[1:]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -79,6 +89,11 @@ class Prometheus:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+    @property
+    def url(self) -> str:
+        """What it is asked by."""
+        return f"http://{self._address}"
 
     @property
     def log(self) -> str:
