@@ -42,6 +42,8 @@ _RAFTD_NEEDS: Final = (
 )
 """Hosts have no way out, so what a package depends on has to be there before."""
 _ANSIBLE_NEEDS: Final = ("python3", "python3-apt", "python3-packaging", "python3-venv")
+_TESTS_NEED: Final = ("rpm",)
+"""No host of this kind would have it: the other package's scripts are run by it."""
 _EMPTIED: Final = ("etc/machine-id", "etc/resolv.conf")
 _REMOVED: Final = ("var/cache/apt/archives/*.deb", "etc/ssh/ssh_host_*", "var/lib/dbus/machine-id")
 _MASKED: Final = (
@@ -91,7 +93,7 @@ def _suite() -> str:
 
 
 def _recipe_hash() -> str:
-    recipe = (_SYSTEM, _RAFTD_NEEDS, _ANSIBLE_NEEDS, _EMPTIED, _REMOVED, _MASKED)
+    recipe = (_SYSTEM, _RAFTD_NEEDS, _ANSIBLE_NEEDS, _TESTS_NEED, _EMPTIED, _REMOVED, _MASKED)
     return hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]
 
 
@@ -100,7 +102,7 @@ def _bootstrap(root: Path) -> None:
     debian = [str(path) for path in sources if path.is_file() and "debian" in path.read_text(errors="replace")]
     command = [
         *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", "--components=main"),
-        f"--include={','.join(_SYSTEM + _RAFTD_NEEDS + _ANSIBLE_NEEDS)}",
+        f"--include={','.join(_SYSTEM + _RAFTD_NEEDS + _ANSIBLE_NEEDS + _TESTS_NEED)}",
         *(_suite(), str(root), *debian),
     ]
     build = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
