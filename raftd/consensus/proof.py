@@ -30,8 +30,9 @@ one of the two had too and lost its disk, they are the same. No rule that starts
 wait for all three. So it is for whoever replaces a disk to see that a majority is proven.
 So are votes: one that was forgotten in the very term of the loss can only be given anew to an unproven candidate.
 
-The price is a narrow one: if a cluster of three crashes in the first milliseconds of its life, when some of its nodes
-are proven already and others not, a majority may have to be of one kind before it can elect.
+The price is a narrow one, and paid in the first milliseconds of a cluster's life only. If nodes crash when some are
+proven already and others not, a majority may have to be of one kind before it can elect. And a node that crashes after
+its vote and before its first entry looks like one that lost its disk: with another one of three down, nobody can tell.
 """
 
 from raftd.consensus.messages import RequestPreVote, RequestVote

@@ -174,6 +174,9 @@ class World:
         if is_deaf:
             # The rest hears nothing and goes on talking: nobody may stay loyal to it, or be kept from an election.
             self.network.cut = {pair for pair in self.network.links if pair[1] not in healed}
+        if not self._can_tell_the_disks(healed):
+            self.trace.note("a node without a log could be one that lost its disk, and without it there is no quorum")
+            return
         for client in self.clients:
             client.write_now()
         before = len(self.oracle.committed_terms)
@@ -233,6 +236,18 @@ class World:
             self.oracle.fail(f"only {sound} can run, and no fault has damaged a majority")
         self.trace.note(f"no quorum of one kind among {sound}, {proven} proven")
         return None
+
+    def _can_tell_the_disks(self, healed: list[NodeId]) -> bool:
+        """Whether these can go on as a cluster that has just begun and is half up already.
+
+        A leader that has entries counts on nobody whose log is empty before a quorum of others has confirmed it
+        (`raftd.consensus.proof`).
+        """
+        logs = {node_id: self.processes[node_id].raft for node_id in healed}
+        empty = {node_id for node_id, raft in logs.items() if not raft.is_proven and not raft.last_index}
+        if not empty or len(empty) == len(healed):
+            return True
+        return all(decides(membership, set(healed) - empty) for membership in self.live_memberships())
 
     def _is_proven(self, node_id: NodeId) -> bool:
         process = self.processes[node_id]
