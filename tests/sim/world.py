@@ -154,9 +154,11 @@ class World:
         is_deaf = draw.random() < 0.3
         self.trace.note(f"healed: {healed}, the rest {'is deaf' if is_deaf else 'stands still'}")
         self.network.heal()
-        # Not one that was removed: it may never learn of that, and who watches there hears of nothing.
+        # Not one that was removed: it may never learn of that, and who watches there hears of nothing. But one that is
+        # joining: it may replace another one, and lead.
         members = self.oracle.memberships[-1][1].members
-        self.reachable = [node_id for node_id in healed if node_id in members]
+        joining = {node_id for membership in self.live_memberships() for node_id in membership.joining}
+        self.reachable = [node_id for node_id in healed if node_id in members | joining]
         if self.service is not None:
             self.service.leave_unreachable()
         for node_id in self.members():
