@@ -178,6 +178,9 @@ def stop_gracefully(world: "World", draw: random.Random) -> None:
         if not leads:
             world.sometimes("graceful_stop")
         process.end("stops", lose_power=False)
+        if not world.is_chaotic:
+            # All was healed meanwhile, and this node is counted on.
+            process.start()
 
     world.timeline.after(0.02, look)
 
