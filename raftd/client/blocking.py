@@ -37,15 +37,15 @@ class Watch:
         while (item := subscription.position.next()) is None:
             if subscription.closed:
                 raise StopIteration
-            self._thread.run(subscription.ready())
+            self._thread.run(subscription.ready)
         return item
 
     def close(self) -> None:
         """End it; closing twice is allowed, and so is closing in another thread than the one that waits."""
-        self._thread.run(self._watch.close())
+        self._thread.run(self._watch.close)
 
     def __enter__(self) -> Self:
-        self._thread.run(self._watch.__aenter__())
+        self._thread.run(self._watch.__aenter__)
         return self
 
     def __exit__(
@@ -82,15 +82,15 @@ class Lease:
 
     def wait_lost(self, timeout: float | None = None) -> bool:
         """Wait until it is lost; whether it is, when `timeout` seconds are over."""
-        return self._thread.run(self._lease.wait_lost(timeout))
+        return self._thread.run(self._lease.wait_lost, timeout)
 
     def keep_alive(self) -> None:
         """As `raftd.client.leases.Lease.keep_alive`."""
-        self._thread.run(self._lease.keep_alive())
+        self._thread.run(self._lease.keep_alive)
 
     def revoke(self) -> int:
         """As `raftd.client.leases.Lease.revoke`."""
-        return self._thread.run(self._lease.revoke())
+        return self._thread.run(self._lease.revoke)
 
 
 class HeldLease:
@@ -101,12 +101,12 @@ class HeldLease:
         self._held = held
 
     def __enter__(self) -> Lease:
-        return Lease(self._thread, self._thread.run(self._held.__aenter__()))
+        return Lease(self._thread, self._thread.run(self._held.__aenter__))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.run(self._held.__aexit__(kind, error, trace))
+        self._thread.run(self._held.__aexit__, kind, error, trace)
 
 
 class Lock:
@@ -136,15 +136,15 @@ class Lock:
 
     def acquire(self) -> None:
         """As `raftd.client.recipes.lock.Lock.acquire`."""
-        self._thread.run(self._inner.acquire())
+        self._thread.run(self._inner.acquire)
 
     def release(self) -> None:
         """Give it back. Raises: LockLost: it was lost before that."""
-        self._thread.run(self._inner.release())
+        self._thread.run(self._inner.release)
 
     def wait_lost(self, timeout: float | None = None) -> bool:
         """Wait until it is lost; whether it is, when `timeout` seconds are over."""
-        return self._thread.run(self._inner.wait_lost(timeout))
+        return self._thread.run(self._inner.wait_lost, timeout)
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -188,33 +188,33 @@ class Election:
 
     def campaign(self) -> None:
         """As `raftd.client.recipes.election.Election.campaign`."""
-        self._thread.run(self._inner.campaign())
+        self._thread.run(self._inner.campaign)
 
     def resign(self) -> None:
         """Let another lead. Raises: LockLost: the leadership was lost before that."""
-        self._thread.run(self._inner.resign())
+        self._thread.run(self._inner.resign)
 
     def proclaim(self, value: bytes | str) -> None:
         """As `raftd.client.recipes.election.Election.proclaim`."""
-        self._thread.run(self._inner.proclaim(value))
+        self._thread.run(self._inner.proclaim, value)
 
     def leader(self) -> Leader | None:
         """Who leads now; None: nobody."""
-        return self._thread.run(self._inner.leader())
+        return self._thread.run(self._inner.leader)
 
     def observe(self) -> Generator[Leader | None, None, None]:
         """As `raftd.client.recipes.election.Election.observe`."""
         observed = self._inner.observe()
         try:
             while True:
-                yield self._thread.run(_next_of(observed))
+                yield self._thread.run(_next_of, observed)
         finally:
             with contextlib.suppress(ClientError):  # it is closed already
-                self._thread.run(_close(observed))
+                self._thread.run(_close, observed)
 
     def wait_lost(self, timeout: float | None = None) -> bool:
         """Wait until the leadership is lost; whether it is, when `timeout` seconds are over."""
-        return self._thread.run(self._inner.wait_lost(timeout))
+        return self._thread.run(self._inner.wait_lost, timeout)
 
     def __enter__(self) -> Self:
         self.campaign()
@@ -240,15 +240,15 @@ class Barrier:
 
     def hold(self, *, lease: int | None = None) -> None:
         """As `raftd.client.recipes.barrier.Barrier.hold`."""
-        self._thread.run(self._inner.hold(lease=lease))
+        self._thread.run(self._inner.hold, lease=lease)
 
     def release(self) -> bool:
         """Let everybody go on; whether it was held."""
-        return self._thread.run(self._inner.release())
+        return self._thread.run(self._inner.release)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it is not held; whether that is so, when `timeout` seconds are over."""
-        return self._thread.run(self._inner.wait(timeout))
+        return self._thread.run(self._inner.wait, timeout)
 
 
 class DoubleBarrier:
@@ -260,11 +260,11 @@ class DoubleBarrier:
 
     def enter(self) -> None:
         """As `raftd.client.recipes.double_barrier.DoubleBarrier.enter`."""
-        self._thread.run(self._inner.enter())
+        self._thread.run(self._inner.enter)
 
     def leave(self) -> None:
         """As `raftd.client.recipes.double_barrier.DoubleBarrier.leave`."""
-        self._thread.run(self._inner.leave())
+        self._thread.run(self._inner.leave)
 
     def __enter__(self) -> Self:
         self.enter()
@@ -273,7 +273,7 @@ class DoubleBarrier:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.run(self._inner.__aexit__(kind, error, trace))
+        self._thread.run(self._inner.__aexit__, kind, error, trace)
 
 
 async def _next_of(source: AsyncGenerator[T, None]) -> T:

@@ -3,15 +3,17 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Generic, ParamSpec, TypeVar
 
 from raftd.client.asynchronous import AsyncClient
 from raftd.client.errors import ClientError
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _GIVE_UP_SECONDS: Final = 2.0
 """How long requests that were given up may take to end, before the client is closed."""
@@ -42,34 +44,67 @@ class LoopThread:
         self._process_id = os.getpid()
         self._finalizer = weakref.finalize(self, _stop, running, thread)
 
-    def run(self, request: Coroutine[Any, Any, T]) -> T:
-        """Wait for a request in the thread.
+    def run(self, request: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Wait for what `request(*args, **kwargs)` gives in the thread.
+
+        It is called there too: Ctrl-C may come between any two steps of the thread that waits, and would leave a
+        coroutine that was made here, and is awaited by nobody.
 
         Raises:
             ClientError: the client is closed, or belongs to another process; else what the request raises.
         """
         if os.getpid() != self._process_id:
-            request.close()
             raise ClientError("this client belongs to the process before the fork; make a new one")
         if threading.current_thread().name == "raftd-client" and asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - as asyncio itself asks
-            request.close()
             raise ClientError("a blocking call inside the client's own thread would wait for itself")
+        waiting: _Waiting[T] = _Waiting(functools.partial(request, *args, **kwargs))
         try:
-            waiting = asyncio.run_coroutine_threadsafe(request, self._loop)
-        except RuntimeError:  # the loop is closed
-            request.close()
-            raise ClientError("the client is closed") from None
-        try:
-            return waiting.result()
+            self._loop.call_soon_threadsafe(waiting.begin)
+            return waiting.answer.result()
         except concurrent.futures.CancelledError:
             raise ClientError("the client was closed while a request was waiting") from None
-        except BaseException:
-            waiting.cancel()  # Ctrl-C: nobody waits for the answer any more
+        except BaseException as error:
+            if not waiting.answer.done():  # Ctrl-C: nobody waits for the answer any more
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(waiting.give_up)
+                if isinstance(error, RuntimeError):  # the loop is closed
+                    raise ClientError("the client is closed") from None
             raise
 
     def stop(self) -> None:
         """End the thread and wait for it."""
         self._finalizer()
+
+
+class _Waiting(Generic[T]):
+    """A request, and the thread that waits for its answer. All but `answer` is the loop's alone."""
+
+    __slots__ = ("_request", "_task", "answer")
+
+    def __init__(self, request: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self.answer: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._request = request
+        self._task: asyncio.Task[T] | None = None
+
+    def begin(self) -> None:
+        try:
+            self._task = asyncio.ensure_future(self._request())
+        except Exception as error:  # noqa: BLE001 - whatever it is, the thread that waits raises it
+            self.answer.set_exception(error)
+            return
+        self._task.add_done_callback(self._ended)
+
+    def give_up(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _ended(self, task: "asyncio.Task[T]") -> None:
+        if task.cancelled():
+            self.answer.cancel()
+        elif (error := task.exception()) is not None:
+            self.answer.set_exception(error)
+        else:
+            self.answer.set_result(task.result())
 
 
 class _Running:

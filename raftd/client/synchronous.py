@@ -1,10 +1,10 @@
 """The blocking client: the asynchronous one, run by an event loop in a thread of its own."""
 
 import contextlib
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from raftd.client import blocking
 from raftd.client.asynchronous import (
@@ -38,6 +38,7 @@ from raftd.client.retry import Random
 from raftd.client.transactions import Transaction
 from raftd.wire.administration import ChangeKind
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -82,7 +83,7 @@ class Client:
 
     def get(self, key: bytes | str, *, stale: bool = False) -> KeyValue | None:
         """As `AsyncClient.get`."""
-        return self._run(self._client.get(key, stale=stale))
+        return self._run(self._client.get, key, stale=stale)
 
     def range(
         self,
@@ -98,9 +99,15 @@ class Client:
     ) -> Page:
         """As `AsyncClient.range`."""
         return self._run(
-            self._client.range(
-                low, high, prefix=prefix, limit=limit, keys_only=keys_only, revision=revision, page=page, stale=stale
-            )
+            self._client.range,
+            low,
+            high,
+            prefix=prefix,
+            limit=limit,
+            keys_only=keys_only,
+            revision=revision,
+            page=page,
+            stale=stale,
         )
 
     def items(
@@ -115,23 +122,23 @@ class Client:
         """As `AsyncClient.items`."""
         pages = self._client._reader.pages(low, high, prefix, page_size, keys_only=keys_only)  # noqa: SLF001 - what the other half is made of
         try:
-            while page := self._run(pages.next()):
+            while page := self._run(pages.next):
                 yield from page
         finally:
             with contextlib.suppress(ClientError):  # it is closed already
-                self._run(pages.close())
+                self._run(pages.close)
 
     def count(
         self, low: bytes | str = b"", high: bytes | str = b"", *, prefix: bytes | str | None = None, stale: bool = False
     ) -> int:
         """As `AsyncClient.count`."""
-        return self._run(self._client.count(low, high, prefix=prefix, stale=stale))
+        return self._run(self._client.count, low, high, prefix=prefix, stale=stale)
 
     def history(
         self, key: bytes | str, *, limit: int = 100, before: int | None = None, values: bool = False
     ) -> list[Change]:
         """As `AsyncClient.history`."""
-        return self._run(self._client.history(key, limit=limit, before=before, values=values))
+        return self._run(self._client.history, key, limit=limit, before=before, values=values)
 
     def watch(
         self,
@@ -178,16 +185,15 @@ class Client:
     ) -> PutResult:
         """As `AsyncClient.put`."""
         return self._run(
-            self._client.put(
-                key,
-                value,
-                expected_revision=expected_revision,
-                expected_value=expected_value,
-                lease=lease,
-                fence=fence,
-                previous=previous,
-                explain=explain,
-            )
+            self._client.put,
+            key,
+            value,
+            expected_revision=expected_revision,
+            expected_value=expected_value,
+            lease=lease,
+            fence=fence,
+            previous=previous,
+            explain=explain,
         )
 
     def delete(
@@ -201,16 +207,19 @@ class Client:
     ) -> DeleteResult:
         """As `AsyncClient.delete`."""
         return self._run(
-            self._client.delete(
-                key, expected_revision=expected_revision, expected_value=expected_value, fence=fence, previous=previous
-            )
+            self._client.delete,
+            key,
+            expected_revision=expected_revision,
+            expected_value=expected_value,
+            fence=fence,
+            previous=previous,
         )
 
     def increment(
         self, key: bytes | str, delta: int = 1, *, expected_revision: int | None = None, fence: Fence | None = None
     ) -> IncrementResult:
         """As `AsyncClient.increment`."""
-        return self._run(self._client.increment(key, delta, expected_revision=expected_revision, fence=fence))
+        return self._run(self._client.increment, key, delta, expected_revision=expected_revision, fence=fence)
 
     def delete_range(
         self,
@@ -224,16 +233,16 @@ class Client:
     ) -> DeleteRangeResult:
         """As `AsyncClient.delete_range`."""
         return self._run(
-            self._client.delete_range(low, high, prefix=prefix, limit=limit, fence=fence, previous=previous)
+            self._client.delete_range, low, high, prefix=prefix, limit=limit, fence=fence, previous=previous
         )
 
     def transaction(self) -> Transaction[TransactionResult]:
         """As `AsyncClient.transaction`."""
-        return Transaction(lambda plan, fence: self._run(self._client._keys.transact(plan, fence)))  # noqa: SLF001 - what the other half is made of
+        return Transaction(lambda plan, fence: self._run(self._client._keys.transact, plan, fence))  # noqa: SLF001 - what the other half is made of
 
     def grant_lease(self, ttl: float, *, keep_alive: bool = False) -> blocking.Lease:
         """As `AsyncClient.grant_lease`."""
-        return blocking.Lease(self._thread, self._run(self._client.grant_lease(ttl, keep_alive=keep_alive)))
+        return blocking.Lease(self._thread, self._run(self._client.grant_lease, ttl, keep_alive=keep_alive))
 
     def lease(self, ttl: float) -> blocking.HeldLease:
         """As `AsyncClient.lease`."""
@@ -241,19 +250,19 @@ class Client:
 
     def keep_lease_alive(self, lease_id: int) -> float:
         """As `AsyncClient.keep_lease_alive`."""
-        return self._run(self._client.keep_lease_alive(lease_id))
+        return self._run(self._client.keep_lease_alive, lease_id)
 
     def revoke_lease(self, lease_id: int) -> int:
         """As `AsyncClient.revoke_lease`."""
-        return self._run(self._client.revoke_lease(lease_id))
+        return self._run(self._client.revoke_lease, lease_id)
 
     def lease_info(self, lease_id: int) -> LeaseInfo:
         """As `AsyncClient.lease_info`."""
-        return self._run(self._client.lease_info(lease_id))
+        return self._run(self._client.lease_info, lease_id)
 
     def leases(self) -> list[LeaseSummary]:
         """As `AsyncClient.leases`."""
-        return self._run(self._client.leases())
+        return self._run(self._client.leases)
 
     def lock(
         self, name: bytes | str, *, ttl: float = DEFAULT_LOCK_TTL_SECONDS, wait: float | None = None
@@ -284,51 +293,51 @@ class Client:
 
     def status(self, endpoint: str) -> dict[str, Any]:
         """As `AsyncClient.status`."""
-        return self._run(self._client.status(endpoint))
+        return self._run(self._client.status, endpoint)
 
     def log(self, endpoint: str, last: int = 10) -> dict[str, Any]:
         """As `AsyncClient.log`."""
-        return self._run(self._client.log(endpoint, last))
+        return self._run(self._client.log, endpoint, last)
 
     def diagnostics(self, endpoint: str) -> dict[str, Any]:
         """As `AsyncClient.diagnostics`."""
-        return self._run(self._client.diagnostics(endpoint))
+        return self._run(self._client.diagnostics, endpoint)
 
     def reload(self, endpoint: str) -> dict[str, Any]:
         """As `AsyncClient.reload`."""
-        return self._run(self._client.reload(endpoint))
+        return self._run(self._client.reload, endpoint)
 
     def ping(self, endpoint: str) -> float:
         """As `AsyncClient.ping`."""
-        return self._run(self._client.ping(endpoint))
+        return self._run(self._client.ping, endpoint)
 
     def members(self) -> Members:
         """As `AsyncClient.members`."""
-        return self._run(self._client.members())
+        return self._run(self._client.members)
 
     def change_membership(self, change: ChangeKind, node_id: int, *, old_node_id: int = 0, address: str = "") -> int:
         """As `AsyncClient.change_membership`."""
-        return self._run(self._client.change_membership(change, node_id, old_node_id=old_node_id, address=address))
+        return self._run(self._client.change_membership, change, node_id, old_node_id=old_node_id, address=address)
 
     def transfer_leadership(self, target: int | None = None) -> int:
         """As `AsyncClient.transfer_leadership`."""
-        return self._run(self._client.transfer_leadership(target))
+        return self._run(self._client.transfer_leadership, target)
 
     def begin_backup(self, endpoint: str, *, stale: bool = False) -> Backup:
         """As `AsyncClient.begin_backup`."""
-        return self._run(self._client.begin_backup(endpoint, stale=stale))
+        return self._run(self._client.begin_backup, endpoint, stale=stale)
 
     def read_backup(self, backup: Backup, offset: int) -> bytes:
         """As `AsyncClient.read_backup`."""
-        return self._run(self._client.read_backup(backup, offset))
+        return self._run(self._client.read_backup, backup, offset)
 
     def report_backup(self, endpoint: str, verified_ms: int | None) -> BackupHistory:
         """As `AsyncClient.report_backup`."""
-        return self._run(self._client.report_backup(endpoint, verified_ms))
+        return self._run(self._client.report_backup, endpoint, verified_ms)
 
     def find_leader(self) -> str:
         """As `AsyncClient.find_leader`."""
-        return self._run(self._client.find_leader())
+        return self._run(self._client.find_leader)
 
     def close(self) -> None:
         """Close session and connections; calls that still wait raise. Closing twice is allowed."""
@@ -342,5 +351,5 @@ class Client:
     ) -> None:
         self.close()
 
-    def _run(self, request: Coroutine[Any, Any, T]) -> T:
-        return self._thread.run(request)
+    def _run(self, request: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._thread.run(request, *args, **kwargs)

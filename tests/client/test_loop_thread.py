@@ -7,15 +7,20 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from raftd.client import Client, ClientError
 from tests.client.fake import FakeCluster, Pki, Silent
+
+Trace = Callable[[FrameType, str, Any], Any]
 
 
 @pytest.fixture
@@ -57,7 +62,7 @@ def test_not_in_its_own_thread(client: Client) -> None:
         client.get("a")
 
     with pytest.raises(ClientError, match="own thread"):
-        client._run(call_back())
+        client._run(call_back)
 
 
 def test_inside_another_event_loop(client: Client) -> None:
@@ -102,7 +107,7 @@ def test_ctrl_c(config_path: Path, cluster_in_thread: FakeCluster) -> None:
         f"print(client.status({cluster_in_thread.endpoints[0]!r}), flush=True)\n"
         "import asyncio\n"
         "async def names(): return {task.get_coro().__name__ for task in asyncio.all_tasks()}\n"
-        "print('get' in client._run(names()))\n"
+        "print('get' in client._run(names))\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -114,6 +119,54 @@ def test_ctrl_c(config_path: Path, cluster_in_thread: FakeCluster) -> None:
         os.kill(process.pid, signal.SIGINT)
         rest, stderr = process.communicate(timeout=30)
     assert (rest, stderr) == ("interrupted\n{'node_id': 1}\nFalse\n", "")
+
+
+def test_ctrl_c_between_any_two_steps(client: Client) -> None:
+    """Wherever Ctrl-C comes in a call, nothing is left that nobody awaits, and the client goes on."""
+    client.put("a", "1")
+    steps = _count_steps(lambda: client.get("a"))
+    assert steps > 50
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for step in range(1, steps + 1):
+            _count_steps(lambda: client.get("a"), interrupt_at=step)
+        gc.collect()
+    assert [str(warning.message) for warning in caught] == []
+    found = client.get("a")
+    assert found is not None
+    assert found.value == b"1"
+
+    async def given_up() -> list[str]:
+        return [task.get_name() for task in asyncio.all_tasks() if task.cancelling()]
+
+    assert client._run(given_up) == []
+
+
+def _count_steps(call: Callable[[], object], interrupt_at: int = 0) -> int:
+    """How many bytecodes of the blocking client this thread runs in a call; it is interrupted before one of them."""
+    steps = 0
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Trace | None:
+        nonlocal steps
+        if not frame.f_globals["__name__"].startswith("raftd.client."):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            steps += 1
+            if steps == interrupt_at:
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        assert interrupt_at
+    else:
+        assert not interrupt_at, f"no interrupt at step {interrupt_at}"
+    finally:
+        sys.settrace(None)
+    return steps
 
 
 def test_what_was_given_up_gives_back_what_it_holds(config_path: Path, cluster_in_thread: FakeCluster) -> None:
