@@ -15,7 +15,7 @@ import click
 from raftd.cli.output import OutputFormat, format_option, run_main
 from raftd.client.connection import Connection
 from raftd.kv.ranges import prefix_end
-from raftd.wire.client import RequestKind, ResponseKind
+from raftd.wire.client import RequestKind, ResponseKind, decode_refusal
 from raftd.wire.watch import WatchFlag, WatchRequest, decode_changes_head, encode_watch_body
 from tests.bench.figures import Figure, show_figures
 from tests.bench.nodes import connections, new_cluster, patient_client, run
@@ -48,6 +48,8 @@ class Tally:
             self.last_at = time.monotonic()
         elif kind is ResponseKind.WATCHING:
             self.begun += 1
+        elif kind is ResponseKind.REFUSED:
+            self.ended = str(decode_refusal(payload))
         else:
             self.ended = kind.name
 
@@ -127,7 +129,7 @@ async def _delivery(
 
 
 async def _idle(cluster: Cluster, what: str, number_of_prefixes: int) -> list[Figure]:
-    node = cluster.nodes[1]
+    node = await cluster.leader()  # until it leads, it refuses watches
     tally = Tally()
     before = node.resident_bytes
     async with connections(cluster, node.endpoint, 100) as opened:

@@ -265,7 +265,9 @@ class World:
         # A snapshot is loaded piece by piece, and an older one may have to be taken in first: nothing stops that.
         pieces = snapshot_bytes / self.plan.snapshot_file_chunk_bytes
         loading = 2 * pieces * (HEALED_DISK_SECONDS + self.plan.turn_delay)
-        return HEALED_ELECTION_TIMEOUTS * ELECTION_TIMEOUT_SECONDS + catching_up + loading
+        # All who need one share the rate, and a second one, which is newer, may have to follow.
+        sending = 2 * len(healed) * snapshot_bytes / self.plan.transfer_bytes_per_second
+        return HEALED_ELECTION_TIMEOUTS * ELECTION_TIMEOUT_SECONDS + catching_up + loading + sending
 
     def _can_run(self, node_id: NodeId) -> bool:
         """Whether a node's disk is sound, or can be made so; its process starts soon if it does not run."""
