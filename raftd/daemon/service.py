@@ -47,6 +47,7 @@ from raftd.net.tls import TlsFiles
 from raftd.node.addresses import replicated_addresses
 from raftd.node.background import BackgroundThread
 from raftd.node.backups import BackupFacts, Backups
+from raftd.node.command_durations import CommandDurations
 from raftd.node.diagnostics import Diagnostics
 from raftd.node.driver import Driver
 from raftd.node.gateway import Gateway, GatewayLimits
@@ -123,6 +124,7 @@ class Service:
             stopwatch=time.monotonic,
             tick_seconds=settings.timing.tick_seconds,
             observe_apply=self._metrics.apply_seconds.observe,
+            observe_command=CommandDurations(self._metrics.command_seconds).observe,
             observe_tick_delay=self._on_tick,
             round_trips=RoundTrips(self._metrics.round_trip),
         )

@@ -11,6 +11,9 @@ STORE_BUCKETS: Final = tuple(0.0005 * 2**power for power in range(15))
 REQUEST_BUCKETS: Final = tuple(0.0001 * 2**power for power in range(17))
 """0.1 ms to 6.6 s: from an answer out of memory, or over a good network, to a client's deadline."""
 
+COMMAND_BUCKETS: Final = tuple(0.000004 * 4**power for power in range(10))
+"""4 us to 1 s: from a put that is found to be done already to a transaction over ten thousand keys."""
+
 
 class RequestKind(enum.Enum):
     """What a client asked for, coarsely: a fixed set, so that the number of series is one too."""
@@ -30,6 +33,21 @@ class RequestOutcome(enum.Enum):
     """The cluster did not allow more: no leader, no quorum in time, draining."""
 
 
+class CommandKind(enum.Enum):
+    """What a command in the log does, for whoever applies it."""
+
+    PUT = "put"
+    DELETE = "delete"
+    INCREMENT = "increment"
+    DELETE_RANGE = "delete_range"
+    TRANSACTION = "transaction"
+    SESSION = "session"
+    LEASE = "lease"
+    CLOCK = "clock"
+    """The cluster's clock goes on, and sessions expire by it."""
+    INVALID = "invalid"
+
+
 GENERATIONS: Final = ("0", "1", "2")
 """Of Python's garbage collector, from the youngest objects to all."""
 
@@ -41,6 +59,12 @@ LOG_WRITE_SECONDS: Final = Family(
 LOG_SYNC_SECONDS: Final = Family("raftd_log_sync_duration_seconds", Kind.HISTOGRAM, "Time of one fdatasync of the log.")
 APPLY_SECONDS: Final = Family(
     "raftd_apply_duration_seconds", Kind.HISTOGRAM, "Time to apply one batch of committed entries."
+)
+COMMAND_SECONDS: Final = Family(
+    "raftd_apply_command_duration_seconds",
+    Kind.HISTOGRAM,
+    "Time to apply one command; of every 16th entry of the log.",
+    labels=("kind", "outcome"),
 )
 REQUEST_SECONDS: Final = Family(
     "raftd_request_duration_seconds",
@@ -68,6 +92,7 @@ DURATIONS: Final = (
     LOG_WRITE_SECONDS,
     LOG_SYNC_SECONDS,
     APPLY_SECONDS,
+    COMMAND_SECONDS,
     REQUEST_SECONDS,
     ROUND_TRIP_SECONDS,
     TICK_DELAY_SECONDS,

@@ -11,6 +11,8 @@ from raftd.consensus.types import NodeId
 from raftd.http.catalogue import FAMILIES
 from raftd.http.durations import (
     APPLY_SECONDS,
+    COMMAND_BUCKETS,
+    COMMAND_SECONDS,
     GARBAGE_SECONDS,
     GENERATIONS,
     LOG_SYNC_SECONDS,
@@ -20,6 +22,7 @@ from raftd.http.durations import (
     ROUND_TRIP_SECONDS,
     STORE_BUCKETS,
     TICK_DELAY_SECONDS,
+    CommandKind,
     RequestKind,
     RequestOutcome,
 )
@@ -48,6 +51,9 @@ class Metrics:
         self.log_sync_seconds: Final = Histogram(STORE_BUCKETS)
         self.apply_seconds: Final = Histogram(REQUEST_BUCKETS)
         # All of them from the start: a series that appears with its first event hides that event from `rate()`.
+        self.command_seconds: Final = {
+            (kind, is_ok): Histogram(COMMAND_BUCKETS) for kind in CommandKind for is_ok in (True, False)
+        }
         self.request_seconds: Final = {
             (kind, outcome): Histogram(REQUEST_BUCKETS) for kind in RequestKind for outcome in RequestOutcome
         }
@@ -98,10 +104,15 @@ class Metrics:
         requests: _Labelled = {
             (kind.value, outcome.value): each for (kind, outcome), each in self.request_seconds.items()
         }
+        commands: _Labelled = {
+            (kind.value, (RequestOutcome.OK if is_ok else RequestOutcome.REFUSED).value): each
+            for (kind, is_ok), each in self.command_seconds.items()
+        }
         return {
             LOG_WRITE_SECONDS: {(): self.log_write_seconds},
             LOG_SYNC_SECONDS: {(): self.log_sync_seconds},
             APPLY_SECONDS: {(): self.apply_seconds},
+            COMMAND_SECONDS: commands,
             REQUEST_SECONDS: requests,
             ROUND_TRIP_SECONDS: self._round_trip_seconds,
             TICK_DELAY_SECONDS: {(): self.tick_delay_seconds},

@@ -33,7 +33,7 @@ from raftd.consensus.messages import AppendEntries, Heartbeat, HeartbeatReply, I
 from raftd.consensus.types import NodeId, ProposalRefused, RefusalReason, Role, Term
 from raftd.kv.commands import Stamp, advance_clock
 from raftd.kv.machine import StateMachine
-from raftd.node.applying import Applier
+from raftd.node.applying import Applier, ObserveCommand
 from raftd.node.batches import EntryBatches
 from raftd.node.clocks import PeerClocks
 from raftd.node.gateway import Gateway
@@ -124,14 +124,16 @@ class Driver:
         tick_seconds: float,
         session_clock: SessionClock | None = None,
         observe_apply: Callable[[float], None] | None = None,
+        observe_command: ObserveCommand | None = None,
         observe_tick_delay: Callable[[float], None] | None = None,
         clocks: PeerClocks | None = None,
         stopwatch: Callable[[], float] | None = None,
         round_trips: RoundTrips | None = None,
     ) -> None:
-        """`observe_apply` hears how many seconds each piece of the committed entries took to apply.
+        """Some may be told how many seconds things took.
 
-        `observe_tick_delay` hears how many seconds each tick was late.
+        `observe_apply` each piece of the committed entries, to be applied; `observe_command` some of the commands, each
+        by itself; `observe_tick_delay` each tick, beyond the time at which it was due.
         """
         self.raft = raft
         self._machine = machine
@@ -149,7 +151,9 @@ class Driver:
         self._stopwatch = stopwatch or scheduler.time
         self.tracer = Tracer(self._stopwatch)
         self.round_trips = round_trips or RoundTrips()
-        self._applier = Applier(machine, requests, self.tracer, self._stopwatch, observe_apply)
+        self._applier = Applier(
+            machine, requests, self.tracer, self._stopwatch, observe=observe_apply, observe_command=observe_command
+        )
         self.comparison = self._applier.comparison
         self.probe = Probe(raft, overdue_ticks=self._overdue_ticks, now=scheduler.time, wake=self.wake)
         self._server_stamp = Stamp("")

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from raftd.consensus.types import LogIndex, NodeId, Role
 from raftd.http.catalogue import FAMILIES
-from raftd.http.durations import RequestKind, RequestOutcome
+from raftd.http.durations import CommandKind, RequestKind, RequestOutcome
 from raftd.http.metrics import Metrics
 from raftd.http.view import NodeCounters, NodeStatus, PeerStatus, SettingsDifference
 
@@ -96,12 +96,16 @@ def test_one_scrape_looks_once(metrics: Metrics, node: FakeNode, monkeypatch: py
 
 
 def test_series_exist_from_the_start(metrics: Metrics) -> None:
-    """Each request kind and outcome has its series before the first request, at zero."""
+    """Each kind and outcome has its series before the first request and command, at zero."""
     values = scrape(metrics)
     for kind in RequestKind:
         for outcome in RequestOutcome:
             labels = (("kind", kind.value), ("outcome", outcome.value))
             assert values["raftd_request_duration_seconds_count", labels] == 0
+    for command in CommandKind:
+        for ending in ("ok", "refused"):
+            labels = (("kind", command.value), ("outcome", ending))
+            assert values["raftd_apply_command_duration_seconds_count", labels] == 0
 
 
 def test_observations_show(metrics: Metrics) -> None:

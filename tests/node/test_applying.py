@@ -32,13 +32,18 @@ class Parts:
     def __init__(self, stopwatch: Callable[[], float]) -> None:
         self.machine = StateMachine()
         self.observed: list[float] = []
+        self.commands: list[tuple[LogIndex, bytes, int, float]] = []
         self.applier = Applier(
             self.machine,
             Requests(self.machine),
             Tracer(stopwatch),
             stopwatch,
-            self.observed.append,
+            observe=self.observed.append,
+            observe_command=self.observe_command,
         )
+
+    def observe_command(self, index: LogIndex, data: bytes, answer: bytes, seconds: float) -> None:
+        self.commands.append((index, data, answer[0], seconds))
 
     def turn(self) -> LogIndex | None:
         self.applier.begin_turn()
@@ -106,6 +111,17 @@ def test_entries_of_other_kinds_are_counted() -> None:
     parts.applier.take(((LogIndex(1), Term(1), EntryKind.NOOP, b""), *entries(2, 2)))
     assert parts.turn() == 2
     assert parts.machine.session_count == 1
+
+
+def test_some_commands_are_measured_by_themselves() -> None:
+    """Each of an index that all nodes measure, without what comes before and after it; nothing that is no command."""
+    parts = Parts(ticking(1e-6))
+    every = applying.MEASURED_ENTRIES
+    noop = (LogIndex(2 * every), Term(1), EntryKind.NOOP, b"")
+    parts.applier.take((*entries(1, 2 * every - 1), noop, *entries(2 * every + 1, 3 * every)))
+    assert parts.turn() == 3 * every
+    assert [told[:3] for told in parts.commands] == [(index, OPEN, 0) for index in (every, 3 * every)]
+    assert [seconds for *_, seconds in parts.commands] == pytest.approx([1e-6, 1e-6])
 
 
 def test_the_state_is_hashed_at_the_entries_that_all_nodes_hash() -> None:

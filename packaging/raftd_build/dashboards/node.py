@@ -200,6 +200,13 @@ _PROCESS: Final = Row(
             alert="RaftdApplyLags",
         ),
         Panel(
+            "Applying one command",
+            "All but a hundredth of the commands were applied within this time, by what they do.",
+            [quantile(0.99, "raftd_apply_command_duration_seconds", "instance, kind")],
+            Unit.SECONDS,
+            alert="RaftdApplyLags",
+        ),
+        Panel(
             "Memory",
             "Resident memory of the process.",
             [by_node("process_resident_memory_bytes")],
