@@ -222,18 +222,23 @@ def test_a_removed_leader_counts_others_only_and_then_steps_down() -> None:
     assert raft.is_removed
 
 
-def test_a_farewell_is_bounded() -> None:
-    """A removed peer that does not answer is given up after a while; one that learned of it, at once."""
-    raft = leader()
-    raft.propose_membership(Remove(NodeId(3)))
-    answer(raft, 2)
-    say(raft, 2, accepted(1, 3))
+def see_farewell(raft: Raft) -> None:
+    """Node 3 is looked after for two election timeouts from now, and then given up."""
     for _ in range(2 * LIMITS.election_timeout_ticks):
         assert NodeId(3) in raft.progress
         raft.tick()
         complete(raft)
         say(raft, 2, heartbeat_reply(1, 1))
     assert NodeId(3) not in raft.progress
+
+
+def test_a_farewell_is_bounded() -> None:
+    """A removed peer that does not answer is given up after a while; one that learned of it, at once."""
+    raft = leader()
+    raft.propose_membership(Remove(NodeId(3)))
+    answer(raft, 2)
+    say(raft, 2, accepted(1, 3))
+    see_farewell(raft)
 
 
 def test_a_farewell_lasts_until_there_is_something_to_tell() -> None:
@@ -249,12 +254,7 @@ def test_a_farewell_lasts_until_there_is_something_to_tell() -> None:
     assert NodeId(3) in raft.progress
     say(raft, 2, accepted(1, 3))
     assert raft.commit_index == 3
-    for _ in range(2 * LIMITS.election_timeout_ticks):
-        assert NodeId(3) in raft.progress
-        raft.tick()
-        complete(raft)
-        say(raft, 2, heartbeat_reply(1, 1))
-    assert NodeId(3) not in raft.progress
+    see_farewell(raft)
 
 
 def test_a_farewell_ends_with_the_term_of_office() -> None:

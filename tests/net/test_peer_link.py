@@ -243,26 +243,30 @@ def test_nothing_is_sent_on_a_channel_that_has_just_ended(run: Run, certificates
     run(scenario())
 
 
+def noting(pauses: list[float]) -> Callable[[Coroutine[Any, Any, object], float], Coroutine[Any, Any, None]]:
+    """A stand-in for the wait for a hint that lasts no time, and notes how long it was to last."""
+
+    async def note(hint: Coroutine[Any, Any, object], seconds: float) -> None:
+        hint.close()
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+        raise TimeoutError
+
+    return note
+
+
 def test_pauses_grow_up_to_a_bound_and_are_spread(
     run: Run, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each failure doubles the pause; the spread is asked for anew each time, so that nodes do not dial in step."""
     pauses: list[float] = []
-    sleep = asyncio.sleep
-
-    async def note(hint: Coroutine[Any, Any, object], seconds: float) -> None:
-        hint.close()
-        pauses.append(seconds)
-        await sleep(0)
-        raise TimeoutError
 
     async def scenario() -> None:
         with monkeypatch.context() as patched:
-            patched.setattr("raftd.net.peer_link.asyncio.wait_for", note)
+            patched.setattr("raftd.net.peer_link.asyncio.wait_for", noting(pauses))
             async with linked(certificates, closed_port()) as (_, log):
                 log.jitter.share = 0.75
-                while len(log.jitter.asked) < 6:
-                    await sleep(0.001)
+                await until(lambda: len(log.jitter.asked) >= 6)
                 assert set(log.jitter.asked) == {(0.5, 1.0)}
         doubled = [0.001, 0.002, 0.004, 0.008, 0.008]
         # The first may have been asked for before the share was set.
@@ -276,29 +280,18 @@ def test_a_link_that_stood_for_long_pauses_briefly_again(
 ) -> None:
     """What failed before it came up says nothing of why it was lost."""
     pauses: list[float] = []
-    sleep = asyncio.sleep
-
-    async def note(hint: Coroutine[Any, Any, object], seconds: float) -> None:
-        hint.close()
-        pauses.append(seconds)
-        await sleep(0)
-        raise TimeoutError
 
     async def scenario() -> None:
         port, time = closed_port(), asyncio.get_running_loop().time
         with monkeypatch.context() as patched:
-            patched.setattr("raftd.net.peer_link.asyncio.wait_for", note)
+            patched.setattr("raftd.net.peer_link.asyncio.wait_for", noting(pauses))
             async with linked(certificates, port) as (link, _):
-                while len(pauses) < 6:
-                    await sleep(0.001)
+                await until(lambda: len(pauses) >= 6)
                 async with peer_of(certificates, Log(), port):
-                    while not link.is_up:
-                        await sleep(0.001)
+                    await until(lambda: link.is_up)
                     failures, up_at = len(pauses), time()
-                    while time() - up_at < LIMITS.pause_seconds_max:
-                        await sleep(0.001)
-                while len(pauses) == failures:
-                    await sleep(0.001)
+                    await until(lambda: time() - up_at >= LIMITS.pause_seconds_max)
+                await until(lambda: len(pauses) > failures)
         assert pauses[failures - 1] == LIMITS.pause_seconds_max
         assert pauses[failures] == LIMITS.pause_seconds_min
 
