@@ -65,10 +65,11 @@ class LoopThread:
             raise ClientError("the client was closed while a request was waiting") from None
         except BaseException as error:
             if not waiting.answer.done():  # Ctrl-C: nobody waits for the answer any more
-                with contextlib.suppress(RuntimeError):
+                try:
                     self._loop.call_soon_threadsafe(waiting.give_up)
-                if isinstance(error, RuntimeError):  # the loop is closed
-                    raise ClientError("the client is closed") from None
+                except RuntimeError:  # the loop is closed
+                    if type(error) is RuntimeError:  # that said so before, and is no signal's
+                        raise ClientError("the client is closed") from None
             raise
 
     def stop(self) -> None:

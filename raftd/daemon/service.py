@@ -49,7 +49,7 @@ from raftd.node.background import BackgroundThread
 from raftd.node.backups import BackupFacts, Backups
 from raftd.node.command_durations import CommandDurations
 from raftd.node.diagnostics import Diagnostics
-from raftd.node.driver import Driver
+from raftd.node.driver import Driver, DriverObservers
 from raftd.node.gateway import Gateway, GatewayLimits
 from raftd.node.latency import latencies_of
 from raftd.node.lease_keeper import LeaseKeeper
@@ -123,9 +123,11 @@ class Service:
             scheduler=self._loop,
             stopwatch=time.monotonic,
             tick_seconds=settings.timing.tick_seconds,
-            observe_apply=self._metrics.apply_seconds.observe,
-            observe_command=CommandDurations(self._metrics.command_seconds).observe,
-            observe_tick_delay=self._on_tick,
+            observers=DriverObservers(
+                apply=self._metrics.apply_seconds.observe,
+                command=CommandDurations(self._metrics.command_seconds).observe,
+                tick_delay=self._on_tick,
+            ),
             round_trips=RoundTrips(self._metrics.round_trip),
         )
         self._narrator = self._make_narrator(raft)

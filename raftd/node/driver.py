@@ -25,7 +25,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from raftd.consensus import Raft, Ready
 from raftd.consensus.membership import Membership
@@ -107,6 +107,20 @@ class Network(Protocol):
         """Which version of the protocol frames to the peer must be of; any, where they would be dropped."""
 
 
+class DriverObservers(NamedTuple):
+    """Who is told how many seconds things take; None: nobody."""
+
+    apply: Callable[[float], None] | None = None
+    """Each piece of the committed entries, to be applied."""
+    command: ObserveCommand | None = None
+    """Some of the commands, each by itself."""
+    tick_delay: Callable[[float], None] | None = None
+    """Each tick, beyond the time at which it was due."""
+
+
+NOT_OBSERVED: Final = DriverObservers()
+
+
 class Driver:
     """Runs one node's consensus: input -> Ready -> store and send -> apply -> answer."""
 
@@ -123,18 +137,11 @@ class Driver:
         scheduler: Scheduler,
         tick_seconds: float,
         session_clock: SessionClock | None = None,
-        observe_apply: Callable[[float], None] | None = None,
-        observe_command: ObserveCommand | None = None,
-        observe_tick_delay: Callable[[float], None] | None = None,
+        observers: DriverObservers = NOT_OBSERVED,
         clocks: PeerClocks | None = None,
         stopwatch: Callable[[], float] | None = None,
         round_trips: RoundTrips | None = None,
     ) -> None:
-        """Some may be told how many seconds things took.
-
-        `observe_apply` each piece of the committed entries, to be applied; `observe_command` some of the commands, each
-        by itself; `observe_tick_delay` each tick, beyond the time at which it was due.
-        """
         self.raft = raft
         self._machine = machine
         self._requests = requests
@@ -146,13 +153,13 @@ class Driver:
         self._tick_seconds = tick_seconds
         self._gateway: Gateway | None = None
         self._clock = session_clock or SessionClock()
-        self._observe_tick_delay = observe_tick_delay
+        self._observe_tick_delay = observers.tick_delay
         self.clocks = clocks or PeerClocks()
         self._stopwatch = stopwatch or scheduler.time
         self.tracer = Tracer(self._stopwatch)
         self.round_trips = round_trips or RoundTrips()
         self._applier = Applier(
-            machine, requests, self.tracer, self._stopwatch, observe=observe_apply, observe_command=observe_command
+            machine, requests, self.tracer, self._stopwatch, observe=observers.apply, observe_command=observers.command
         )
         self.comparison = self._applier.comparison
         self.probe = Probe(raft, overdue_ticks=self._overdue_ticks, now=scheduler.time, wake=self.wake)
