@@ -4,14 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-hosts test-playbooks test-debian test-newest check check-deploy fmt bench sim mutants deb rpm wheelhouse catalog dashboards screenshots clean
+.PHONY: demo test test-hosts test-debian test-newest check check-deploy fmt bench sim mutants deb rpm wheelhouse catalog dashboards screenshots clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo    a three-node cluster on this machine, until Ctrl-C"
 	@echo "make test    all tests (make test-hosts: those that boot whole hosts)"
-	@echo "make test-playbooks"
-	@echo "             the playbooks one by one on booted hosts, under load; not part of make test, since it takes half an hour"
 	@echo "make check   lint, types, architecture (make check-deploy: playbooks and roles)"
 	@echo "make fmt     format the code"
 	@echo "make bench   measure puts and gets against a demo cluster (docs/benchmarks.md has more to measure)"
@@ -43,14 +41,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not e2e and not hosts"
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m e2e
-	$(BIN)/python -m pytest -m "hosts and not playbooks"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m hosts
 
 test-hosts: $(STAMP)
-	$(BIN)/python -m pytest -m "hosts and not playbooks"
-
-# The playbooks one by one, most of them twice and under load: half an hour.
-test-playbooks: $(STAMP)
-	$(BIN)/python -m pytest -m playbooks
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m hosts
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

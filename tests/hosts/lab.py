@@ -3,7 +3,8 @@
 A lab is one process, the keeper (`keeper.sh`), in mount, network, IPC and PID namespaces of its own. All that the lab
 has lives in these: the bridge that stands for the switch, the memory file system that the hosts' disks lie on, and
 every process of every host. The keeper ends with its standard input. So there is nothing that a test run could leave
-behind, however it ends, but empty control groups and a small directory; the next lab removes those.
+behind, however it ends, but empty control groups and a small directory, which the next lab removes; and that the kernel
+allows root more inotify instances until it boots again.
 
 What it cannot show: a power cut that loses what the kernel has not written yet (the page cache is this machine's), and
 clocks that differ.
@@ -36,6 +37,9 @@ _FIRST_HOST: Final = 11
 _NAME_LENGTH_MAX: Final = 12  # an interface's name has 15 characters at most, three of which the lab needs
 _HOME: Final = "/root"
 _END_SECONDS_MAX: Final = 30
+_INOTIFY_INSTANCES: Final = Path("/proc/sys/fs/inotify/max_user_instances")
+_INOTIFY_INSTANCES_MIN: Final = 1024
+"""A host's processes need seven. Debian allows all of root's 128, and there may be several labs at a time."""
 _CLONE_NEWNET: Final = 0x40000000
 _SSH: Final = """\
 Host *
@@ -165,6 +169,8 @@ class Lab:
     # Its beginning and its end.
 
     def _open(self) -> None:
+        if int(_INOTIFY_INSTANCES.read_text()) < _INOTIFY_INSTANCES_MIN:
+            _INOTIFY_INSTANCES.write_text(f"{_INOTIFY_INSTANCES_MIN}")
         DIRECTORY.mkdir(exist_ok=True)
         with _one_at_a_time():
             self.directory.mkdir()

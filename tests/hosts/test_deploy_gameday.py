@@ -102,7 +102,7 @@ def test_cut_link(fleet: Fleet) -> None:
 
 def test_expire_certificate(fleet: Fleet) -> None:
     """A follower's certificates run out and are renewed: the service holds, and somebody would have been warned."""
-    play(fleet, "expire-certificate", raftd_gameday_seconds=15)
+    play(fleet, "expire-certificate", raftd_gameday_seconds=40)
     assert {row["ok"] for row in fleet.json(fleet.any_host.name, "cert", "status")} == {True}
 
 

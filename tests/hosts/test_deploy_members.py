@@ -6,7 +6,7 @@ from tests.hosts.controller import interrupt
 from tests.hosts.fleet import Fleet
 from tests.hosts.waiting import until_found
 
-pytestmark = [pytest.mark.hosts, pytest.mark.playbooks, pytest.mark.timeout(900, func_only=True)]
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900, func_only=True)]
 
 
 def voters(fleet: Fleet) -> set[int]:

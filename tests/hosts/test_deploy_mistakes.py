@@ -13,7 +13,7 @@ from tests.hosts.controller import CLUSTER_ID, Controller, Run
 from tests.hosts.fleet import Fleet
 from tests.hosts.test_deploy_site import fingerprint
 
-pytestmark = [pytest.mark.hosts, pytest.mark.playbooks, pytest.mark.timeout(240, func_only=True)]
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(240, func_only=True)]
 
 OTHER_ID = "11111111-2222-4333-8444-555555555555"
 

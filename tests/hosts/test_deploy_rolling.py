@@ -13,7 +13,7 @@ from tests.hosts.fleet import Fleet
 from tests.hosts.waiting import until_found
 from tests.packaging.conftest import NEWER_VERSION
 
-pytestmark = [pytest.mark.hosts, pytest.mark.playbooks, pytest.mark.timeout(900, func_only=True)]
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900, func_only=True)]
 
 
 def processes(fleet: Fleet) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tests.hosts.fleet import Fleet
 from tests.hosts.host import Host
 from tests.packaging.conftest import NEWER_VERSION, build, build_newer
 
-pytestmark = [pytest.mark.hosts, pytest.mark.playbooks, pytest.mark.timeout(400, func_only=True)]
+pytestmark = [pytest.mark.hosts, pytest.mark.timeout(400, func_only=True)]
 
 
 def fingerprint(host: Host) -> str:
