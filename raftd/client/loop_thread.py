@@ -30,9 +30,8 @@ class LoopThread:
 
     def __init__(self, make_client: Callable[[], AsyncClient]) -> None:
         started: concurrent.futures.Future[_Running] = concurrent.futures.Future()
-        thread = threading.Thread(
-            target=lambda: asyncio.run(_serve(make_client, started)), name="raftd-client", daemon=True
-        )
+        waiting = self._waiting = set[_Waiting[Any]]()
+        thread = threading.Thread(target=lambda: _run(make_client, started, waiting), name="raftd-client", daemon=True)
         thread.start()
         try:
             running = started.result()
@@ -59,6 +58,7 @@ class LoopThread:
             raise ClientError("a blocking call inside the client's own thread would wait for itself")
         waiting: _Waiting[T] = _Waiting(functools.partial(request, *args, **kwargs))
         try:
+            self._waiting.add(waiting)
             self._loop.call_soon_threadsafe(waiting.begin)
             return waiting.answer.result()
         except concurrent.futures.CancelledError:
@@ -71,6 +71,8 @@ class LoopThread:
                     if type(error) is RuntimeError:  # that said so before, and is no signal's
                         raise ClientError("the client is closed") from None
             raise
+        finally:
+            self._waiting.discard(waiting)
 
     def stop(self) -> None:
         """End the thread and wait for it."""
@@ -117,6 +119,19 @@ class _Running:
         self.client = client
         self.loop = loop
         self.stopping = stopping
+
+
+def _run(
+    make_client: Callable[[], AsyncClient],
+    started: "concurrent.futures.Future[_Running]",
+    waiting: set[_Waiting[Any]],
+) -> None:
+    try:
+        asyncio.run(_serve(make_client, started))
+    finally:
+        # What came too late for the loop's last round is in none of its tasks, and nobody else would end the wait.
+        for each in tuple(waiting):
+            each.answer.cancel()
 
 
 async def _serve(make_client: Callable[[], AsyncClient], started: "concurrent.futures.Future[_Running]") -> None:

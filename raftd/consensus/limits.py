@@ -30,7 +30,7 @@ class Limits:
     committed_bytes_max: int = 4 << 20
     """One Ready hands out committed entries up to this size, but always at least one."""
     committed_entries_max: int = 1024
-    """One Ready hands out at most this many committed entries: applying them must not stall the loop."""
+    """One Ready hands out at most this many committed entries: so much is copied out of the log at a time."""
     pending_reads_max: int = 1024
     """Batches of reads that wait for confirmation; more are refused."""
 

@@ -487,9 +487,13 @@ class Service:
 
     async def _drain(self) -> None:
         """Wait until nothing is owed, or for as long as the settings allow."""
+        seconds = self._settings.shutdown.drain_timeout_seconds
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.shutdown.drain_timeout_seconds):
-                await self._driver.idle()
+            async with asyncio.timeout(seconds):
+                # Not all of the time: with much to apply there would be none left to spare the others an election.
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(seconds / 2):
+                        await self._driver.idle()
                 await self._driver.hand_over()
         self._end(ExitCode.OK)
 

@@ -113,7 +113,7 @@ class StateMachine:
         """Apply the data of a COMMAND entry.
 
         Returns:
-            The answer, for the client and to be remembered: `raftd.kv.answers` has its layout.
+            The answer, for the client: `raftd.kv.answers` has its layout.
 
         Raises:
             InvariantViolation: `index` does not follow `last_applied`.

@@ -5,6 +5,8 @@ A session remembers its answers from its first unanswered sequence on. What the 
     below first_unanswered                      SEQUENCE_ANSWERED: the client has said that it needs no answer
     remembered                                  the remembered answer, byte for byte
     first_unanswered + in_flight_max or above   TOO_MANY_IN_FLIGHT, not remembered
+    any other, with too many answers in all     TOO_MANY_IN_FLIGHT, not remembered, where this session remembers one
+                                                already, or the new one would be long
     any other                                   applied, and its answer remembered
 
 `first_unanswered` never goes back, so a delayed duplicate cannot bring a forgotten sequence to life: each sequence is
@@ -136,7 +138,8 @@ class SessionTable:
             return Outcome.SEQUENCE_ANSWERED
         if sequence - session.first_unanswered >= self._in_flight_max:
             return Outcome.TOO_MANY_IN_FLIGHT
-        # One answer is always allowed: otherwise a session could be shut out by what others have the table remember.
+        # One short answer (`room_bytes`) is always allowed: else a session could be shut out by what others have the
+        # table remember.
         if self.answer_bytes >= self._limits.answer_bytes_max and session.answers:
             return Outcome.TOO_MANY_IN_FLIGHT
         return None

@@ -3,7 +3,8 @@
 Entries are not alike. One that deletes ten thousand keys, or a transaction of a hundred writes, takes as long as
 thousands that write one key, and clients may have any number of them committed at the same time. So what one turn
 applies is bounded by time, and the rest waits for the next turns, with heartbeats and everybody else's requests in
-between. Nothing else depends on when a committed entry is applied: reads wait for their index.
+between. Reads wait for their index; and since keep-alives are reads, the time of leases stands still while something is
+left over (`raftd.node.lease_keeper`).
 """
 
 from collections import deque
@@ -23,9 +24,10 @@ ObserveCommand: TypeAlias = Callable[[LogIndex, bytes, bytes, float], None]
 APPLY_SECONDS_MAX: Final = 0.01
 """Spent on applying in one turn, and what the last entry takes."""
 
-WAITING_MAX: Final = 8192
-"""Entries that may wait for a further turn; with more a turn goes on. A log cannot be compacted before it is applied:
-a node that is slower than its leader must slow it down before it holds too much."""
+BEHIND_ENTRIES: Final = 8192
+"""With more entries than this that wait, a turn applies for longer: the log is not compacted before it is applied."""
+BEHIND_SECONDS_MAX: Final = 0.1
+"""How long then; so a node that is slower than its leader slows it down, and still answers heartbeats in time."""
 
 MEASURED_ENTRIES: Final = AUDIT_ENTRIES // 8
 """A command is measured by itself if its index is a multiple of this: each of them would cost a put a tenth more."""
@@ -112,11 +114,11 @@ class Applier:
         stopwatch = self._stopwatch
         began = stopwatch()
         if self._end is None:
-            self._end = began + APPLY_SECONDS_MAX
-        elif began >= self._end and len(waiting) <= WAITING_MAX:
+            self._end = began + (APPLY_SECONDS_MAX if len(waiting) <= BEHIND_ENTRIES else BEHIND_SECONDS_MAX)
+        elif began >= self._end:
             return None
         now, end, observe_command = began, self._end, self._observe_command
-        while waiting and (now < end or len(waiting) > WAITING_MAX):
+        while waiting and now < end:
             index, term, kind, data = waiting.popleft()
             if kind is _COMMAND:
                 answer = machine.apply(index, term, data)

@@ -316,6 +316,7 @@ class Driver:
     def _tick(self) -> None:
         now = self._scheduler.time()
         self.loop_lag_seconds = now - self._next_tick
+        behind_seconds = now - self.last_tick_at if self._applier.is_behind else 0.0
         self.last_tick_at = now
         if self._observe_tick_delay is not None:
             self._observe_tick_delay(self.loop_lag_seconds)
@@ -328,7 +329,7 @@ class Driver:
         self._watch_disk(now)
         self._advance_session_clock(now)
         self._tell_state_hashes()
-        self._keeper.tick(self.loop_lag_seconds)
+        self._keeper.tick(self.loop_lag_seconds, behind_seconds)
         self._watches.tick(is_led=self._is_led())
         self.wake()
 

@@ -34,8 +34,9 @@ LOOKED_AT_MAX: Final = 4000
 EXPIRED_MAX: Final = 1024
 """Leases of one EXPIRE_LEASES."""
 
-EXPIRED_KEYS_MAX: Final = 4096
-"""And keys that these have, unless it is one lease: their deletion is one step of the state machine."""
+NAMED_KEYS_MAX: Final = 4096
+"""And keys that these have, unless it is one lease: their deletion is one step of the state machine. That one has a
+bound of its own (`raftd.kv.limits.EXPIRED_KEYS_MAX`), since more keys may have come to them by then."""
 
 _HEAP_SLACK: Final = 64
 
@@ -169,7 +170,7 @@ class LeaseClock:
                 heapq.heapreplace(heap, (deadline, lease_id))
                 continue
             keys += len(lease.keys)
-            if found and keys > EXPIRED_KEYS_MAX:
+            if found and keys > NAMED_KEYS_MAX:
                 break
             found.append(heapq.heappop(heap))
         for item in chain(found, under_way):

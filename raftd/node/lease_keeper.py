@@ -87,8 +87,15 @@ class LeaseKeeper:
         """Leases whose expiry this node has proposed."""
         return self._clock.expired_total
 
-    def tick(self, late_seconds: float) -> None:
-        """Look for leases that are due, in a tick that comes so late."""
+    def tick(self, late_seconds: float, behind_seconds: float = 0.0) -> None:
+        """Look for leases that are due, in a tick that comes so late.
+
+        `behind_seconds` is how long committed entries have been waiting since the last tick: keep-alives wait for these
+        as all reads do, so no lease ages meanwhile.
+        """
+        if behind_seconds:
+            self._clock.pause(behind_seconds)
+            return
         if late_seconds >= PAUSE_SECONDS_MIN:
             self._clock.pause(late_seconds)
         now = self._now()

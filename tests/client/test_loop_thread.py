@@ -43,6 +43,27 @@ def test_close_wakes_those_who_wait(cluster_in_thread: FakeCluster, pki: Pki) ->
             waiting.result(10)
 
 
+def test_a_call_that_comes_too_late_does_not_wait_for_ever(
+    cluster_in_thread: FakeCluster, pki: Pki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is handed to the loop after its last round, just before it is closed, is never begun."""
+
+    class LastRound:
+        """A loop that takes what it does not come to any more."""
+
+        def call_soon_threadsafe(self, _: object) -> None: ...
+
+    client = Client(cluster_in_thread.endpoints, tls=pki.user, timeout=60.0)
+    monkeypatch.setattr(client._thread, "_loop", LastRound())
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.get, "a")
+        while not client._thread._waiting:
+            threading.Event().wait(0.001)
+        client.close()
+        with pytest.raises(ClientError, match="closed while"):
+            waiting.result(10)
+
+
 def test_forgotten_clients_are_collected(cluster_in_thread: FakeCluster, pki: Pki) -> None:
     """A client that nobody refers to any more ends its thread."""
     threads = threading.active_count()

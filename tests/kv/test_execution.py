@@ -150,6 +150,14 @@ def test_what_is_no_number_is_not_incremented(writer: Writer, value: bytes) -> N
     writer.refused(Outcome.NOT_A_NUMBER, Increment(b"n", 1))
 
 
+def test_what_is_too_large_to_be_shown_is_not_copied(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A deletion that asks for the previous values of keys is refused by their sizes."""
+    for number in range(10):
+        writer.write(Put(b"key-%d" % number, bytes(1 << 20)))
+    monkeypatch.setattr("raftd.kv.execution.encode_keyed", None)
+    writer.refused(Outcome.RESULT_TOO_LARGE, DeleteRange(b"key-", b"key.", previous=True))
+
+
 def test_a_delete_range_deletes_the_first_keys(writer: Writer) -> None:
     """As many as its limit says, in one revision; and says whether there are more."""
     for key in (b"a", b"b", b"c", b"d"):

@@ -81,14 +81,16 @@ def test_each_turn_applies_something() -> None:
     assert [parts.turn() for _ in range(4)] == [1, 2, 3, None]
 
 
-def test_only_so_much_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With more a turn goes on beyond its time: a slow node must slow its leader down."""
-    monkeypatch.setattr(applying, "WAITING_MAX", 5)
-    parts = Parts(ticking(60.0))
+def test_turns_are_longer_with_much_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With more, turns are longer, but not without a bound: a slow node must slow its leader down, and live."""
+    monkeypatch.setattr(applying, "BEHIND_ENTRIES", 3)
+    monkeypatch.setattr(applying, "BEHIND_SECONDS_MAX", 3 * applying.APPLY_SECONDS_MAX)
+    parts = Parts(ticking(applying.APPLY_SECONDS_MAX))
     parts.applier.take(entries(1, 10))
-    assert parts.turn() == 5
+    assert parts.turn() == 3
     parts.applier.take(entries(11, 12))
-    assert parts.applier.apply() == 7
+    assert parts.applier.apply() is None
+    assert [parts.turn() for _ in range(4)] == [6, 9, 10, 11]
 
 
 def test_what_a_snapshot_has_brought_is_passed_over() -> None:

