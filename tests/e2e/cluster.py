@@ -262,6 +262,18 @@ class Cluster:
 
         return await until_found(find, f"a leader above term {above_term}", seconds=seconds)
 
+    async def until_proven(self) -> None:
+        """Wait until each node that runs can vouch for itself, as `raftctl can-stop` does. It takes a first write.
+
+        A new cluster that is harmed before that may need one of those that are down to elect anybody
+        (`raftd.consensus.proof`).
+        """
+
+        async def are_proven() -> bool:
+            return all(status["proven"] for status in (await self.statuses()).values())
+
+        await until_found(are_proven, "all nodes are proven")
+
     async def term(self) -> int:
         """The highest term that any node knows."""
         return max(int(status["current_term"]) for status in (await self.statuses()).values())

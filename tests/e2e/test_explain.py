@@ -21,6 +21,7 @@ def test_a_write_is_explained_by_all_nodes(make_cluster: MakeCluster) -> None:
         async with cluster.client() as client:
             for number in range(5):
                 await client.put("key", str(number), explain=told.append)
+            await cluster.until_proven()
             victim = next(node for node in cluster.nodes.values() if node.id != leader.id)
             victim.kill()
             await client.put("key", "last", explain=told.append)

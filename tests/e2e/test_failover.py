@@ -91,6 +91,7 @@ def test_the_next_leader_reads_what_the_last_one_acknowledged(make_cluster: Make
             for round_number in range(3):
                 keys = [f"key-{number}" for number in range(200)]
                 await asyncio.gather(*(client.put(key, f"{key} {round_number}") for key in keys))
+                await cluster.until_proven()
                 leader = await cluster.leader()
                 leader.kill()
                 found = await asyncio.gather(*(client.get(key) for key in keys))

@@ -86,6 +86,7 @@ async def line_of(process: asyncio.subprocess.Process) -> bytes:
 
 async def kill_leader(cluster: Cluster) -> int:
     """Kill it, and return which node that was."""
+    await cluster.until_proven()
     leader = await cluster.leader()
     leader.kill()
     return leader.id

@@ -59,6 +59,7 @@ def test_no_value_and_no_key_of_a_certificate_is_ever_shown(make_cluster: MakeCl
         canary = f"canary{secrets.token_hex(12)}"
         await cluster.start()
         await plant(cluster, canary)
+        await cluster.until_proven()
         leader = await cluster.leader()
         term = await cluster.term()
         leader.kill()

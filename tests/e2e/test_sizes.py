@@ -29,6 +29,7 @@ def test_a_cluster_of_any_size_takes_writes_exactly_while_it_has_a_majority(
         spare = (size - 1) // 2
         async with cluster.client() as client:
             await client.put("key", "of all")
+            await cluster.until_proven()
             for follower in followers[:spare]:
                 follower.kill()
             assert (await client.put("key", "of a majority")).version == 2
