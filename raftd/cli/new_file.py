@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -22,11 +23,13 @@ def new_file(path: Path, check: Callable[[Path], None] | None = None) -> Iterato
         check: looks at the file, which is complete and durable, before it takes its name.
 
     Raises:
-        click.ClickException: it cannot be written, or another process is writing it. Nothing is left behind then, nor
-            if anything else is raised inside.
+        click.ClickException: it cannot be written, or another process is writing it, or what is there is a device, a
+            link or the like, which it would take the place of. Nothing is left behind then, nor if anything else is
+            raised inside.
     """
     partial = path.with_name(f"{path.name}{SUFFIX}")
     try:
+        _check_place(path)
         with os.fdopen(_take(partial), "wb") as stream:
             try:
                 yield stream
@@ -54,11 +57,25 @@ def discard_unfinished(partial: Path) -> None:
         os.close(descriptor)
 
 
+def _check_place(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise click.ClickException(f"{path} is there, and is no regular file")
+
+
+def _check_ours(partial: Path, found: os.stat_result) -> None:
+    """In a directory that others write to, one of them may have put it there, to read what is written."""
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+        raise click.ClickException(f"{partial} is in the way, and is no regular file of yours alone")
+
+
 def _take(partial: Path) -> int:
     """Open the file, empty and for this process alone."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    # Nobody waits for a FIFO's other end.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
     descriptor = os.open(partial, flags, 0o600)
     try:
+        _check_ours(partial, os.fstat(descriptor))
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Whoever had it before may have finished it between the two calls, and then it has its name.
         is_ours = os.path.samestat(os.fstat(descriptor), partial.stat())

@@ -80,3 +80,48 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     """One line."""
     with pytest.raises(click.ClickException, match="none/file: No such file or directory"):
         new_file(tmp_path / "none" / "file").__enter__()
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "directory"])
+def test_only_a_file_is_replaced(tmp_path: Path, kind: str) -> None:
+    """Least of all a device, as root: it would be gone for everybody."""
+    path, target = tmp_path / "file", tmp_path / "target"
+    target.write_text("old")
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "link":
+            path.symlink_to(target)
+        case _:
+            path.mkdir()
+    before = path.lstat()
+    with pytest.raises(click.ClickException, match="no regular file"), new_file(path):
+        pass
+    assert path.lstat() == before
+    assert {each.name for each in tmp_path.iterdir()} == {"file", "target"}
+
+
+@pytest.mark.parametrize("kind", ["fifo", "second name"])
+def test_what_somebody_else_may_have_put_there_is_not_written_to(tmp_path: Path, kind: str) -> None:
+    """They would read it; and it may be nothing that one writes to."""
+    path, partial, other = tmp_path / "file", tmp_path / "file.part", tmp_path / "other"
+    if kind == "fifo":
+        os.mkfifo(partial)
+    else:
+        other.write_text("theirs")
+        partial.hardlink_to(other)
+    with pytest.raises(click.ClickException), new_file(path):
+        pass
+    assert not path.exists()
+    assert kind == "fifo" or other.read_text() == "theirs"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+def test_another_user_s_file_is_not_written_to(tmp_path: Path) -> None:
+    """Whoever owns it could read it, whatever its mode becomes."""
+    partial = tmp_path / "file.part"
+    partial.touch(0o666)
+    os.chown(partial, 65534, 65534)
+    with pytest.raises(click.ClickException, match="in the way"), new_file(tmp_path / "file"):
+        pass
+    assert partial.stat().st_size == 0
