@@ -260,6 +260,22 @@ replace this one with a new id and an empty data directory: raftctl member repla
 of all data directories before anything else, and then read about raftd recover.
 """,
 )
+LOG_LOST: Final = Event(
+    "log_lost",
+    "4c63cdbe321b46a6a1233ad2fef864c1",
+    logging.ERROR,
+    "node %(peer)s has come back without what it had stored up to entry %(index)s",
+    """\
+That node's data directory is not the one that it had: its disk is new, or its machine was put back to an older image.
+It is sent what it lacks, and is not counted in any majority before the others have confirmed this leader. What nobody
+can give back is its memory of how it voted; had another node failed at the same time, acknowledged writes might be
+gone.
+
+If its disk was replaced on purpose, nothing is to be done. If not, find out who or what put the old data there, and see
+that it does not happen to a second node: a node is never restored from an image of its machine. Begin it anew
+instead, with an empty data directory, or under a new id (raftctl member replace @RAFTD_PEER@ NEW).
+""",
+)
 DISK_SLOW: Final = Event(
     "disk_slow",
     "abe1597f175c4f3facdf095e59b59b5d",
@@ -413,6 +429,7 @@ CATALOGUE: Final = (
     HTTP_REFUSED,
     LOG_TAIL_CUT,
     LOG_DAMAGED,
+    LOG_LOST,
     DISK_SLOW,
     DISK_FAILED,
     LOOP_LATE,

@@ -29,7 +29,8 @@ class ProgressState(enum.Enum):
 class Progress:
     """One peer, as seen by the leader of this term.
 
-    Invariants: 0 <= match_index < next_index; match_index never goes down.
+    Invariants: 0 <= match_index < next_index; match_index never goes down, but to nothing when the peer is found to have
+    lost what it confirmed.
     """
 
     next_index: LogIndex
@@ -63,6 +64,8 @@ class Progress:
     _patience_intervals: int = _CHUNK_PATIENCE_INTERVALS
     _must_ask: bool = False
     """The peer was out of reach, and has confirmed nothing since: it may have begun anew, without its log."""
+    lost_index: LogIndex = NO_INDEX
+    """How much of the log the peer had confirmed when it was last found to have lost some of it; NO_INDEX: never."""
     doubted_round: int = 0
     """The peer may have begun anew: nothing it says counts before a quorum without it has answered this round
     (`replication`, *Lost disks*). 0: it counts."""
@@ -148,10 +151,16 @@ class Progress:
         """The peer has no entry of ours at `prev_log_index`; `next_index` is the better guess. Returns if it is news.
 
         Old news is what is known to match by now, and what was not asked by the probe under way: late answers to a
-        pipeline whose first refusal was acted on.
+        pipeline whose first refusal was acted on. Of a peer that was out of reach, and has confirmed nothing since, a
+        refusal of what it had confirmed before is the worst of news: its disk was set back, to an old copy perhaps.
         """
-        if prev_log_index <= self.match_index or self.state is ProgressState.SNAPSHOT:
+        if self.state is ProgressState.SNAPSHOT:
             return False
+        if prev_log_index <= self.match_index:
+            if not self._must_ask or prev_log_index == NO_INDEX:
+                return False
+            self._begin_anew(min(next_index, prev_log_index))
+            return True
         if self.state is ProgressState.PROBE and prev_log_index != self.next_index - 1:
             return False
         # At least one lower than what was refused, so that probing ends; above what is known to match.
@@ -167,17 +176,10 @@ class Progress:
         return is_news
 
     def has_no_log(self) -> bool:
-        """The peer's log is empty. Returns whether that may be since it lost its disk and begins anew (`proof`).
-
-        The one case in which match_index goes back, and only after the peer was out of reach. Should an answer from
-        before its first success come this late, then this is wrong, and does no more harm than to ask again.
-        """
+        """The peer's log is empty. Returns whether that may be since it lost its disk and begins anew (`proof`)."""
         if not self._must_ask or self.state is ProgressState.SNAPSHOT:
             return False
-        self._must_ask = False
-        self._doubt()
-        self.match_index = NO_INDEX
-        self._probe(LogIndex(1))
+        self._begin_anew(LogIndex(1))
         return True
 
     def trust(self) -> None:
@@ -253,6 +255,18 @@ class Progress:
         self.snapshot_offset = next_offset
         self.is_paused = False
         self._patience_intervals = _CHUNK_PATIENCE_INTERVALS
+
+    def _begin_anew(self, next_index: LogIndex) -> None:
+        """The peer has lost what it had confirmed: it has to say again what it has.
+
+        The one case in which match_index goes back, and only after the peer was out of reach. Should an answer from
+        before its first success come this late, then this is wrong, and does no more harm than to ask again.
+        """
+        self._must_ask = False
+        self._doubt()
+        self.lost_index = max(self.lost_index, self.match_index)
+        self.match_index = NO_INDEX
+        self._probe(next_index)
 
     def _doubt(self) -> None:
         self.doubted_round = self.begun_round + 1

@@ -48,6 +48,10 @@ while it is not told what is committed, or it might vouch for itself by what an 
 every vote is spared the wait: nobody else can have been elected without its own. What remains is a vote that was given
 right before the disk was lost, and completes an election only after that round.
 
+A peer whose disk was set back, to an image of its machine perhaps, thinks that it is proven and cannot know better. Its
+leader does: it was out of reach, and refuses what it had confirmed (`Progress.refused`). From there on it is treated as
+one that begins anew. A leader that is elected meanwhile knows nothing of what it had, and cannot tell.
+
 *Farewell*: a peer that a membership has removed is sent log and heartbeats for a while longer, so that it learns that
 its removal is committed and stops by itself.
 

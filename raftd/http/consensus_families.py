@@ -58,6 +58,11 @@ CONSENSUS_FAMILIES: Final = (
         "Elections that this node started, pre-votes not counted.",
         lambda c: c.elections_started,
     ),
+    counter(
+        "raftd_log_losses_total",
+        "Peers that this node, leading, found to have come back without what they had stored.",
+        lambda c: c.log_losses,
+    ),
     counter_by(
         "outcome",
         "raftd_proposals_total",

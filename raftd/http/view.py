@@ -236,6 +236,8 @@ class NodeCounters:
 
     leader_changes: int = 0
     elections_started: int = 0
+    log_losses: int = 0
+    """Peers found, while this node led, to have come back without what they had stored."""
     proposals_committed: int = 0
     proposals_failed: int = 0
     """Refused: they were never in the log."""

@@ -38,6 +38,7 @@ from raftd.node.batches import EntryBatches
 from raftd.node.clocks import PeerClocks
 from raftd.node.gateway import Gateway
 from raftd.node.lease_keeper import LeaseKeeper
+from raftd.node.losses import LogLosses
 from raftd.node.probe import Probe
 from raftd.node.requests import Requests
 from raftd.node.round_trips import RoundTrips
@@ -162,6 +163,7 @@ class Driver:
             machine, requests, self.tracer, self._stopwatch, observe=observers.apply, observe_command=observers.command
         )
         self.comparison = self._applier.comparison
+        self.losses = LogLosses(raft)
         self.probe = Probe(raft, overdue_ticks=self._overdue_ticks, now=scheduler.time, wake=self.wake)
         self._server_stamp = Stamp("")
         self._batches = EntryBatches()
@@ -329,6 +331,7 @@ class Driver:
         self._watch_disk(now)
         self._advance_session_clock(now)
         self._tell_state_hashes()
+        self.losses.look()
         self._keeper.tick(self.loop_lag_seconds, behind_seconds)
         self._watches.tick(is_led=self._is_led())
         self.wake()

@@ -251,6 +251,7 @@ class View:
         return NodeCounters(
             leader_changes=driver.leader_changes_total,
             elections_started=driver.elections_total,
+            log_losses=driver.losses.total,
             proposals_committed=requests.committed_total,
             proposals_failed=requests.failed_total,
             proposals_unknown=requests.unknown_total,

@@ -292,6 +292,12 @@ class Cluster:
         server.is_unproven = True
         server.start()
 
+    def set_back(self, number: int, index: int) -> None:
+        """Start a server on an old copy of its disk, from when its log ended at `index`; it keeps its term."""
+        server = self.servers[NodeId(number)]
+        del server.disk_entries[index - server.disk_base :]
+        server.start()
+
     def tick(self, *numbers: int) -> None:
         """One tick for these servers, or for all that run."""
         for server in self.up():

@@ -13,7 +13,8 @@ the reader. Commands (N is a node's number; PATH is 1>2 for one direction, 1-2 f
     exchange N M                     deliver what N has sent to M, let M store, and deliver what M has sent to N
     drop PATH [TYPE] | repeat PATH [TYPE]    lose it | deliver it and keep a copy under way
     cut PATH | heal [PATH]           the network loses what is sent there from now on | no more
-    isolate N | crash N | restart N | lose-disk N | stall N | unstall N | store N
+    isolate N | crash N | restart N | lose-disk N | set-back N INDEX | stall N | unstall N
+    store N
     propose N TEXT ... | read N [OVERDUE] | snapshot N [TAIL] | unreachable N PEER | disk-stalled N TICKS
     transfer N [TARGET] | member N add-learner|add-voter|promote|remove|replace|address ARGUMENT ...
     status [N ...] | log [N ...] | progress N
@@ -161,6 +162,9 @@ class Scenario:
 
     def do_lose_disk(self, number: str) -> None:
         self.cluster.lose_disk(int(number))
+
+    def do_set_back(self, number: str, index: str) -> None:
+        self.cluster.set_back(int(number), int(index))
 
     def do_stall(self, number: str) -> None:
         self._server(number).is_stalled = True

@@ -102,6 +102,22 @@ def test_a_peer_that_was_away_and_has_nothing_left_begins_anew() -> None:
     assert progress.doubted_round == 8
 
 
+def test_a_peer_that_was_away_and_refuses_what_it_had_was_set_back() -> None:
+    """Its directory is an old copy: it is sent what it lacks, and does not count before others confirm this leader."""
+    progress = replicating(20)
+    assert not progress.refused(LogIndex(20), LogIndex(8)), "a late answer of one that was never away"
+    progress.unreachable()
+    progress.begun_round = 7
+    assert progress.refused(LogIndex(20), LogIndex(8))
+    assert (progress.match_index, progress.next_index, progress.state) == (0, 8, ProgressState.PROBE)
+    assert (progress.doubted_round, progress.lost_index) == (8, 20)
+    assert not progress.refused(LogIndex(20), LogIndex(8)), "no probe is under way there any more"
+    progress.accepted(LogIndex(7))
+    assert (progress.match_index, progress.counted_index, progress.state) == (7, 0, ProgressState.REPLICATE)
+    progress.trust()
+    assert progress.counted_index == 7
+
+
 def test_a_peer_that_was_away_confirms_no_round_before_it_has_shown_its_log() -> None:
     """It may have forgotten that it helped to elect another leader."""
     progress = replicating(20)
@@ -211,8 +227,12 @@ calls = st.one_of(
 @settings(deadline=None, max_examples=300)
 @given(st.lists(calls, max_size=30))
 def test_match_stays_below_next_and_never_falls(script: list[tuple[str, int, int]]) -> None:
-    """Whatever comes in whatever order: 0 <= match_index < next_index, and match_index only rises."""
+    """Whatever comes in whatever order: 0 <= match_index < next_index, and match_index only rises.
+
+    But to nothing, when the peer was out of reach and refuses what it had; then it is doubted.
+    """
     progress = Progress(LogIndex(11))
+    is_away = False
     for call, first, second in script:
         before = progress.match_index
         match call:
@@ -229,7 +249,12 @@ def test_match_stays_below_next_and_never_falls(script: list[tuple[str, int, int
                 progress.begin_interval()
             case _:
                 progress.heartbeat_answered()
-        assert before <= progress.match_index < progress.next_index
+        if progress.match_index < before:
+            assert (is_away, call, progress.match_index) == (True, "refused", 0)
+            assert progress.doubted_round
+            assert progress.lost_index >= before
+        is_away = call == "unreachable" or (is_away and not (call == "accepted" or progress.match_index < before))
+        assert progress.match_index < progress.next_index
         assert progress.in_flight_bytes == 7 * len(progress.in_flight)
         assert len(progress.in_flight) <= LIMITS.in_flight_appends_max
 

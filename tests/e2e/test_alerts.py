@@ -147,6 +147,36 @@ def test_lost_nodes(make_cluster: MakeCluster, prometheus: Prometheus) -> None:
     watch(make_cluster(), prometheus, scenario)
 
 
+def test_a_directory_that_was_set_back(make_cluster: MakeCluster, prometheus: Prometheus) -> None:
+    """A follower comes back on an old copy of its directory: it is told of, and mended, and commits with the leader."""
+
+    async def scenario(watched: Watched) -> None:
+        cluster = watched.cluster
+        victim, other = await followers(cluster)
+        data = cluster.directory / "data" / str(victim.id)
+        async with cluster.client() as client:
+            await client.put("before", "x")
+            await cluster.until_proven()
+            victim.kill()
+            shutil.copytree(data, cluster.directory / "copy")
+            await cluster.start(victim.id)
+            for number in range(50):
+                await client.put(f"since-{number}", "x")
+            await cluster.agreement()
+            victim.kill()
+            shutil.rmtree(data)
+            (cluster.directory / "copy").rename(data)
+            await cluster.start(victim.id)
+            await watched.fires("RaftdLogLost")
+            other.kill()
+            await client.put("after", "x")
+            assert await client.get("since-49") is not None
+            await cluster.start(other.id)
+        await watched.clears("RaftdLogLost")
+
+    watch(make_cluster(), prometheus, scenario)
+
+
 def test_restless_nodes(make_cluster: MakeCluster, prometheus: Prometheus) -> None:
     """Leadership wanders, a process does not stay, a follower stands still, a learner does not become a voter."""
 

@@ -80,6 +80,13 @@ SERVING = (
         OF_NODE_1,
     ),
     Case(
+        "RaftdLogLost",
+        {node("raftd_log_losses_total"): "0x3 1x80", node("raftd_log_losses_total", 2): "0x80"},
+        "2m",
+        "40m",
+        OF_CLUSTER,
+    ),
+    Case(
         "RaftdQuorumAtEdge",
         {
             # Only the leader knows whom it reaches, so only it says.

@@ -93,6 +93,13 @@ _CONSENSUS: Final = Row(
             alert="RaftdStateDiverged",
         ),
         Panel(
+            "Logs lost",
+            "Peers that came back without what they had stored, as the leader found: disks that are new or set back.",
+            [Query(f"increase(raftd_log_losses_total{{{NODES}}}[15m])", "{{instance}} found")],
+            Unit.NONE,
+            alert="RaftdLogLost",
+        ),
+        Panel(
             "State",
             "The hash of each node's state as of the entry that was compared last: equal at equal entries.",
             [by_node("raftd_state_hash", "{{instance}} hash"), by_node("raftd_state_hash_index", "{{instance}} entry")],
