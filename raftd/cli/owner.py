@@ -2,6 +2,8 @@
 
 import os
 import pwd
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -42,10 +44,28 @@ def owner_of(name: str | None) -> Owner | None:
     return Owner(entry.pw_uid, entry.pw_gid)
 
 
+def give_like(like: Path) -> Callable[[Path], None]:
+    """What gives a directory, with all that is in it, to whom `like` belongs now; to nobody, where root does not run.
+
+    What is not there yet belongs to nobody else, either.
+    """
+    try:
+        found = like.stat()
+    except OSError:
+        return lambda _: None
+    owner = Owner(found.st_uid, found.st_gid)
+    return partial(hand_over, owner=owner) if os.geteuid() == 0 and owner.uid != 0 else lambda _: None
+
+
 def hand_over(path: Path, owner: Owner) -> None:
-    """Give a directory of this user's, and all that is in it, to another. Raises: OSError."""
-    # From within, and without following links: until the last step nobody else can enter, or change anything.
+    """Give what is this user's of a directory, itself included, to another. Raises: OSError."""
+    # From within, and without following links: if it is this user's, nobody else can enter, or change anything, before
+    # the last step. If it is the other's already, a second name of a file elsewhere must not give that away.
     for _, directories, files, descriptor in os.fwalk(path, topdown=False):
-        for name in (*directories, *files):
+        for name in directories:
             os.chown(name, *owner, dir_fd=descriptor, follow_symlinks=False)
+        for name in files:
+            found = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+            if found.st_uid == os.geteuid() and found.st_nlink == 1:
+                os.chown(name, *owner, dir_fd=descriptor, follow_symlinks=False)
     os.chown(path, *owner, follow_symlinks=False)

@@ -8,6 +8,7 @@ import click
 
 from raftd import settings as settings_package
 from raftd.cli.consent import check_consent
+from raftd.cli.owner import give_like
 from raftd.cli.output import OutputFormat, show_record, write
 from raftd.cli.raftd import DEFAULT_CONFIG
 from raftd.daemon.recover import Found, Survivor
@@ -44,7 +45,7 @@ def recover_command(config: Path, node: int, confirmation: str | None, *, force_
       raftd recover --config /etc/raftd/raftd.yaml --node 2 --force-new-cluster
     """
     settings = settings_package.load(config).node(node)
-    survivor = Survivor(settings)
+    survivor = Survivor(settings, hand_over=give_like(settings.data_directory))
     try:
         _show(survivor.found)
         if not force_new_cluster:

@@ -50,11 +50,11 @@ def changed(  # noqa: PLR0911 - one or two for each kind of change
         case AddLearner(node_id, address):
             if node_id in membership.voters:
                 return RefusalReason.ALREADY_A_MEMBER
-            return _with_address(replace(membership, learners=membership.learners | {node_id}), node_id, address)
+            return _added(membership, replace(membership, learners=membership.learners | {node_id}), node_id, address)
         case AddVoter(node_id, address):
             if node_id in membership.voters or node_id in membership.joining:
-                return _with_address(membership, node_id, address)
-            return _with_address(_joined(membership, node_id, None), node_id, address)
+                return _added(membership, membership, node_id, address)
+            return _added(membership, _joined(membership, node_id, None), node_id, address)
         case Promote(node_id):
             return promoted(membership, node_id) if node_id in membership.members else RefusalReason.UNKNOWN_NODE
         case Remove(node_id):
@@ -109,17 +109,24 @@ def _without(membership: Membership, node_id: NodeId) -> Membership | RefusalRea
 def _replaced(membership: Membership, old: NodeId, new: NodeId, address: str) -> Membership | RefusalReason:
     if old not in membership.members:
         # Done already, or never possible.
-        return _with_address(membership, new, address) if new in membership.voters else RefusalReason.UNKNOWN_NODE
+        return _added(membership, membership, new, address) if new in membership.voters else RefusalReason.UNKNOWN_NODE
     if old not in membership.voters:
         return RefusalReason.NOT_A_VOTER
     if new in membership.voters:
         return RefusalReason.ALREADY_A_MEMBER
     replaced = membership.joining.get(new)
     if replaced == old:
-        return _with_address(membership, new, address)
+        return _added(membership, membership, new, address)
     if replaced is not None or old in membership.joining.values():
         return RefusalReason.CHANGE_RUNS
-    return _with_address(_joined(membership, new, old), new, address)
+    return _added(membership, _joined(membership, new, old), new, address)
+
+
+def _added(before: Membership, after: Membership, node_id: NodeId, address: str) -> Membership | RefusalReason:
+    """`after` with where `node_id` is. A member that is known to be elsewhere is not moved by adding it again."""
+    if address and before.addresses.get(node_id, address) != address:
+        return RefusalReason.ADDRESS_DIFFERS
+    return _with_address(after, node_id, address)
 
 
 def _with_address(membership: Membership, node_id: NodeId, address: str) -> Membership | RefusalReason:

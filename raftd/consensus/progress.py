@@ -29,8 +29,8 @@ class ProgressState(enum.Enum):
 class Progress:
     """One peer, as seen by the leader of this term.
 
-    Invariants: 0 <= match_index < next_index; match_index never goes down, but to nothing when the peer is found to have
-    lost what it confirmed.
+    Invariants: 0 <= match_index < next_index; match_index never goes down, but to nothing when the peer is found to
+    have lost what it confirmed.
     """
 
     next_index: LogIndex

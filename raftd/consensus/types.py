@@ -85,6 +85,7 @@ class RefusalReason(enum.Enum):
     NO_QUORUM = "the voters that answer and have caught up would be no majority"
     NOT_CAUGHT_UP = "the learner lags too far behind to vote"
     ALREADY_A_MEMBER = "a member already, in another place"
+    ADDRESS_DIFFERS = "a member already, at another address"
     TOO_MANY_MEMBERS = "too many members"
     INVALID_MEMBER = "a node id or an address that cannot be"
 

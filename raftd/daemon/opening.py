@@ -15,7 +15,7 @@ from raftd.settings.model import NodeSettings
 from raftd.storage.data_directory import DataDirectory
 from raftd.storage.filesystem import FileSystem, RealFileSystem
 from raftd.storage.format import Identity, damaged
-from raftd.storage.log import Log, open_log
+from raftd.storage.log import RESERVE_BYTES, Log, open_log
 from raftd.storage.recovery import Recovered
 from raftd.storage.snapshots import SnapshotStore
 
@@ -36,8 +36,15 @@ class Opened:
     """The state as of `snapshot`, or a new one."""
 
 
-def open_storage(settings: NodeSettings, filesystem: FileSystem | None = None) -> Opened:
+def open_storage(
+    settings: NodeSettings, filesystem: FileSystem | None = None, *, reserve_bytes: int = RESERVE_BYTES
+) -> Opened:
     """Lock the data directory, load its newest snapshot, and read its log.
+
+    Args:
+        settings: The node's.
+        filesystem: Where the directory is.
+        reserve_bytes: What the log sets aside for a full disk.
 
     Raises:
         DataDirectoryError: it is another node's, or in use.
@@ -52,6 +59,7 @@ def open_storage(settings: NodeSettings, filesystem: FileSystem | None = None) -
         log, recovered = open_log(
             directory,
             segment_bytes=settings.limits.segment_bytes,
+            reserve_bytes=reserve_bytes,
             compacted_index=NO_INDEX if snapshot is None else snapshot.last_included_index,
         )
     except BaseException:

@@ -66,8 +66,18 @@ class Found:
 class Survivor:
     """A stopped node's data, held for this process until `close`."""
 
-    def __init__(self, settings: NodeSettings, filesystem: FileSystem | None = None) -> None:
+    def __init__(
+        self,
+        settings: NodeSettings,
+        filesystem: FileSystem | None = None,
+        hand_over: Callable[[Path], None] = lambda _: None,
+    ) -> None:
         """Lock and read it, as the node itself would when it starts, and apply every entry that it has.
+
+        Args:
+            settings: The node's.
+            filesystem: Where its data is.
+            hand_over: Makes a directory, and what is in it, the node's own: a log that is read may get a new file.
 
         Raises:
             DataDirectoryError: There is nothing to recover, or it is in use, or another node's or cluster's.
@@ -77,8 +87,11 @@ class Survivor:
         self._filesystem = filesystem or RealFileSystem()
         self._settings = settings
         self._check_presence(settings.data_directory)
-        self._opened: Opened = open_storage(settings, self._filesystem)
+        self._hand_over = hand_over
+        # Space is set aside by the node: on a full disk it may just be using it.
+        self._opened: Opened = open_storage(settings, self._filesystem, reserve_bytes=0)
         try:
+            hand_over(settings.data_directory)
             self.found = self._read()
         except BaseException:
             self.close()
@@ -111,6 +124,7 @@ class Survivor:
             if new.name in present or kept.name in present:
                 raise StorageError(f"{new}: there is one of this time already")
             self._write(new, cluster_id)
+            self._hand_over(new)
             (switch or exchange_directories)(new, path, kept)
         except OSError as error:
             raise StorageError(f"{error.filename or new}: cannot take the place of {path}: {error.strerror}") from error

@@ -34,6 +34,7 @@ EXPLANATIONS: Final[Mapping[RefusalReason, str]] = {
     RefusalReason.NO_QUORUM: "the voters that answer and have caught up would be no majority then",
     RefusalReason.NOT_CAUGHT_UP: "it lags too far behind to vote yet",
     RefusalReason.ALREADY_A_MEMBER: "it votes already, and a voter cannot become what is asked for",
+    RefusalReason.ADDRESS_DIFFERS: "it is a member at another address, and only member update changes where it is",
     RefusalReason.TOO_MANY_MEMBERS: "the cluster has as many members as it can have",
     RefusalReason.INVALID_MEMBER: "its id or its address cannot be",
 }

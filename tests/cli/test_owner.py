@@ -40,10 +40,12 @@ def test_root_gives_them_to_the_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_of_a_directory_changes_hands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The directory last, so that nobody can enter before; what links point at stays whose it is."""
+    """The directory last, so that nobody can enter before; what links point at, or name too, stays whose it is."""
     (tmp_path / "new" / "inner").mkdir(parents=True)
     (tmp_path / "new" / "inner" / "file").write_text("x")
     (tmp_path / "new" / "link").symlink_to("/etc/passwd")
+    (tmp_path / "elsewhere").write_text("whose second name")
+    (tmp_path / "new" / "second").hardlink_to(tmp_path / "elsewhere")
     given: list[tuple[str, int, int, bool]] = []
 
     def chown(path: str | Path, uid: int, gid: int, *, dir_fd: int | None = None, follow_symlinks: bool = True) -> None:

@@ -1,5 +1,7 @@
 """`raftd recover`: what it shows, and what it takes to make it do it."""
 
+import os
+import pwd
 import subprocess
 import sys
 import uuid
@@ -43,6 +45,27 @@ def test_to_look_changes_nothing(stopped: Path, capsys: pytest.CaptureFixture[st
     assert "voters          1\n" in said
     assert "lost" in said
     assert data_of(stopped) == ["1"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_looks_at_stays_the_daemons(stopped: Path) -> None:
+    """The node could not start on files of root's; and what a full disk has taken is not taken back from it."""
+    data = stopped.parent / "data" / "1"
+    (data / "reserve").unlink()
+    (data / "wal" / "of-another").write_text("as a prepared segment would be")
+    daemon = pwd.getpwnam("daemon")
+    files = [data, *data.rglob("*")]
+    try:
+        for path in files:
+            if path.name != "of-another":
+                os.chown(path, daemon.pw_uid, daemon.pw_gid)
+        recover(stopped, code=ExitCode.OK)
+        assert {path.stat().st_uid for path in [data, *data.rglob("*")]} == {daemon.pw_uid}
+        assert not (data / "reserve").exists()
+    finally:
+        (data / "wal" / "of-another").unlink()
+        for path in [data, *data.rglob("*")]:
+            os.chown(path, 0, 0)
 
 
 def test_a_wrong_name_changes_nothing(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:

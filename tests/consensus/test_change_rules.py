@@ -1,5 +1,6 @@
 """What a membership becomes, and that any two in a row cannot decide apart."""
 
+from dataclasses import replace
 from itertools import combinations
 from random import Random
 
@@ -75,6 +76,29 @@ def test_what_was_asked_twice_is_done_once(seed: int) -> None:
         again = changed(target, change)
         assert again == (RefusalReason.UNKNOWN_NODE if isinstance(change, Remove) else target)
         membership = target
+
+
+MOVED: list[MembershipChange] = [
+    AddLearner(NodeId(4), "elsewhere"),
+    AddVoter(NodeId(1), "elsewhere"),
+    AddVoter(NodeId(4), "elsewhere"),
+    Replace(NodeId(9), NodeId(1), "elsewhere"),
+    Replace(NodeId(3), NodeId(4), "elsewhere"),
+]
+
+
+@pytest.mark.parametrize("change", MOVED, ids=repr)
+def test_adding_a_member_does_not_move_it(change: MembershipChange) -> None:
+    """A slip of the pen in `member add` must not make the others look for a voter where it is not."""
+    membership = replace(
+        members(1, 2, 3),
+        learners=frozenset({NodeId(4)}),
+        joining={NodeId(4): NodeId(3)},
+        addresses={NodeId(1): "one", NodeId(4): "four"},
+    )
+    if isinstance(change, AddLearner):
+        membership = replace(membership, joining={})
+    assert changed(membership, change) is RefusalReason.ADDRESS_DIFFERS
 
 
 def test_a_replacement_never_makes_the_group_smaller() -> None:

@@ -98,6 +98,21 @@ def recover(settings: NodeSettings, filesystem: SimulatedFileSystem) -> Path:
         survivor.close()
 
 
+def test_the_new_directory_is_handed_over_before_it_takes_its_place(
+    settings: NodeSettings, filesystem: SimulatedFileSystem
+) -> None:
+    """And the old one once it was read, so that either can be started with."""
+    steps: list[tuple[str, Path]] = []
+    survivor = Survivor(settings, filesystem, lambda path: steps.append(("given", path)))
+    switch = switch_on(filesystem)
+    try:
+        survivor.found_cluster(NEW_ID, "now", lambda *paths: (steps.append(("switched", paths[0])), switch(*paths))[1])
+    finally:
+        survivor.close()
+    new = DATA.with_name("1.recovering-now")
+    assert steps == [("given", DATA), ("given", new), ("switched", new)]
+
+
 def renewed(settings: NodeSettings) -> NodeSettings:
     """The settings as the operator is told to change them."""
     return replace(settings, cluster=replace(settings.cluster, id=NEW_ID))
