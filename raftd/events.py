@@ -404,8 +404,9 @@ NODE_REMOVED: Final = Event(
     logging.WARNING,
     "this node is no member of the cluster any more, and ends",
     """\
-The cluster has decided that this node is no part of it. It ends with exit code 10 and is not restarted. Disable its
-service (systemctl disable raftd@@RAFTD_NODE@), and delete its data when you are sure. Its id must not be used again.
+The cluster has decided that this node is no part of it. It ends with exit code 10 and is not restarted, and it ends so
+again whenever it is started with this data. Disable its service (systemctl disable raftd@@RAFTD_NODE@), and delete its
+data when you are sure. Its id must not be used again: for the same machine take a new one, with an empty directory.
 """,
 )
 CATALOGUE: Final = (

@@ -6,6 +6,7 @@ from raftd.cli import running
 from raftd.cli.lock import kill_after_option, run_fenced, ttl_option, wait_option
 from raftd.cli.output import OutputFormat, format_option
 from raftd.cli.parameters import as_given, command_argument, given_value
+from raftd.cli.running import Command
 from raftd.cli.stream import Stream
 from raftd.cli.target import Target, pass_target
 from raftd.client import Client, Leader, LockLost
@@ -62,7 +63,8 @@ def elect_command(
         client.election(name, value, ttl=ttl, wait=wait) as election,
     ):
         if command:
-            return run_fenced(command, election.fence, election.wait_lost, kill_after, "the leadership")
+            run = Command(command, target.variables)
+            return run_fenced(run, election.fence, election.wait_lost, kill_after, "the leadership")
         try:
             Stream(_COLUMNS, output_format).show([_row(Leader(value, election.token))])
             election.wait_lost()

@@ -1,6 +1,7 @@
 """`raftctl lock`: run a command while a lock is held."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import click
 
@@ -49,7 +50,8 @@ def lock_command(
     COMMAND is sent SIGTERM if the lock is lost, since the cluster could not be reached in time; that is before another
     can have it, but a command may be slow to end. What must not happen without the lock is to use the fencing token,
     which grows from holder to holder: it is in RAFTCTL_FENCE, the key behind it in RAFTCTL_FENCE_KEY, and `raftctl set
-    --fenced` (or del, incr, cas, txn) writes only while they hold.
+    --fenced` (or del, incr, cas, txn) writes only while they hold. What your flags say of the cluster and the namespace
+    is in its environment too, so that raftctl there means the same.
 
     Exit code 4 if --wait is over, 1 if the lock was lost, 126 or 127 if COMMAND cannot be run.
 
@@ -62,16 +64,14 @@ def lock_command(
         raise click.UsageError("which command is to be run? As in: raftctl lock NAME -- COMMAND")
     running.check_runnable(command)
     with running.ended_by_signals(), target.client() as client, client.lock(name, ttl=ttl, wait=wait) as lock:
-        return run_fenced(command, lock.fence, lock.wait_lost, kill_after, "the lock")
+        return run_fenced(Command(command, target.variables), lock.fence, lock.wait_lost, kill_after, "the lock")
 
 
-def run_fenced(
-    words: tuple[bytes, ...], fence: Fence, wait_lost: Callable[[float], bool], kill_after: float, what: str
-) -> int:
+def run_fenced(command: Command, fence: Fence, wait_lost: Callable[[float], bool], kill_after: float, what: str) -> int:
     """Run a command with a fence in its environment, and return the exit code.
 
     Args:
-        words: the command.
+        command: what is run.
         fence: of what is held.
         wait_lost: as for `raftd.cli.running.run`.
         kill_after: as there.
@@ -81,11 +81,8 @@ def run_fenced(
         raftd.cli.running.CannotRunError: it cannot be run.
         LockLost: the command was stopped.
     """
-    variables: dict[str, bytes | None] = {
-        FENCE_VARIABLE: b"%d" % fence.revision,
-        FENCE_KEY_VARIABLE: bytes(fence.key),
-    }
-    ended = running.run(Command(words, variables), wait_lost, kill_after=kill_after)
+    fenced = {**command.variables, FENCE_VARIABLE: b"%d" % fence.revision, FENCE_KEY_VARIABLE: bytes(fence.key)}
+    ended = running.run(replace(command, variables=fenced), wait_lost, kill_after=kill_after)
     if ended.is_stopped:
         raise LockLost(f"{what} was lost, or may be, and so the command was stopped")
     return ended.exit_code

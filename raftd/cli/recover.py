@@ -8,8 +8,8 @@ import click
 
 from raftd import settings as settings_package
 from raftd.cli.consent import check_consent
-from raftd.cli.owner import give_like
 from raftd.cli.output import OutputFormat, show_record, write
+from raftd.cli.owner import give_like
 from raftd.cli.raftd import DEFAULT_CONFIG
 from raftd.daemon.recover import Found, Survivor
 from raftd.errors import ExitCode

@@ -21,6 +21,8 @@ from raftd.errors import DecodeError, ExitCode
 from raftd.storage.backup_format import BackupHeader, BackupParser
 
 _STANDARD_OUTPUT: Final = "-"
+_LAG_ENTRIES_MAX: Final = 10_000
+"""How far behind a node may be and have a backup's beginning within about a second."""
 
 
 @click.command("save", short_help="Take a backup.")
@@ -65,7 +67,7 @@ def save_command(
         raise click.UsageError("--keep is for backups in a --directory")
     config = target.resolve()
     started = time.monotonic()
-    endpoint = _endpoint(config, node)
+    endpoint = _endpoint(config, node, stale=stale)
     with Client.from_config(config) as client:
         if file == _STANDARD_OUTPUT:
             header = _download(client, endpoint, stale=stale, sink=lambda _: contextlib.nullcontext(write_bytes))
@@ -122,11 +124,29 @@ def _verify(path: Path) -> None:
         backup_file.load(path, progress.advance, thorough=True)
 
 
-def _endpoint(config: ClientConfig, node: int | None) -> str:
+def _endpoint(config: ClientConfig, node: int | None, *, stale: bool) -> str:
     """Which node to ask. Raises: ClientError."""
     with Client.from_config(with_patience(config)) as client:
         overview = look(client, config.endpoints)
-    return overview.endpoint_of(_follower(overview) if node is None else node)
+    endpoint = overview.endpoint_of(_follower(overview) if node is None else node)
+    if not stale:
+        _warn_of_waiting(overview, endpoint)
+    return endpoint
+
+
+def _warn_of_waiting(overview: Overview, endpoint: str) -> None:
+    """A node that lacks something gets it first, however long that takes: whoever waits should know why."""
+    row = next(row for row in overview.rows if row["endpoint"] == endpoint)
+    lag, knows_leader = row["lag"], row["leader"] is not None
+    reasons = [] if knows_leader else ["knows no leader"]
+    if isinstance(lag, int) and lag > _LAG_ENTRIES_MAX:
+        reasons.append(f"is {lag} entries behind")
+    if reasons:
+        warn(
+            "raftctl",
+            f"node {row['node']} {' and '.join(reasons)}: the backup begins once it has caught up, while --stale "
+            "takes what it has now",
+        )
 
 
 def _follower(overview: Overview) -> int | None:

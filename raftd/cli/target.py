@@ -1,5 +1,6 @@
 """Which cluster `raftctl` speaks to, and as whom: flag over environment over file."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,6 +16,8 @@ CONFIG_PLACES: Final = (Path("~/.config/raftd/raftctl.yaml"), Path("/etc/raftd/r
 """Where the file is looked for when none is named; the first that is there counts."""
 
 
+_ENVIRONMENT: Final = "RAFTCTL"
+"""What the names of its variables begin with."""
 _GIVEN: Final = tuple(field.name for field in fields(PartialConfig))
 
 
@@ -51,6 +54,25 @@ class Target:
         """The file that counts, if there is one, and what all say together."""
         path = self.config or next((path for place in CONFIG_PLACES if (path := _if_there(place)) is not None), None)
         return path, self.given if path is None else self.given.over(PartialConfig.load(path))
+
+    @property
+    def variables(self) -> dict[str, bytes | None]:
+        """What a command that raftctl runs finds in its environment, so that raftctl means the same cluster there."""
+        given = self.given
+        said: dict[str, str | Path | None] = {
+            "CONFIG": self.config,
+            "ENDPOINTS": None if given.endpoints is None else ",".join(given.endpoints),
+            "CACERT": given.cacert,
+            "CERT": given.cert,
+            "KEY": given.key,
+            "TIMEOUT": None if given.timeout is None else f"{round(given.timeout * 1000)}ms",
+            "NAMESPACE": given.namespace,
+        }
+        return {
+            f"{_ENVIRONMENT}_{name}": os.fsencode(value.expanduser().absolute() if isinstance(value, Path) else value)
+            for name, value in said.items()
+            if value is not None
+        }
 
     def client(self) -> Client:
         """A client for the cluster. Raises: as `resolve`, and TlsError where a file cannot be used."""

@@ -100,7 +100,7 @@ def watch_command(
                     continue
                 if not command:
                     stream.show([change_row(change, output_format, values=not no_values)])
-                elif (code := _run(command, change, stop_on_failure=stop_on_failure)) is not None:
+                elif (code := _run(target, command, change, stop_on_failure=stop_on_failure)) is not None:
                     return code
                 seen += 1
                 if seen == changes:
@@ -110,9 +110,10 @@ def watch_command(
     return ExitCode.OK
 
 
-def _run(words: tuple[bytes, ...], change: Change, *, stop_on_failure: bool) -> int | None:
+def _run(target: Target, words: tuple[bytes, ...], change: Change, *, stop_on_failure: bool) -> int | None:
     """Run a command on a change; returns an exit code if that ends the watch."""
-    ended = running.run(Command(words, variables_of(change), stdin=change.value or b""))
+    variables = {**target.variables, **variables_of(change)}
+    ended = running.run(Command(words, variables, stdin=change.value or b""))
     if ended.signal is not None:
         return ExitCode.OK if ended.signal == running.INTERRUPT else 128 + ended.signal
     if ended.exit_code and stop_on_failure:

@@ -78,6 +78,11 @@ def _run(
     events.NODE_STARTED.log(logger, version=version(), node=settings.node_id, cluster=settings.cluster.name)
     gc.set_threshold(*_GC_THRESHOLDS)
     opened = open_storage(settings)
+    if opened.directory.is_removed:
+        opened.log.close()
+        opened.directory.close()
+        events.NODE_REMOVED.log(logger)
+        return ExitCode.REMOVED
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(_serve(settings, credentials, opened, notifier, log_lines_dropped, recent))
 

@@ -31,7 +31,7 @@ from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, bootstrap_membership
 from raftd.daemon.reload import Loaded, Reloader
 from raftd.daemon.revocation import Revocation
-from raftd.errors import ExitCode, RaftdError
+from raftd.errors import ExitCode, RaftdError, StorageError
 from raftd.http.durations import RequestKind, RequestOutcome
 from raftd.http.metrics import Metrics
 from raftd.http.pulse import Pulse
@@ -543,6 +543,9 @@ class Service:
             self._pulse.beat()
             if self._driver.raft.is_removed:
                 events.NODE_REMOVED.log(logger)
+                # Without the mark it would begin again, and hear of it only from a leader that still knows it.
+                with contextlib.suppress(StorageError):
+                    await self._loop.run_in_executor(None, self._opened.directory.note_removal)
                 self._end(ExitCode.REMOVED)
             # A farewell ends without a word.
             self._dial(self._driver.raft.membership)

@@ -12,6 +12,7 @@ name           what a crash may leave
 ``reserve``    nothing but space, of any size, see `raftd.storage.reserve`; or absent
 ``proven``     empty: this directory has held all that its cluster had committed at some time. Absent where
                it is new, or began anew after its predecessor was lost (`raftd.consensus.election`)
+``removed``    empty: the cluster has removed this node, which must not run on this data any more; or absent
 ``backup``     when a backup succeeded and failed last, see `raftd.storage.backup_note`; or absent
 ============== =============================================================================================
 
@@ -71,11 +72,14 @@ class DataDirectory:
         self._identity_path = path / "identity"
         self._new_identity_path = path / "identity.new"
         self._proven_path = path / "proven"
+        self._removed_path = path / "removed"
         self._lock: File | None = None
         try:
             self._lock = self._take()
             self.is_new = not self._has_identity()
-            self.is_proven = not self.is_new and self._proven_path.name in filesystem.list_directory(path)
+            names = filesystem.list_directory(path)
+            self.is_proven = not self.is_new and self._proven_path.name in names
+            self.is_removed = not self.is_new and self._removed_path.name in names
         except OSError as error:
             self.close()
             raise StorageError(f"{error.filename or path}: cannot open the data directory: {error.strerror}") from error
@@ -147,8 +151,10 @@ class DataDirectory:
         """
         fields = _IDENTITY.pack(_MAGIC, FORMAT_VERSION, self.identity.cluster_id, self.identity.node_id)
         try:
-            if self._proven_path.name in self.filesystem.list_directory(self.path):
-                self.filesystem.unlink(self._proven_path)  # it spoke of what was here before
+            names = self.filesystem.list_directory(self.path)
+            for mark in (self._proven_path, self._removed_path):
+                if mark.name in names:
+                    self.filesystem.unlink(mark)  # it spoke of what was here before
             file = self.filesystem.create(self._new_identity_path)
             try:
                 file.write(0, fields, _CRC.pack(crc32(fields)))
@@ -167,14 +173,26 @@ class DataDirectory:
         Raises:
             StorageError: The disk failed.
         """
-        if self.is_proven:
-            return
+        if not self.is_proven:
+            self._mark(self._proven_path)
+            self.is_proven = True
+
+    def note_removal(self) -> None:
+        """Note durably that the cluster has removed this node.
+
+        Raises:
+            StorageError: The disk failed.
+        """
+        if not self.is_removed:
+            self._mark(self._removed_path)
+            self.is_removed = True
+
+    def _mark(self, path: Path) -> None:
         try:
-            self.filesystem.create(self._proven_path).close()
+            self.filesystem.create(path).close()
             self.filesystem.sync_directory(self.path)
         except OSError as error:
-            raise StorageError(f"{self._proven_path}: cannot be written: {error.strerror}") from error
-        self.is_proven = True
+            raise StorageError(f"{path}: cannot be written: {error.strerror}") from error
 
     def close(self) -> None:
         """Let another process use the directory."""

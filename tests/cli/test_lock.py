@@ -59,6 +59,19 @@ def test_writes_with_the_fence(
     assert raftctl("get", "fenced/a") == b"1\n"
 
 
+@pytest.mark.parametrize("command", [["lock", "l"], ["elect", "l", "me"]], ids=["lock", "elect"])
+def test_raftctl_in_the_command_means_the_same_cluster(
+    command: list[str], raftctl: Raftctl, client: Client, tmp_path: Path
+) -> None:
+    """And the same namespace, in which the fence is: wherever the command goes, and whatever flags said so."""
+    inner = " ".join(f"'{word}'" for word in PROGRAM)
+    script = f"cd {tmp_path} && {inner} set --fenced inner 1"
+    raftctl("--namespace", "of-the-parent/", "--timeout", "2500ms", *command, "--", "sh", "-c", script)
+    found = client.get("of-the-parent/inner")
+    assert found is not None
+    client.delete("of-the-parent/inner")
+
+
 def test_another_holds_it(raftctl: Raftctl, client: Client) -> None:
     """--wait says how long; exit code 4, and the command does not run."""
     with client.lock("lock/held", ttl=5):

@@ -18,6 +18,7 @@ from raftd.client.results import Backup
 from raftd.errors import ExitCode
 from raftd.storage.backup_format import decode_backup_header, encode_backup_header
 from tests.cli.conftest import Spawn
+from tests.cli.test_status import ADDRESSES, document, overview
 
 Raftctl = Callable[..., bytes]
 AsJson = Callable[..., Any]
@@ -60,6 +61,27 @@ def test_to_standard_output(spawn: Spawn, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(output)
     header, _ = load(tmp_path / "x", ignore)
     assert said.decode() == f"raftctl: saved the state of revision {header.revision}, {len(output)} bytes\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"last_applied": 15_000}, ""),
+        ({"peers": [{"node_id": 3, "connected": False}]}, ""),
+        ({"last_applied": 7, "commit_index": 7}, "node 2 is 19993 entries behind: the backup begins once it has"),
+        ({"leader_id": None}, "node 2 knows no leader: the backup begins once it has caught up, while --stale takes"),
+    ],
+)
+def test_whoever_has_to_wait_is_told_why(
+    changes: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A node that lacks much, or cannot know what it lacks, is asked all the same, and takes its time."""
+    others = [document(node, commit_index=20_000, last_applied=20_000) for node in (1, 3)]
+    asked = document(2, **({"commit_index": 20_000, "last_applied": 20_000} | changes))
+    snapshot_save._warn_of_waiting(overview(others[0], asked, others[1]), ADDRESSES[2])
+    warned = capsys.readouterr().err
+    assert warned.startswith(f"raftctl: {said}") if said else not warned
 
 
 def test_into_a_directory(raftctl_json: AsJson, tmp_path: Path) -> None:

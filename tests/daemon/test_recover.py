@@ -104,9 +104,13 @@ def test_the_new_directory_is_handed_over_before_it_takes_its_place(
     """And the old one once it was read, so that either can be started with."""
     steps: list[tuple[str, Path]] = []
     survivor = Survivor(settings, filesystem, lambda path: steps.append(("given", path)))
-    switch = switch_on(filesystem)
+
+    def switch(new: Path, current: Path, kept: Path) -> None:
+        steps.append(("switched", new))
+        switch_on(filesystem)(new, current, kept)
+
     try:
-        survivor.found_cluster(NEW_ID, "now", lambda *paths: (steps.append(("switched", paths[0])), switch(*paths))[1])
+        survivor.found_cluster(NEW_ID, "now", switch)
     finally:
         survivor.close()
     new = DATA.with_name("1.recovering-now")

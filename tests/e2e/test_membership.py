@@ -80,6 +80,9 @@ def test_nodes_come_and_go_under_load(make_cluster: MakeCluster) -> None:
             assert await cluster.nodes[4].ended() == ExitCode.REMOVED
             rows = {row["node"]: row["role"] for row in await raftctl(cluster, "member", "list")}
             assert {node for node, role in rows.items() if "voter" in role} == {1, 3, 5}
+            # It knows that by itself from then on, whoever else may have forgotten it.
+            cluster.nodes[2].start()
+            assert await cluster.nodes[2].ended() == ExitCode.REMOVED
         await check_exactly_once(cluster, writers)
 
     asyncio.run(scenario())

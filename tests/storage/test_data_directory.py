@@ -137,15 +137,29 @@ def test_a_directory_is_proven_from_then_on(stamped: SimulatedFileSystem, identi
     assert DataDirectory(stamped, PATH, identity).is_proven
 
 
+def test_a_removal_is_remembered(stamped: SimulatedFileSystem, identity: Identity) -> None:
+    """After a power cut too."""
+    directory = DataDirectory(stamped, PATH, identity)
+    assert not directory.is_removed
+    directory.note_removal()
+    directory.note_removal()
+    assert directory.is_removed
+    directory.close()
+    stamped.lose_power(lambda _: False)
+    assert DataDirectory(stamped, PATH, identity).is_removed
+
+
 def test_a_directory_without_an_identity_proves_nothing(stamped: SimulatedFileSystem, identity: Identity) -> None:
-    """A mark that was left behind in a directory that begins anew does not count."""
+    """Marks that were left behind in a directory that begins anew do not count."""
     stamped.create(PATH / "proven").close()
+    stamped.create(PATH / "removed").close()
     stamped.unlink(PATH / "identity")
     directory = DataDirectory(stamped, PATH, identity)
-    assert not directory.is_proven
+    assert (directory.is_proven, directory.is_removed) == (False, False)
     directory.stamp()
     directory.close()
-    assert not DataDirectory(stamped, PATH, identity).is_proven
+    directory = DataDirectory(stamped, PATH, identity)
+    assert (directory.is_proven, directory.is_removed) == (False, False)
 
 
 def test_a_proof_that_fails_is_one_line(stamped: SimulatedFileSystem, identity: Identity) -> None:
