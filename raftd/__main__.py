@@ -1,5 +1,5 @@
 """`python -m raftd` is `raftd`."""
 
-from raftd.cli.raftd import main
+from raftd.cli.entry import raftd
 
-main()
+raftd()

@@ -18,7 +18,7 @@ from raftd_build.source import ROOT, Source
 from raftd_build.tools import run_tool
 
 MAINTAINER: Final = "raftd developers <raftd@example.org>"
-_PROGRAMS: Final = {"raftd": "raftd.cli.raftd", "raftctl": "raftd.cli.raftctl"}
+_PROGRAMS: Final = ("raftd", "raftctl")
 _COMPLETIONS: Final = {
     "bash": "usr/share/bash-completion/completions/{}",
     "zsh": "usr/share/zsh/vendor-completions/_{}",
@@ -111,8 +111,8 @@ class Stage:
     def _add_programs(self) -> None:
         """Programs that no environment variable and no user's own directory of modules can change (-I)."""
         path = "" if self._layout.is_on_path else f'import sys\n\nsys.path.insert(0, "/{self._layout.library}")\n\n'
-        for program, module in _PROGRAMS.items():
-            main = f"#!/usr/bin/python3 -I\n{path}from {module} import main\n\nmain()\n"
+        for program in _PROGRAMS:
+            main = f"#!/usr/bin/python3 -I\n{path}from raftd.cli.entry import {program}\n\n{program}()\n"
             self.add(f"usr/bin/{program}", main.encode(), 0o755)
         for shell, pattern in _COMPLETIONS.items():
             completion = get_completion_class(shell)
