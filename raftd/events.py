@@ -228,7 +228,7 @@ HTTP_REFUSED: Final = Event(
     "http_refused",
     "5d0c7c1be0b94c1f8e5f6a3b9d27e481",
     logging.INFO,
-    "refused HTTP from %(address)s: %(reason)s (%(count)s like it were not told)",
+    "refused HTTP from %(address)s: %(reason)s",
     """\
 Somebody asks the HTTP port for what it does not serve, or more often or more slowly than it allows. It costs the node
 little, since HTTP has a tenth of its event loop at most. If it is a balancer or a Prometheus of your own, correct what

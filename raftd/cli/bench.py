@@ -7,6 +7,7 @@ import click
 
 from raftd.cli.output import OutputFormat, format_option, show_record, warn, write
 from raftd.cli.target import Target, pass_target
+from raftd.cli.whole import Whole
 from raftd.client.load import LoadMode, LoadPlan, LoadReport, run_load
 from raftd.errors import ExitCode
 from raftd.event_loop import new_event_loop
@@ -20,16 +21,12 @@ from raftd.event_loop import new_event_loop
     show_default=True,
     help="What is asked for.",
 )
-@click.option(
-    "--connections", type=click.IntRange(1, 10_000), default=100, show_default=True, help="How many, to the leader."
-)
-@click.option(
-    "--pipeline", type=click.IntRange(1, 1024), default=1, show_default=True, help="Requests under way on each."
-)
-@click.option("--requests", type=click.IntRange(min=1), help="How many in all.  [default: 50000, without --seconds]")
+@click.option("--connections", type=Whole(1, 10_000), default=100, show_default=True, help="How many, to the leader.")
+@click.option("--pipeline", type=Whole(1, 1024), default=1, show_default=True, help="Requests under way on each.")
+@click.option("--requests", type=Whole(min=1), help="How many in all.  [default: 50000, without --seconds]")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="How long.")
-@click.option("--value-size", type=click.IntRange(0, 1 << 20), default=256, show_default=True, help="Bytes of a value.")
-@click.option("--keys", type=click.IntRange(min=1), default=10_000, show_default=True, help="How many different keys.")
+@click.option("--value-size", type=Whole(0, 1 << 20), default=256, show_default=True, help="Bytes of a value.")
+@click.option("--keys", type=Whole(min=1), default=10_000, show_default=True, help="How many different keys.")
 @format_option
 @pass_target
 def bench_command(

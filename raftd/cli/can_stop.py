@@ -9,6 +9,7 @@ import click
 from raftd.cli.output import OutputFormat, format_option, show_record, write
 from raftd.cli.status import STORING_SECONDS_MAX, Answer, leader_of, look_settled, with_patience
 from raftd.cli.target import Target, pass_target
+from raftd.cli.whole import Whole
 from raftd.client import Client, ClientError, Members
 from raftd.errors import ExitCode
 
@@ -33,10 +34,10 @@ class Verdict:
 
 
 @click.command("can-stop", short_help="Say whether a node may be stopped.")
-@click.argument("node", type=click.IntRange(min=1))
+@click.argument("node", type=Whole(min=1))
 @click.option(
     "--max-lag",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     default=LAG_ENTRIES_MAX,
     show_default=True,
     help="How many entries another voter may be behind.",

@@ -14,6 +14,7 @@ from raftd.cli.output import OutputFormat, format_option, show_record, show_rows
 from raftd.cli.raftd import DEFAULT_CONFIG
 from raftd.cli.status import ASKED_AT_ONCE_MAX, Row, look, with_patience
 from raftd.cli.target import Target, pass_target
+from raftd.cli.whole import Whole
 from raftd.client import Client, ClientConfig
 from raftd.errors import ExitCode, TlsError
 from raftd.pki import CertificateInfo
@@ -25,7 +26,7 @@ _COLUMNS: Final = (
 
 _warn_days_option = click.option(
     "--warn-days",
-    type=click.IntRange(min=0),
+    type=Whole(min=0),
     default=WARN_DAYS,
     show_default=True,
     help="Fewer days left than this are a finding.",
@@ -92,7 +93,7 @@ def _examine(port: Port, config: ClientConfig, now: datetime, warn_days: int) ->
     envvar="RAFTD_CONFIG",
     help="The node's raftd.yaml.",
 )
-@click.option("--node", type=click.IntRange(min=1), required=True, help="Which of its nodes this machine's is.")
+@click.option("--node", type=Whole(min=1), required=True, help="Which of its nodes this machine's is.")
 @_warn_days_option
 @format_option
 def check_command(path: Path, node: int, warn_days: int, output_format: OutputFormat) -> int:

@@ -26,6 +26,7 @@ from raftd import pki
 from raftd import settings as settings_package
 from raftd.cli.output import OutputFormat, show_rows, warn, write
 from raftd.cli.status import COLUMNS, look
+from raftd.cli.whole import Whole
 from raftd.client import Client, ClientConfig, ClientError
 from raftd.errors import ExitCode, RaftdError, SettingsError
 from raftd.settings import AccessLine, Address, Cluster, Document, Node, Settings, Tls, TlsTemplate
@@ -56,12 +57,10 @@ class DemoError(RaftdError):
     show_default=True,
     help="Where settings, certificates, data and logs go.",
 )
-@click.option(
-    "--nodes", "node_count", type=click.IntRange(1, DEMO_NODES_MAX), default=3, show_default=True, help="How many."
-)
+@click.option("--nodes", "node_count", type=Whole(1, DEMO_NODES_MAX), default=3, show_default=True, help="How many.")
 @click.option(
     "--base-port",
-    type=click.IntRange(1024, 65_000),
+    type=Whole(1024, 65_000),
     default=7400,
     show_default=True,
     help="Node N takes three ports from here on, ten times N-1 further.",

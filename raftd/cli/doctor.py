@@ -15,6 +15,7 @@ from raftd.cli.output import OutputFormat, format_option, show_rows, write
 from raftd.cli.raftd import DEFAULT_CONFIG
 from raftd.cli.status import look, with_patience
 from raftd.cli.target import Target, pass_target
+from raftd.cli.whole import Whole
 from raftd.client import Client, ClientTls
 from raftd.pki import describe, describe_all
 
@@ -22,7 +23,7 @@ from raftd.pki import describe, describe_all
 @click.command("doctor", short_help="Find out what is or will be wrong.")
 @click.option(
     "--node",
-    type=click.IntRange(min=1),
+    type=Whole(min=1),
     help="This is node N's host: measure its disk, and look at its files too.",
 )
 @click.option(

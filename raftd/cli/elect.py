@@ -3,7 +3,7 @@
 import click
 
 from raftd.cli import running
-from raftd.cli.lock import kill_after_option, run_fenced, ttl_option, wait_option
+from raftd.cli.lock import check_name, kill_after_option, run_fenced, ttl_option, wait_option
 from raftd.cli.output import OutputFormat, format_option
 from raftd.cli.parameters import as_given, command_argument, given_value
 from raftd.cli.running import Command
@@ -47,6 +47,7 @@ def elect_command(
       raftctl elect leaders/web web-1 -- ./serve-as-leader
       raftctl elect leaders/web --observe
     """
+    check_name(name)
     if observe:
         if value is not None:
             raise click.UsageError("--observe takes neither VALUE nor COMMAND")

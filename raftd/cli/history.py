@@ -8,6 +8,7 @@ import click
 from raftd.cli.output import OutputFormat, format_option, printable, show_rows
 from raftd.cli.parameters import COUNT, U64_MAX, key_argument
 from raftd.cli.target import Target, pass_target
+from raftd.cli.whole import Whole
 from raftd.client import Change
 from raftd.errors import ExitCode
 
@@ -18,7 +19,7 @@ _COLUMNS = ("revision", "time", "kind", "version", "user", "address")
 @key_argument
 @click.option("--values", is_flag=True, help="Show what was written, and what was there before.")
 @click.option("--limit", type=COUNT, metavar="N", default=100, show_default=True, help="No more than N changes.")
-@click.option("--before", type=click.IntRange(1, U64_MAX), metavar="N", help="Only changes before revision N.")
+@click.option("--before", type=Whole(1, U64_MAX), metavar="N", help="Only changes before revision N.")
 @format_option
 @pass_target
 def history_command(

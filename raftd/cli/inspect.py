@@ -10,6 +10,7 @@ from raftd.cli.output import OutputFormat, document, format_option, is_terminal,
 from raftd.cli.redraw import over, repeat
 from raftd.cli.status import COLUMNS, Overview, look, with_patience
 from raftd.cli.target import Target, pass_target
+from raftd.cli.whole import Whole
 from raftd.client import Client
 from raftd.errors import ExitCode
 from raftd.wire.limits import LOG_ENTRIES_MAX
@@ -61,10 +62,8 @@ def _listed(overview: Overview, output_format: OutputFormat) -> str:
 
 
 @click.command("log", short_help="List a node's newest log entries.")
-@click.option("--node", type=click.IntRange(min=1), help="Of this node; the leader's otherwise.")
-@click.option(
-    "--last", type=click.IntRange(1, LOG_ENTRIES_MAX), default=10, show_default=True, help="How many entries."
-)
+@click.option("--node", type=Whole(min=1), help="Of this node; the leader's otherwise.")
+@click.option("--last", type=Whole(1, LOG_ENTRIES_MAX), default=10, show_default=True, help="How many entries.")
 @format_option
 @pass_target
 def log_command(target: Target, node: int | None, last: int, output_format: OutputFormat) -> int:

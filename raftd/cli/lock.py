@@ -60,11 +60,18 @@ def lock_command(
       raftctl lock locks/backup -- ./backup.sh
       raftctl lock locks/deploy --wait 0s -- sh -c 'raftctl set --fenced deployed v2'
     """
+    check_name(name)
     if not command:
         raise click.UsageError("which command is to be run? As in: raftctl lock NAME -- COMMAND")
     running.check_runnable(command)
     with running.ended_by_signals(), target.client() as client, client.lock(name, ttl=ttl, wait=wait) as lock:
         return run_fenced(Command(command, target.variables), lock.fence, lock.wait_lost, kill_after, "the lock")
+
+
+def check_name(name: bytes) -> None:
+    """See that a lock or an election has one: an empty one is a variable that is not set. Raises: click.UsageError."""
+    if not name:
+        raise click.UsageError("NAME is empty")
 
 
 def run_fenced(command: Command, fence: Fence, wait_lost: Callable[[float], bool], kill_after: float, what: str) -> int:

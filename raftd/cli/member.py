@@ -11,6 +11,7 @@ from raftd.cli.output import OutputFormat, format_option, show_record, show_rows
 from raftd.cli.parameters import duration
 from raftd.cli.status import look, with_patience
 from raftd.cli.target import Target, pass_target
+from raftd.cli.whole import Whole
 from raftd.client import ChangeKind, Client
 from raftd.errors import ExitCode
 from raftd.wire.address import Address, AddressError, parse_address
@@ -20,7 +21,7 @@ _CLIENT_PORT: Final = 7400
 _PEER_PORT: Final = 7401
 _HTTP_PORT: Final = 7402
 
-_NODE: Final = click.IntRange(1, (1 << 63) - 1)
+_NODE: Final = Whole(1, (1 << 63) - 1)
 
 
 def _address(default_port: int) -> Callable[[click.Context, click.Parameter, str], Address]:

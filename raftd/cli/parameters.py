@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 import click
 
 from raftd.cli.completion import complete_key
+from raftd.cli.whole import Whole
 from raftd.client import Fence
 from raftd.kv.limits import VALUE_BYTES_MAX
 from raftd.wire.duration import DurationError, parse_duration
@@ -22,9 +23,9 @@ FENCE_KEY_VARIABLE: Final = "RAFTCTL_FENCE_KEY"
 U64_MAX: Final = (1 << 64) - 1
 STDIN: Final = b"-"
 
-REVISION: Final = click.IntRange(0, U64_MAX)
-LEASE: Final = click.IntRange(1, U64_MAX)
-COUNT: Final = click.IntRange(1, (1 << 32) - 1)
+REVISION: Final = Whole(0, U64_MAX)
+LEASE: Final = Whole(1, U64_MAX)
+COUNT: Final = Whole(1, (1 << 32) - 1)
 
 
 def as_given(_context: click.Context, _parameter: click.Parameter, value: str | None) -> bytes | None:
@@ -78,7 +79,7 @@ to_option = click.option(
 limit_option = click.option("--limit", type=COUNT, metavar="N", help="No more than N keys.")
 keys_only_option = click.option("--keys-only", is_flag=True, help="Only the keys, one in a line.")
 revision_option = click.option(
-    "--revision", type=click.IntRange(1, U64_MAX), metavar="N", help="As it was at revision N, if that is held still."
+    "--revision", type=Whole(1, U64_MAX), metavar="N", help="As it was at revision N, if that is held still."
 )
 stale_option = click.option("--stale", is_flag=True, help="From any node, and maybe not the newest; needs no quorum.")
 if_revision_option = click.option(

@@ -10,6 +10,7 @@ import click
 
 from raftd import pki
 from raftd.cli.output import OutputFormat, Style, Styled, format_option, show_rows, warn, write
+from raftd.cli.whole import Whole
 from raftd.errors import ExitCode, TlsError
 from raftd.pki import rotation
 from raftd.pki.issue import AUTHORITY_DAYS, DAYS_MAX, LEAF_DAYS
@@ -111,7 +112,7 @@ def init(cluster: str, directory: Path, days: float, *, force: bool) -> None:
 
 
 @group.command("issue-node", short_help="Issue a node's two certificates.")
-@click.option("--node", "node_id", required=True, type=click.IntRange(1, NODE_ID_MAX), help="The node's id.")
+@click.option("--node", "node_id", required=True, type=Whole(1, NODE_ID_MAX), help="The node's id.")
 @click.option(
     "--host",
     "hosts",

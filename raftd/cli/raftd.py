@@ -8,6 +8,7 @@ import click
 from raftd import settings as settings_package
 from raftd.cli.commands import LazyGroup, version_option
 from raftd.cli.output import run_main, warn, write
+from raftd.cli.whole import Whole
 from raftd.errors import ExitCode
 
 DEFAULT_CONFIG = Path("/etc/raftd/raftd.yaml")
@@ -42,7 +43,7 @@ def group() -> None:
 
 @group.command("run", short_help="Run a node.")
 @_config_option
-@click.option("--node", type=click.IntRange(min=1), required=True, help="Which of the settings' nodes this is.")
+@click.option("--node", type=Whole(min=1), required=True, help="Which of the settings' nodes this is.")
 @click.option(
     "--log-format",
     type=click.Choice(["auto", "text", "json", "journal"]),
@@ -64,8 +65,8 @@ def run_command(config: Path, node: int, log_format: str | None) -> int:
 @_config_option
 @click.option(
     "--node",
-    type=click.IntRange(min=1),
-    help="Check this node's certificates and keys too, as they are on this machine.",
+    type=Whole(min=1),
+    help="Check this node's certificates, keys and data directory too, as they are on this machine.",
 )
 def check_config_command(config: Path, node: int | None) -> int:
     """Check the settings, and say everything that is wrong with them.
@@ -75,14 +76,18 @@ def check_config_command(config: Path, node: int | None) -> int:
       raftd check-config --config raftd.yaml --node 1
     """
     from raftd.daemon.credentials import check_files  # noqa: PLC0415 - as above
+    from raftd.storage.data_directory import check_place  # noqa: PLC0415 - as above
 
     loaded = settings_package.load(config)
     for warning in loaded.warnings:
         warn("warning", warning)
-    if node is not None and (problems := check_files(loaded.node(node))):
-        for problem in problems:
+    if node is not None:
+        used = loaded.node(node)
+        problems, misplaced = check_files(used), check_place(used.data_directory)
+        for problem in (*problems, *misplaced):
             warn("raftd", problem)
-        return ExitCode.TLS
+        if problems or misplaced:
+            return ExitCode.TLS if problems else ExitCode.CONFIGURATION
     what = f"node {node} can use it" if node is not None else f"{len(loaded.nodes)} nodes"
     write(f"{config}: cluster {loaded.cluster.name}, {what}\n")
     return ExitCode.OK

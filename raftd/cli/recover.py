@@ -11,6 +11,7 @@ from raftd.cli.consent import check_consent
 from raftd.cli.output import OutputFormat, show_record, write
 from raftd.cli.owner import give_like
 from raftd.cli.raftd import DEFAULT_CONFIG
+from raftd.cli.whole import Whole
 from raftd.daemon.recover import Found, Survivor
 from raftd.errors import ExitCode
 
@@ -31,7 +32,7 @@ Nodes that can come back should: a majority of them, and nothing is lost and not
     envvar="RAFTD_CONFIG",
     help="The cluster's settings, as the node had them.",
 )
-@click.option("--node", type=click.IntRange(min=1), required=True, help="The node that is left; it must be stopped.")
+@click.option("--node", type=Whole(min=1), required=True, help="The node that is left; it must be stopped.")
 @click.option("--force-new-cluster", is_flag=True, help="Do it: make this node the only one of a new cluster.")
 @click.option("--yes", "confirmation", metavar="NAME", help="The cluster's name, instead of typing it when asked.")
 def recover_command(config: Path, node: int, confirmation: str | None, *, force_new_cluster: bool) -> int:

@@ -17,6 +17,7 @@ from raftd.cli.output import OutputFormat, format_option, show_record, warn
 from raftd.cli.parameters import reading_stdin
 from raftd.cli.progress import Progress
 from raftd.cli.target import Target, pass_target
+from raftd.cli.whole import Whole
 from raftd.client import Client, ClientError, OutcomeUnknown, Put, Transaction, TransactionResult, version
 from raftd.client.namespace import Namespace, to_value
 from raftd.errors import ExitCode
@@ -44,7 +45,7 @@ class Checked:
 
 @click.command("import", short_help="Write keys and values from a file.")
 @click.argument("file", default="-")
-@click.option("--skip", type=click.IntRange(min=0), default=0, metavar="N", help="Leave out the first N keys.")
+@click.option("--skip", type=Whole(min=0), default=0, metavar="N", help="Leave out the first N keys.")
 @click.option("--keep", is_flag=True, help="Leave keys alone that are there already.")
 @click.option("--dry-run", is_flag=True, help="Only check the file; no node is asked.")
 @format_option

@@ -20,6 +20,7 @@ from raftd.cli.owner import hand_over, owner_of
 from raftd.cli.progress import Progress
 from raftd.cli.status import look
 from raftd.cli.target import Target, pass_target
+from raftd.cli.whole import Whole
 from raftd.client import Client, ClientError, OutcomeUnknown
 from raftd.daemon.restore import check_place, found_node
 from raftd.errors import ExitCode
@@ -57,7 +58,7 @@ class Consent:
     help="Make this node's data instead, of a new cluster.",
 )
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="With --data-dir: the new raftd.yaml.")
-@click.option("--node", type=click.IntRange(min=1), metavar="N", help="With --data-dir: which node of it.")
+@click.option("--node", type=Whole(min=1), metavar="N", help="With --data-dir: which node of it.")
 @click.option("--owner", metavar="USER", help="With --data-dir, as root: whom the node runs as; otherwise raftd.")
 @format_option
 @pass_target

@@ -16,6 +16,7 @@ from raftd.cli.progress import Progress
 from raftd.cli.rotation import name_of, rotate
 from raftd.cli.status import Overview, look, with_patience
 from raftd.cli.target import Target, pass_target
+from raftd.cli.whole import Whole
 from raftd.client import Client, ClientConfig, ClientError, Unavailable
 from raftd.errors import DecodeError, ExitCode
 from raftd.storage.backup_format import BackupHeader, BackupParser
@@ -32,8 +33,8 @@ _LAG_ENTRIES_MAX: Final = 10_000
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Make a file with a name of its own in here.",
 )
-@click.option("--keep", type=click.IntRange(min=1), metavar="N", help="With --directory: the newest N of this node.")
-@click.option("--node", type=click.IntRange(min=1), help="Ask this node; otherwise one that follows, if there is one.")
+@click.option("--keep", type=Whole(min=1), metavar="N", help="With --directory: the newest N of this node.")
+@click.option("--node", type=Whole(min=1), help="Ask this node; otherwise one that follows, if there is one.")
 @click.option("--stale", is_flag=True, help="What the node has, be it old; needs no quorum.")
 @click.option("--no-verify", is_flag=True, help="Do not load what was saved; then it does not count as a success.")
 @format_option

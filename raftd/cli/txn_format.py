@@ -144,7 +144,7 @@ class _Reader:
         """Take a line. Raises: FormatError."""
         if not words:
             return
-        name, arguments = words[0].decode(errors="backslashreplace"), words[1:]
+        name, arguments = _shown(words[0]), words[1:]
         if name in _STRUCTURE and arguments:
             raise FormatError(f"{name} stands alone in its line")
         current = self._open[-1]
@@ -157,7 +157,7 @@ class _Reader:
                 raise FormatError("there is no transaction inside of another one to end")
             self._open.pop()
         elif not current.block:
-            raise FormatError(f"begin with if or then, not with {name!r}")
+            raise FormatError(f"begin with if or then, not with '{name}'")
         elif current.block == "if":
             current.draft.conditions.append(_condition(name, arguments))
         elif name == "transaction":
@@ -186,11 +186,11 @@ def _condition(name: str, words: Sequence[bytes]) -> Condition:
         relation = Relation.GREATER if name == "exists" else Relation.EQUAL
         return Condition(CompareTarget.VERSION, relation, key, 0)
     if name not in _TARGETS:
-        raise FormatError(f"{name!r} is no condition; there are exists, absent, {', '.join(_TARGETS)}")
+        raise FormatError(f"'{name}' is no condition; there are exists, absent, {', '.join(_TARGETS)}")
     key, sign, operand = _exactly(words, f"{name} KEY RELATION OPERAND", 3)
-    relation_name = sign.decode(errors="backslashreplace")
+    relation_name = _shown(sign)
     if relation_name not in _RELATIONS:
-        raise FormatError(f"{relation_name!r} is no relation; there are {' '.join(_RELATIONS)}")
+        raise FormatError(f"'{relation_name}' is no relation; there are {' '.join(_RELATIONS)}")
     target = _TARGETS[name]
     if target is CompareTarget.VALUE:
         return Condition(target, _RELATIONS[relation_name], key, operand)
@@ -199,7 +199,7 @@ def _condition(name: str, words: Sequence[bytes]) -> Condition:
 
 def _operation(name: str, words: Sequence[bytes]) -> SingleOperation:
     if name not in _OPERATIONS:
-        raise FormatError(f"{name!r} is no operation; there are {', '.join(_OPERATIONS)}, transaction")
+        raise FormatError(f"'{name}' is no operation; there are {', '.join(_OPERATIONS)}, transaction")
     return _OPERATIONS[name](words)
 
 
@@ -257,6 +257,11 @@ _OPERATIONS: Final[dict[str, Callable[[Sequence[bytes]], SingleOperation]]] = {
 }
 
 
+def _shown(word: bytes) -> str:
+    """A word in a message; whoever prints that makes control characters visible."""
+    return word.decode(errors="surrogateescape")
+
+
 def _exactly(words: Sequence[bytes], form: str, count: int) -> Sequence[bytes]:
     if len(words) != count:
         raise FormatError(f"it is {form}")
@@ -272,11 +277,11 @@ def _with_options(
     options: dict[str, bytes] = {}
     for word in words[count:]:
         name, equals, value = word.partition(b"=")
-        option = (name + equals).decode(errors="backslashreplace")
+        option = _shown(name + equals)
         if option not in allowed:
-            raise FormatError(f"{option!r} cannot follow {form}; {' and '.join(allowed)} can")
+            raise FormatError(f"'{option}' cannot follow {form}; {' and '.join(allowed)} can")
         if option in options:
-            raise FormatError(f"{option!r} is given twice")
+            raise FormatError(f"'{option}' is given twice")
         options[option] = value
     return words[:count], options
 
@@ -288,4 +293,4 @@ def _limit(options: dict[str, bytes]) -> int | None:
 def _number(word: bytes, low: int, high: int) -> int:
     if re.fullmatch(rb"-?[0-9]{1,20}", word) and low <= int(word) <= high:
         return int(word)
-    raise FormatError(f"{word.decode(errors='backslashreplace')!r} is not a number from {low} to {high}")
+    raise FormatError(f"'{_shown(word)}' is not a number from {low} to {high}")

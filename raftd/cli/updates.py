@@ -5,6 +5,7 @@ import click
 from raftd.cli.output import OutputFormat, format_option, show_record
 from raftd.cli.parameters import STDIN, as_given, fenced_option, given_value, if_revision_option, key_argument
 from raftd.cli.target import Target, pass_target
+from raftd.cli.whole import Whole
 from raftd.client import Fence
 from raftd.errors import ExitCode
 
@@ -12,7 +13,7 @@ from raftd.errors import ExitCode
 # A negative number is an argument, though it looks like an option.
 @click.command("incr", short_help="Add to a number.", context_settings={"ignore_unknown_options": True})
 @key_argument
-@click.argument("delta", type=click.IntRange(-(1 << 63), (1 << 63) - 1), default=1)
+@click.argument("delta", type=Whole(-(1 << 63), (1 << 63) - 1), default=1)
 @if_revision_option
 @fenced_option
 @format_option

@@ -11,6 +11,7 @@ from raftd.cli.output import OutputFormat, format_option, show_record, warn
 from raftd.cli.parameters import duration
 from raftd.cli.status import Answer, leader_of, look_settled, with_patience
 from raftd.cli.target import Target, pass_target
+from raftd.cli.whole import Whole
 from raftd.client import Client, Members
 from raftd.errors import ExitCode
 
@@ -67,7 +68,7 @@ class Goal:
 
 
 @click.command("wait-ready", short_help="Wait until a node is ready after a restart.")
-@click.argument("node", type=click.IntRange(min=1))
+@click.argument("node", type=Whole(min=1))
 @click.option(
     "--timeout",
     "wait_seconds",
@@ -77,10 +78,8 @@ class Goal:
     callback=duration(),
     help="How long to wait.",
 )
-@click.option(
-    "--commit-index", type=click.IntRange(min=0), help="What it must have applied; what is committed now otherwise."
-)
-@click.option("--voters", type=click.IntRange(min=1), help="How many voters there must be; as many as now otherwise.")
+@click.option("--commit-index", type=Whole(min=0), help="What it must have applied; what is committed now otherwise.")
+@click.option("--voters", type=Whole(min=1), help="How many voters there must be; as many as now otherwise.")
 @format_option
 @pass_target
 def wait_ready_command(

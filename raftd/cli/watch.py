@@ -21,6 +21,7 @@ from raftd.cli.parameters import (
 from raftd.cli.running import Command
 from raftd.cli.stream import Stream
 from raftd.cli.target import Target, pass_target
+from raftd.cli.whole import Whole
 from raftd.client import Change, Progress
 from raftd.errors import ExitCode
 
@@ -34,9 +35,7 @@ _WIDTHS: Final = (10, 9, 24, 0)
 @key_argument
 @prefix_option
 @to_option
-@click.option(
-    "--revision", type=click.IntRange(1, U64_MAX), metavar="N", help="From revision N on, if that is held still."
-)
+@click.option("--revision", type=Whole(1, U64_MAX), metavar="N", help="From revision N on, if that is held still.")
 @click.option("--only", type=click.Choice(["puts", "deletes"]), help="Leave out the others.")
 @click.option("--no-values", is_flag=True, help="Leave out the values.")
 @previous_option

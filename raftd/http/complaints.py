@@ -44,4 +44,5 @@ class Complaints:
             return
         self._quiet_until[misuse] = now + PERIOD_SECONDS
         count = self._left_out.pop(misuse, 0)
-        events.HTTP_REFUSED.log(logger, address=address, reason=misuse.value, count=count)
+        untold = f" ({count} like it were not told)" if count else ""
+        events.HTTP_REFUSED.log(logger, address=address, reason=misuse.value + untold)

@@ -140,7 +140,7 @@ def duration(low: str, high: str) -> Kind[float]:
         if scalar.is_sexagesimal:
             raise Misfit("is a number to base 60 in YAML; write a duration with its unit, such as 90s")
         if scalar.yaml_type in ("int", "float"):
-            raise Misfit(f"has no unit; write it with one of ms, s, m, h, d, such as {scalar.text}s")
+            raise Misfit(f"has no unit; write it with one of ms, s, m, h, d, as in {scalar.text}ms or {scalar.text}s")
         milliseconds = duration_milliseconds(scalar.text)
         if not least <= milliseconds <= most:
             raise Misfit(f"is out of bounds: {bounds}")

@@ -31,9 +31,11 @@ The identity, little-endian:
 An identity is valid if and only if it has exactly these 40 bytes, and magic and crc32 are right.
 """
 
+import stat
 import struct
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 from zlib import crc32
 
 from raftd.errors import DataDirectoryError, StorageError
@@ -43,7 +45,26 @@ from raftd.storage.format import FORMAT_VERSION, Identity, damaged
 _MAGIC: Final = b"raftd-id"
 _IDENTITY: Final = struct.Struct("<8sI16sQ")
 _CRC: Final = struct.Struct("<I")
+_OTHERS: Final = 0o077
 _IDENTITY_BYTES: Final = _IDENTITY.size + _CRC.size
+
+
+def check_place(path: Path) -> list[str]:
+    """What keeps a real directory from being a node's, as far as can be seen without taking it; empty if nothing.
+
+    Not that it is missing: systemd makes it, or a mount brings it.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [f"data_directory {path}: {error.strerror}"]
+    if not stat.S_ISDIR(mode):
+        return [f"data_directory {path}: is not a directory"]
+    if mode & _OTHERS:
+        return [f"data_directory {path}: open to others (mode {stat.S_IMODE(mode):04o}); chmod it to 0700"]
+    return []
 
 
 class DataDirectory:
@@ -92,7 +113,7 @@ class DataDirectory:
         filesystem = self.filesystem
         filesystem.make_directory(self.path)
         mode = filesystem.mode(self.path)
-        if mode & 0o077:
+        if mode & _OTHERS:
             raise DataDirectoryError(f"{self.path}: open to others (mode {mode:04o}); chmod it to 0700")
         lock_path = self.path / "lock"
         if lock_path.name in filesystem.list_directory(self.path):
@@ -138,7 +159,8 @@ class DataDirectory:
         wanted = self.identity
         if cluster_id != wanted.cluster_id:
             raise DataDirectoryError(
-                f"{self.path}: belongs to cluster {cluster_id.hex()}, and this node is of {wanted.cluster_id.hex()}"
+                f"{self.path}: belongs to cluster {UUID(bytes=cluster_id)}, and this node is of "
+                f"{UUID(bytes=wanted.cluster_id)}"
             )
         if node_id != wanted.node_id:
             raise DataDirectoryError(f"{self.path}: belongs to node {node_id}, and this is node {wanted.node_id}")

@@ -133,8 +133,8 @@ class BatchHeader(NamedTuple):
 def damaged(path: Path, offset: int, found: str) -> CorruptionError:
     """Make the one error for bytes on disk that no crash explains."""
     return CorruptionError(
-        f"{path}: damaged at offset {offset}: {found}; this node must be re-seeded from the others: "
-        "set its data directory aside and start it empty"
+        f"{path}: damaged at offset {offset}: {found}; if a majority of the others runs, set its "
+        "data directory aside and let a node with a new id take its place: raftctl member replace"
     )
 
 

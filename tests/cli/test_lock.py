@@ -100,6 +100,12 @@ def test_what_cannot_be_run(raftctl: Raftctl, client: Client, command: list[str]
     assert client.count(prefix="lock/none") == 0
 
 
+@pytest.mark.parametrize("command", [["lock", "", "true"], ["elect", "", "me"], ["elect", "", "--observe"]])
+def test_a_name_that_is_none(raftctl: Raftctl, command: list[str]) -> None:
+    """As of a variable that is not set: all who slip so would share one lock."""
+    assert b"NAME is empty" in raftctl(*command, code=ExitCode.USAGE)
+
+
 def test_a_command_that_only_looks_like_one(raftctl: Raftctl, client: Client, tmp_path: Path) -> None:
     """That is found out when the lock is held already; it is given back."""
     broken = tmp_path / "broken"

@@ -45,6 +45,19 @@ def test_bad_certificates_are_named(
     assert "Traceback" not in said
 
 
+def test_a_place_that_can_hold_no_data_is_named(
+    cluster_directory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the node finds it so when it is started."""
+    text = (cluster_directory / "raftd.yaml").read_text()
+    assert "data_directory: data/{node}" in text
+    settings = cluster_directory / "misplaced.yaml"
+    settings.write_text(text.replace("data_directory: data/{node}", f"data_directory: {tmp_path}/{{node}}"))
+    (tmp_path / "1").write_text("x")
+    raftd("check-config", "--config", str(settings), "--node", "1", code=ExitCode.CONFIGURATION)
+    assert capsys.readouterr().err == f"raftd: data_directory {tmp_path}/1: is not a directory\n"
+
+
 @pytest.mark.parametrize("command", ["run", "check-config"])
 def test_a_missing_file_is_one_line(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Named, with the exit code of the configuration."""

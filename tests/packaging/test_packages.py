@@ -130,10 +130,10 @@ def test_the_rpm_s_program_finds_its_own_library(rpm: Path, tmp_path: Path) -> N
     program = (tmp_path / "usr/bin/raftd").read_text()
     assert program.startswith("#!/usr/bin/python3 -I\n")
     moved = program.replace('"/usr/lib/raftd"', f'"{tmp_path}/usr/lib/raftd"').replace(
-        "main()", "print(main.__module__)"
+        "raftd()", "print(raftd.__module__)"
     )
     script = f"{moved}\nimport raftd\nprint(raftd.__file__)"
     assert run(sys.executable, "-I", "-c", script).split() == [
-        "raftd.cli.raftd",
+        "raftd.cli.entry",
         f"{tmp_path}/usr/lib/raftd/raftd/__init__.py",
     ]

@@ -60,7 +60,7 @@ def test_durations_have_a_unit(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("50", "has no unit; write it with one of ms, s, m, h, d, such as 50s"),
+        ("50", "has no unit; write it with one of ms, s, m, h, d, as in 50ms or 50s"),
         ("1.10", "has no unit"),
         ("1:30", "number to base 60"),
         ("1:30.5", "number to base 60"),

@@ -11,7 +11,7 @@ import pytest
 
 from raftd.consensus.types import NodeId
 from raftd.errors import CorruptionError, DataDirectoryError, ExitCode, StorageError
-from raftd.storage.data_directory import DataDirectory
+from raftd.storage.data_directory import DataDirectory, check_place
 from raftd.storage.filesystem import RealFileSystem
 from raftd.storage.format import Identity
 from raftd.storage.log import Log
@@ -123,6 +123,19 @@ def test_a_stamp_that_fails_is_one_line(identity: Identity) -> None:
     with pytest.raises(StorageError, match="/data/identity: cannot be written: Input/output error"):
         directory.stamp()
     assert directory.is_new
+
+
+def test_what_cannot_be_a_data_directory(tmp_path: Path) -> None:
+    """Seen before anything is made; what is not there yet is no fault."""
+    assert check_place(tmp_path / "none") == []
+    (tmp_path / "file").write_text("x")
+    assert check_place(tmp_path / "file") == [f"data_directory {tmp_path}/file: is not a directory"]
+    assert check_place(tmp_path / "file" / "below") == [f"data_directory {tmp_path}/file/below: Not a directory"]
+    (tmp_path / "1").mkdir(0o755)
+    (found,) = check_place(tmp_path / "1")
+    assert "open to others (mode 0755)" in found
+    (tmp_path / "1").chmod(0o700)
+    assert check_place(tmp_path / "1") == []
 
 
 def test_a_directory_is_proven_from_then_on(stamped: SimulatedFileSystem, identity: Identity) -> None:
