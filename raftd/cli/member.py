@@ -247,8 +247,10 @@ def _carry_out(target: Target, change: Change, output_format: OutputFormat, wait
         index = change.begin(client)
         if wait_seconds is not None:
             index = wait_for_change(client, change, index, wait_seconds).index
+    # What the cluster began with stands nowhere in its log: there was nothing to be done.
+    is_done = wait_seconds is not None or index == 0
     show_record(
-        {"node": change.node_id, "change": change.kind.name.lower(), "index": index, "done": wait_seconds is not None},
+        {"node": change.node_id, "change": change.kind.name.lower(), "index": index or None, "done": is_done},
         output_format,
     )
     return ExitCode.OK

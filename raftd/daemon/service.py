@@ -25,6 +25,7 @@ from raftd.consensus import Limits as ConsensusLimits
 from raftd.consensus import Membership, Raft, Ready
 from raftd.consensus.types import LogIndex, NodeId, Role, Term
 from raftd.daemon.credentials import Credentials
+from raftd.daemon.drain import drain
 from raftd.daemon.garbage import GarbagePauses
 from raftd.daemon.narrator import Narrator, tell_failure
 from raftd.daemon.notify import Notifier
@@ -486,15 +487,7 @@ class Service:
         self._revocation.use(credentials)
 
     async def _drain(self) -> None:
-        """Wait until nothing is owed, or for as long as the settings allow."""
-        seconds = self._settings.shutdown.drain_timeout_seconds
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                # Not all of the time: with much to apply there would be none left to spare the others an election.
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(seconds / 2):
-                        await self._driver.idle()
-                await self._driver.hand_over()
+        await drain(self._driver, self._settings.shutdown.drain_timeout_seconds)
         self._end(ExitCode.OK)
 
     def _end(self, code: ExitCode) -> None:
