@@ -39,6 +39,7 @@ def test_what_cannot_be_is_one_line(raftctl: Raftctl, arguments: tuple[str, ...]
 def test_a_voter_that_is_promoted_is_one_already(raftctl_json: Callable[..., Any]) -> None:
     """What is so already changes nothing."""
     assert raftctl_json("member", "promote", "1")["done"] is True
+    assert raftctl_json("member", "promote", "1", "--no-wait")["done"] is True
 
 
 def test_leadership(raftctl: Raftctl, raftctl_json: Callable[..., Any]) -> None:
