@@ -94,19 +94,24 @@ def test_kill_host_tells_somebody(fleet: Fleet, prometheus: Prometheus) -> None:
     assert "gameday" not in unit_property(fleet.lab[name], unit, "Wants")
 
 
-def test_cut_link(fleet: Fleet) -> None:
+@needs_prometheus
+def test_cut_link(fleet: Fleet, prometheus: Prometheus) -> None:
     """The leader's link to a follower is cut and mended: the service holds, and no rule is left behind."""
-    play(fleet, "cut-link", raftd_gameday_seconds=3)
+    run = play(fleet, "cut-link", prometheus, raftd_gameday_seconds=3)
+    assert "RaftdPeerUnreachable fired" in run.text
     assert left_behind(fleet) == ""
 
 
-def test_expire_certificate(fleet: Fleet) -> None:
-    """A follower's certificates run out and are renewed: the service holds, and somebody would have been warned."""
-    play(fleet, "expire-certificate", raftd_gameday_seconds=40)
+@needs_prometheus
+def test_expire_certificate(fleet: Fleet, prometheus: Prometheus) -> None:
+    """A follower's certificates run out and are renewed: the service holds, and somebody is warned."""
+    run = play(fleet, "expire-certificate", prometheus, raftd_gameday_seconds=40)
+    assert "RaftdCertificateExpiresNow fired" in run.text
     assert {row["ok"] for row in fleet.json(fleet.any_host.name, "cert", "status")} == {True}
 
 
-def test_fill_disk(fleet: Fleet) -> None:
+@needs_prometheus
+def test_fill_disk(fleet: Fleet, prometheus: Prometheus) -> None:
     """A follower's disk, a small one, is full for a while: the service holds, and no ballast is left behind."""
     name = fleet.followers()[0]
     node, host = fleet.nodes[name], fleet.lab[name]
@@ -118,7 +123,8 @@ def test_fill_disk(fleet: Fleet) -> None:
             f"systemctl start raftd@{node}"
         )
         fleet.until_well()
-        play(fleet, "fill-disk", raftd_victim=name, raftd_gameday_seconds=5)
+        run = play(fleet, "fill-disk", prometheus, raftd_victim=name, raftd_gameday_seconds=5)
+        assert "RaftdDiskLow fired" in run.text
         assert left_behind(fleet) == ""
     finally:
         host.shell(
