@@ -54,7 +54,7 @@ class Narrator:
         if leader_id is not None and (leader_id, term) != (last_leader, self._led_term):
             self._led_term = term
             events.LEADER_ELECTED.log(logger, leader=leader_id, term=term)
-        elif leader_id is None and role is Role.CANDIDATE:
+        elif leader_id is None and role is Role.CANDIDATE and not (last_leader is not None and self._is_handed_over()):
             events.ELECTION_STARTED.log(logger, term=term)
 
     def membership(self, membership: Membership) -> None:
@@ -102,9 +102,15 @@ class Narrator:
             case AbdicationReason.NEWER_TERM:
                 return f"another node has begun term {self._raft.current_term}"
 
+    def _is_handed_over(self) -> bool:
+        """Whether a node that gave up its leader just now was told to (TimeoutNow): it was not silent for that long."""
+        return self._raft.leader_silent_ticks < self._raft.election_timeout_ticks
+
     def _why_lost(self, role: Role, term: Term, leader: NodeId) -> str:
         if role is Role.FOLLOWER:
             return f"another node than {leader} has begun term {term}"
+        if self._is_handed_over():
+            return f"node {leader} hands over to this one"
         return f"nothing was heard from node {leader} for {self._raft.leader_silent_ticks * self._tick_seconds:.1f} s"
 
 

@@ -20,6 +20,7 @@ class FakeRaft:
     current_term: Term = field(default=Term(7))
     abdication: Abdication | None = None
     leader_silent_ticks: int = 12
+    election_timeout_ticks: int = 10
 
 
 @dataclass
@@ -72,6 +73,19 @@ def test_a_follower_s_life(told: Told) -> None:
     assert told.messages == [
         "leader_elected: node 3 leads term 7",
         "leader_lost: no leader is known in term 8: another node than 3 has begun term 8",
+    ]
+
+
+def test_who_is_handed_the_lead_does_not_call_the_other_silent(told: Told) -> None:
+    """Nor does it say that it campaigns: that is how leadership is handed over."""
+    told.become(Role.FOLLOWER, 5, 2)
+    told.raft.leader_silent_ticks = 1
+    told.become(Role.CANDIDATE, 6, None)
+    told.become(Role.LEADER, 6, 1)
+    assert told.messages == [
+        "leader_elected: node 2 leads term 5",
+        "leader_lost: no leader is known in term 6: node 2 hands over to this one",
+        "leader_elected: node 1 leads term 6",
     ]
 
 

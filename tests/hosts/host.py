@@ -13,6 +13,7 @@ from tests.hosts.waiting import until_found
 if TYPE_CHECKING:
     from tests.hosts.lab import Lab
 
+ANSWER_SECONDS_MAX: Final = 5.0
 COMMAND_SECONDS_MAX: Final = 120
 NOT_UP: Final = 125
 """What `enter.sh` ends with where the host is not up."""
@@ -72,6 +73,15 @@ class Host:
             said = f"{ended.stdout}\n{ended.stderr}".strip()
             raise CommandFailedError(f"{self.name}: {shlex.join(command)} ended with {ended.returncode}:\n{said}")
         return ended
+
+    def answers(self) -> bool:
+        """Whether it runs commands at this moment, be it on its way down."""
+        try:
+            return self.run("true", check=False, seconds=ANSWER_SECONDS_MAX).returncode == 0
+        except subprocess.TimeoutExpired:
+            # A host that goes down first stops all that runs in it (kill(2), SIGSTOP), and lets it go on after a signal
+            # to end. nsenter(1) stops itself with its child, and is out of reach of the second.
+            return False
 
     def shell(self, script: str, **options: Any) -> str:
         """Run a script that stops at its first failure, and return what it wrote to standard output."""

@@ -176,7 +176,7 @@ def test_a_node_starts_with_its_host(cluster: HostCluster) -> None:
     number = cluster.leader()
     host = cluster.nodes[number]
     host.run("systemctl", "--no-block", "reboot")
-    until_found(lambda: host.run("true", check=False).returncode != 0, "the host goes down", every=0.01)
+    until_found(lambda: not host.answers(), "the host goes down", every=0.01)
     host.until_up()
     cluster.until_well()
     assert unit_property(host, f"raftd@{number}", "ActiveState") == "active"
