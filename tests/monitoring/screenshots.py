@@ -36,6 +36,8 @@ SIZE: Final = 3
 INCHES_PER_COLUMN: Final = 0.75
 INCHES_PER_ROW: Final = 0.32
 NOTE: Final = "drawn by `make screenshots` from the answers of a real Prometheus, not by Grafana"
+_LEGENDS_MAX: Final = 8
+"""More would be taller than the panel."""
 _PREFIXES: Final = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"))
 _SUFFIXES: Final = {
     Unit.SECONDS: "s",
@@ -114,7 +116,10 @@ def draw_panel(axes: Axes, panel: Panel, curves: Mapping[str, list[tuple[float, 
             axes.axhline(threshold.value, color=threshold.colour, linewidth=0.7, linestyle="dashed")
     axes.yaxis.set_major_formatter(lambda value, _: shown(value, panel.unit))
     if curves:
-        axes.legend(fontsize=4.5, loc="upper left", framealpha=0.5)
+        handles, labels = axes.get_legend_handles_labels()
+        if len(labels) > _LEGENDS_MAX:
+            labels = [*labels[: _LEGENDS_MAX - 1], f"and {len(labels) - _LEGENDS_MAX + 1} more"]
+        axes.legend(handles[: len(labels)], labels, fontsize=4.5, loc="upper left", framealpha=0.5)
     axes.grid(linewidth=0.3)
 
 
