@@ -64,8 +64,10 @@ class Progress:
     _patience_intervals: int = _CHUNK_PATIENCE_INTERVALS
     _must_ask: bool = False
     """The peer was out of reach, and has confirmed nothing since: it may have begun anew, without its log."""
+    losses: int = 0
+    """How often the peer was found to have lost some of what it had confirmed, ..."""
     lost_index: LogIndex = NO_INDEX
-    """How much of the log the peer had confirmed when it was last found to have lost some of it; NO_INDEX: never."""
+    """... and how much it had confirmed the last time; NO_INDEX: never."""
     doubted_round: int = 0
     """The peer may have begun anew: nothing it says counts before a quorum without it has answered this round
     (`replication`, *Lost disks*). 0: it counts."""
@@ -183,9 +185,14 @@ class Progress:
         return True
 
     def trust(self) -> None:
-        """What the peer says counts again; it has to hear what is committed, be there anything new or not (`proof`)."""
+        """What the peer says counts again, and it may hear what is committed."""
         self.doubted_round = 0
-        self.inquiry_due = self.state is ProgressState.REPLICATE
+        self.tell_commit()
+
+    def tell_commit(self) -> None:
+        """Tell the peer what is committed, be there anything new or not: an AppendEntries proves it (`proof`)."""
+        if self.state is ProgressState.REPLICATE and not self.is_doubtful:
+            self.inquiry_due = True
 
     def unreachable(self) -> None:
         """Something to this peer was dropped: send nothing more than heartbeats until it answers one."""
@@ -264,7 +271,9 @@ class Progress:
         """
         self._must_ask = False
         self._doubt()
-        self.lost_index = max(self.lost_index, self.match_index)
+        if self.match_index:
+            self.losses += 1
+            self.lost_index = self.match_index
         self.match_index = NO_INDEX
         self._probe(next_index)
 
@@ -280,6 +289,7 @@ class Progress:
         self.state = ProgressState.REPLICATE
         self.next_index = LogIndex(self.match_index + 1)
         self._start_afresh()
+        self.tell_commit()
 
     def _start_afresh(self) -> None:
         self.is_paused = False

@@ -66,8 +66,10 @@ def hear_commit(node: Node, leader_commit: LogIndex) -> None:
     if not node.unproven:
         return
     term, index = node.proof_target
-    # The first one that will do: a later one would only be further away.
-    if term != node.current_term or node.log.term_at(index) not in {None, node.current_term}:
+    # The first one that will do: a later one would only be further away. What a snapshot stands for will not: of which
+    # term it was, nobody can tell any more.
+    is_gone = index < node.log.base_index
+    if term != node.current_term or is_gone or node.log.term_at(index) not in {None, node.current_term}:
         node.proof_target = node.current_term, leader_commit
 
 

@@ -78,7 +78,8 @@ class Reconfiguration:
         node = self._node
         self._now_ticks += 1
         self._begin_term()
-        if not node.membership.joining or self._reason_to_wait() is not None:
+        # A joint membership that is committed is left first (`advance`): the next one begins from a simple one.
+        if not node.membership.joining or node.membership.is_joint or self._reason_to_wait() is not None:
             return
         for learner in sorted(node.membership.joining):
             if self._has_caught_up(learner):

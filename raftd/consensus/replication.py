@@ -286,7 +286,12 @@ class Replication:
         reached[node.node_id] = node.storing.stored_index
         index = LogIndex(quorum.agreed(node.membership, reached))
         if index > node.commit_index and node.log.term_at(index) == node.current_term:
+            is_first = not node.has_committed_in_term
             node.commit_to(index)
+            if is_first:
+                # In an idle cluster nothing else would follow that commit, and new nodes stay unproven (`proof`).
+                for progress in self.progress.values():
+                    progress.tell_commit()
 
     def _may_send(self, progress: Progress) -> bool:
         """Whether an AppendEntries can go out now, and is worth it."""

@@ -74,11 +74,14 @@ class Transfer:
             node.send(node.transfer_target, TimeoutNow(node.current_term, node.node_id))
 
     def _best(self, candidates: frozenset[NodeId] | set[NodeId]) -> NodeId | None:
-        """Whoever of them answers and has most of the log; of equals the lowest, so that a run can be replayed."""
+        """Whoever of them answers and has most of the log; of equals the lowest, so that a run can be replayed.
+
+        Not one that may have begun anew: the others would not vote for it (`proof`).
+        """
         patience = self._node.limits.election_timeout_ticks
         answering = [
             (-progress.match_index, peer)
             for peer, progress in self._replication.progress.items()
-            if peer in candidates and progress.silent_ticks < patience
+            if peer in candidates and progress.silent_ticks < patience and not progress.is_doubtful
         ]
         return min(answering)[1] if answering else None

@@ -4,7 +4,7 @@ import logging
 
 from raftd import events
 from raftd.consensus import RaftView
-from raftd.consensus.types import LogIndex, NodeId, Term
+from raftd.consensus.types import NodeId, Term
 
 logger = logging.getLogger(__name__)
 
@@ -14,7 +14,8 @@ class LogLosses:
 
     def __init__(self, raft: RaftView) -> None:
         self._raft = raft
-        self._told: dict[NodeId, tuple[Term, LogIndex]] = {}
+        self._told: dict[NodeId, tuple[Term, int]] = {}
+        """By peer: (term, how many losses in it)."""
         self.total = 0
         """Losses that this node has found, while it led."""
 
@@ -22,8 +23,8 @@ class LogLosses:
         """Tell of each loss, once."""
         raft = self._raft
         for peer, progress in raft.progress.items():
-            found = raft.current_term, progress.lost_index
-            if progress.lost_index and self._told.get(peer) != found:
+            found = raft.current_term, progress.losses
+            if progress.losses and self._told.get(peer) != found:
                 self._told[peer] = found
                 self.total += 1
                 events.LOG_LOST.log(logger, peer=peer, index=progress.lost_index)

@@ -75,13 +75,17 @@ def test_an_unreachable_peer_gets_nothing_until_it_answers_a_heartbeat() -> None
 
 
 def test_an_unreachable_peer_that_lacks_nothing_is_asked_and_goes_on() -> None:
-    """It may have been away because it lost its disk: only its own word says that nothing is in doubt."""
+    """It may have been away because it lost its disk: only its own word says that nothing is in doubt.
+
+    Then it is told what is committed, which it was not as long as it was in doubt.
+    """
     progress = replicating(20)
     progress.unreachable()
     progress.heartbeat_answered()
     assert (progress.inquiry_due, progress.state) == (True, ProgressState.PROBE)
+    progress.sent(LogIndex(21), 0)
     progress.accepted(LogIndex(20))
-    assert (progress.inquiry_due, progress.state) == (False, ProgressState.REPLICATE)
+    assert (progress.inquiry_due, progress.state) == (True, ProgressState.REPLICATE)
 
 
 def test_a_peer_that_was_away_and_has_nothing_left_begins_anew() -> None:
@@ -110,7 +114,7 @@ def test_a_peer_that_was_away_and_refuses_what_it_had_was_set_back() -> None:
     progress.begun_round = 7
     assert progress.refused(LogIndex(20), LogIndex(8))
     assert (progress.match_index, progress.next_index, progress.state) == (0, 8, ProgressState.PROBE)
-    assert (progress.doubted_round, progress.lost_index) == (8, 20)
+    assert (progress.doubted_round, progress.losses, progress.lost_index) == (8, 1, 20)
     assert not progress.refused(LogIndex(20), LogIndex(8)), "no probe is under way there any more"
     progress.accepted(LogIndex(7))
     assert (progress.match_index, progress.counted_index, progress.state) == (7, 0, ProgressState.REPLICATE)
@@ -252,7 +256,7 @@ def test_match_stays_below_next_and_never_falls(script: list[tuple[str, int, int
         if progress.match_index < before:
             assert (is_away, call, progress.match_index) == (True, "refused", 0)
             assert progress.doubted_round
-            assert progress.lost_index >= before
+            assert progress.lost_index == before
         is_away = call == "unreachable" or (is_away and not (call == "accepted" or progress.match_index < before))
         assert progress.match_index < progress.next_index
         assert progress.in_flight_bytes == 7 * len(progress.in_flight)

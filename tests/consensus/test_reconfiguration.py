@@ -15,6 +15,7 @@ from raftd.consensus import (
     Raft,
     Remove,
     Role,
+    UpdateAddress,
     decode_membership,
 )
 from tests.consensus.words import (
@@ -155,6 +156,28 @@ def test_who_joins_votes_once_a_round_was_short_enough() -> None:
     assert NodeId(4) in raft.membership.joining, "the first round took too long"
     tick(1, is_there=True)
     assert raft.membership == members(1, 2, 3, 4, outgoing=(1, 2, 3))
+
+
+def test_who_has_caught_up_waits_until_a_joint_membership_is_left() -> None:
+    """A tick may come between the joint one's commit and the turn that leaves it: it is no ground to build on."""
+    raft = leader()
+    raft.propose_membership(UpdateAddress(NodeId(3), "three"))
+    answer(raft, 2, 3)
+    raft.propose_membership(AddVoter(NodeId(4)))
+    answer(raft, 2, 3)
+    raft.tick()
+    answer(raft, 2, 3)
+    raft.propose_membership(Remove(NodeId(3)))
+    complete(raft)
+    for peer in (2, 3, 4):
+        say(raft, peer, accepted(1, raft.last_index))
+    assert (raft.membership.voters, raft.membership.outgoing) == ({1, 2}, {1, 2, 3})
+    assert raft.membership_index <= raft.commit_index
+    before = raft.membership
+    raft.tick()
+    assert raft.membership == before
+    complete(raft)
+    assert (raft.membership.voters, raft.membership.is_joint) == ({1, 2}, False)
 
 
 def test_who_begins_anew_is_no_voter_before_others_have_confirmed_the_leader() -> None:

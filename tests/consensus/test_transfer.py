@@ -42,7 +42,7 @@ def test_a_target_that_lags_is_told_once_it_has_everything() -> None:
     raft.transfer_leadership(NodeId(3))
     assert (3, timeout_now(1, leader=1)) not in complete(raft)
     say(raft, 3, accepted(1, 1))
-    assert complete(raft) == [(3, timeout_now(1, leader=1))]
+    assert (3, timeout_now(1, leader=1)) in complete(raft)
 
 
 def test_no_proposals_meanwhile() -> None:
