@@ -12,6 +12,7 @@ loyal to a leader that can do nothing.
 
 from raftd.consensus import quorum
 from raftd.consensus.abdication import Abdication, AbdicationReason
+from raftd.consensus.limits import RELUCTANT_TIMEOUTS
 from raftd.consensus.messages import (
     RequestPreVote,
     RequestPreVoteReply,
@@ -58,7 +59,7 @@ class Election:
     def campaign(self) -> None:
         """Ask for votes, if this node may and a leader's lease does not forbid it."""
         node = self._node
-        if node.role is not Role.LEADER and self._may_lead() and not self.guards_lease():
+        if node.role is not Role.LEADER and self._may_lead() and not self._is_reluctant() and not self.guards_lease():
             self.start_pre_vote()
 
     def hears_leader(self) -> bool:
@@ -200,7 +201,13 @@ class Election:
 
     def _may_lead(self) -> bool:
         node = self._node
-        return node.is_voter and not node.limits.no_lead and may_campaign(node)
+        return node.is_voter and may_campaign(node)
+
+    def _is_reluctant(self) -> bool:
+        """Whether this node leaves it to others to campaign; not for ever, for it may have what they lack (§5.4.1)."""
+        limits = self._node.limits
+        patience = RELUCTANT_TIMEOUTS * limits.election_timeout_ticks
+        return self._node.node_id in limits.no_lead and self._silent_ticks < patience
 
     def _may_vote_for(self, candidate: NodeId) -> bool:
         return self._node.voted_for in (None, candidate)

@@ -3,8 +3,13 @@
 from dataclasses import dataclass
 from typing import Final
 
+from raftd.consensus.types import NodeId
+
 ENTRY_OVERHEAD_BYTES: Final = 13
 """What an entry takes in a log record or a frame besides its data: term u64, kind u8, data_length u32."""
+
+RELUCTANT_TIMEOUTS: Final = 4
+"""For so many election timeouts a node that is not to lead lets the others try, and leads before it hands over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +48,8 @@ class Limits:
     those that vote keep what those that lead rely on."""
     clock_drift: float = 0.1
     """How much faster the fastest clock of the cluster may run than the slowest: 0.1 is ten percent (lease reads)."""
-    no_lead: bool = False
-    """This node votes, but never campaigns."""
+    no_lead: frozenset[NodeId] = frozenset()
+    """These vote, but lead only while nobody else can, or where they are told to."""
 
     def __post_init__(self) -> None:
         for name, value in ((name, getattr(self, name)) for name in self.__slots__):

@@ -5,6 +5,7 @@ the target wins is likely, not certain: any message may be lost. So after an ele
 one, gives up and takes proposals again. What makes it stop being one is the target's vote request, like any other's.
 """
 
+from raftd.consensus.limits import RELUCTANT_TIMEOUTS
 from raftd.consensus.messages import TimeoutNow
 from raftd.consensus.node import Node
 from raftd.consensus.replication import Replication
@@ -49,9 +50,10 @@ class Transfer:
     def tick(self) -> None:
         """One tick of a leader's time."""
         node = self._node
-        if node.transfer_target is None:
-            return
         self._elapsed_ticks += 1
+        if node.transfer_target is None:
+            self._offer()
+            return
         is_possible = node.transfer_target in node.membership.voters
         if not is_possible or self._elapsed_ticks >= node.limits.election_timeout_ticks:
             node.transfer_target = None
@@ -73,15 +75,25 @@ class Transfer:
             self.told_term = node.current_term
             node.send(node.transfer_target, TimeoutNow(node.current_term, node.node_id))
 
+    def _offer(self) -> None:
+        """A node that is not to lead hands over as soon as somebody can take over, and tries that once in a while."""
+        node = self._node
+        patience = RELUCTANT_TIMEOUTS * node.limits.election_timeout_ticks
+        if node.node_id in node.limits.no_lead and self._elapsed_ticks >= patience:
+            self._elapsed_ticks = 0
+            target = self._best(node.membership.voters - node.limits.no_lead)
+            if target is not None:
+                self.begin(target)
+
     def _best(self, candidates: frozenset[NodeId] | set[NodeId]) -> NodeId | None:
         """Whoever of them answers and has most of the log; of equals the lowest, so that a run can be replayed.
 
-        Not one that may have begun anew: the others would not vote for it (`proof`).
+        Rather one that is to lead. Not one that may have begun anew: the others would not vote for it (`proof`).
         """
         patience = self._node.limits.election_timeout_ticks
         answering = [
-            (-progress.match_index, peer)
+            (peer in self._node.limits.no_lead, -progress.match_index, peer)
             for peer, progress in self._replication.progress.items()
             if peer in candidates and progress.silent_ticks < patience and not progress.is_doubtful
         ]
-        return min(answering)[1] if answering else None
+        return min(answering)[-1] if answering else None

@@ -9,6 +9,11 @@ lose, because a leader is elected by just that (paper §5.4.1).
 the only member, and an empty log behind it. With the old cluster's id nobody can talk to it, so that nodes that were
 given up and come back cannot undo what it did since; they join with new ids and empty directories.
 
+What only the lost nodes had did happen for clients: they know of sessions by their ids, which are indexes, and of locks
+by their tokens, which are revisions. None of these may come to mean something else, so index and revision go on far
+above (`GAP`), and the changes that were held go: a watch that goes on from a revision of then is told that it has
+missed something.
+
 **Crashes.** The two directories change places in one step (renameat2(2), RENAME_EXCHANGE). Before it a start finds the
 old data, after it the new, and never none, or parts of both:
 
@@ -32,7 +37,7 @@ from typing import Final, TypeAlias
 from raftd.consensus.membership import Membership, SnapshotMetadata
 from raftd.consensus.membership_codec import decode_membership
 from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, LogIndex, NodeId, Term
-from raftd.daemon.founding import found_data_directory
+from raftd.daemon.founding import GAP, found_data_directory
 from raftd.daemon.opening import Opened, bootstrap_membership, open_storage
 from raftd.errors import DataDirectoryError, DecodeError, StorageError
 from raftd.settings.model import NodeSettings
@@ -181,11 +186,13 @@ class Survivor:
         membership = Membership(
             frozenset({found.node_id}), addresses={found.node_id: str(settings.members[found.node_id])}
         )
+        machine = self._opened.machine
+        machine.begin_anew(GAP)
         found_data_directory(
             replace(settings, cluster=replace(settings.cluster, id=cluster_id), data_directory=path),
-            SnapshotMetadata(found.last_index, found.last_term, membership),
+            SnapshotMetadata(machine.last_applied, found.last_term, membership),
             found.current_term,
-            self._opened.machine,
+            machine,
             self._filesystem,
         )
 

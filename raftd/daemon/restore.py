@@ -22,20 +22,16 @@ owner's: ``N.restoring-<time>``, which nobody removes but a person, is what an i
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from raftd.consensus.membership import SnapshotMetadata
 from raftd.consensus.types import Term
-from raftd.daemon.founding import found_data_directory
+from raftd.daemon.founding import GAP, found_data_directory
 from raftd.daemon.opening import bootstrap_membership
 from raftd.errors import DataDirectoryError, SettingsError, StorageError
 from raftd.kv.machine import StateMachine
 from raftd.settings.model import NodeSettings
 from raftd.storage.backup_format import BackupHeader
 from raftd.storage.filesystem import FileSystem, RealFileSystem
-
-GAP: Final = 10**12
-"""How far above the backup's index and revision go on; at 200,000 writes a second, two months' worth."""
 
 
 def check_place(header: BackupHeader, settings: NodeSettings, filesystem: FileSystem | None = None) -> None:

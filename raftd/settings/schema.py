@@ -114,7 +114,14 @@ class Node:
             "It is not one of those that the cluster starts with, but waits to be added by `raftctl member add`.",
         ),
     ] = False
-    no_lead: Annotated[bool, Key("no_lead", kinds.boolean(), "It votes, but never leads.")] = False
+    no_lead: Annotated[
+        bool,
+        Key(
+            "no_lead",
+            kinds.boolean(),
+            "It votes, but leads only while no other voter can, or when told to (`raftctl transfer-leader`).",
+        ),
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)

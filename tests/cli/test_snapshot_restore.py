@@ -14,7 +14,7 @@ from raftd import settings as settings_package
 from raftd.cli.merging import MARKER
 from raftd.client import Client, ClientConfig, Unavailable
 from raftd.client.transactions import Transaction
-from raftd.daemon.restore import GAP
+from raftd.daemon.founding import GAP
 from raftd.errors import ExitCode
 from raftd.settings import render
 from tests.cli.backups import backup_of, machine_of, write_backup

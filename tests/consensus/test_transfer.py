@@ -1,8 +1,12 @@
 """Handing leadership over: who, when, and what if it fails (thesis §3.10)."""
 
+from dataclasses import replace
+
 import pytest
 
 from raftd.consensus import Limits, NodeId, ProposalRefused, Raft, RefusalReason, Role
+from raftd.consensus.limits import RELUCTANT_TIMEOUTS
+from tests.consensus.cluster import Cluster
 from tests.consensus.words import (
     accepted,
     complete,
@@ -19,9 +23,9 @@ from tests.consensus.words import (
 LIMITS = Limits(election_timeout_ticks=4, heartbeat_ticks=1)
 
 
-def leader(*, caught_up: tuple[int, ...] = (2, 3)) -> Raft:
+def leader(*, caught_up: tuple[int, ...] = (2, 3), limits: Limits = LIMITS) -> Raft:
     """Leads term 1 with one entry, which `caught_up` have."""
-    raft = make_leader(limits=LIMITS)
+    raft = make_leader(limits=limits)
     for peer in caught_up:
         say(raft, peer, accepted(1, 1))
     complete(raft)
@@ -130,17 +134,56 @@ def test_only_a_leader_hands_over() -> None:
         raft.transfer_leadership(NodeId(3))
 
 
-def test_who_never_leads_does_not_take_over() -> None:
-    """`no_lead`: it votes, but neither its timer nor a leader's wish makes it campaign."""
-    raft = make_raft(limits=Limits(no_lead=True))
-    say(raft, 2, heartbeat(1), timeout_now(1))
-    for _ in range(40):
+NOT_TO_LEAD = Limits(no_lead=frozenset({NodeId(1)}))
+PATIENCE = RELUCTANT_TIMEOUTS * NOT_TO_LEAD.election_timeout_ticks
+
+
+def test_who_is_not_to_lead_leaves_it_to_others_for_a_while() -> None:
+    """It votes, and campaigns only where nobody has come to lead for several timeouts: it may have what they lack."""
+    raft = make_raft(limits=NOT_TO_LEAD)
+    say(raft, 2, heartbeat(1))
+    for _ in range(PATIENCE - 1):
         raft.tick()
     raft.campaign()
     assert (role_of(raft), raft.current_term) == (Role.FOLLOWER, 1)
     complete(raft)
     say(raft, 3, request_vote(2, candidate=3))
     assert raft.voted_for == 3
+    for _ in range(NOT_TO_LEAD.election_timeout_ticks * 2):
+        raft.tick()
+    assert role_of(raft) is Role.PRE_CANDIDATE
+
+
+def test_who_is_not_to_lead_does_so_when_told_to() -> None:
+    """By somebody who has nobody else to hand over to, or an operator."""
+    raft = make_raft(limits=NOT_TO_LEAD)
+    say(raft, 2, heartbeat(1), timeout_now(1))
+    assert role_of(raft) is Role.CANDIDATE
+
+
+def lead_against_its_will(*others: int) -> Cluster:
+    """Node 1 leads, which is not to, like these; so many ticks later."""
+    cluster = Cluster(3, limits=replace(NOT_TO_LEAD, no_lead=frozenset(map(NodeId, (1, *others)))))
+    say(cluster[1], 2, heartbeat(1), timeout_now(1))
+    cluster.settle()
+    assert cluster[1].role is Role.LEADER
+    cluster.run(PATIENCE + 1)
+    return cluster
+
+
+def test_who_leads_and_is_not_to_hands_over() -> None:
+    """To one that is to lead, if there is one that answers; else it goes on, and takes proposals all the time."""
+    cluster = lead_against_its_will(2)
+    assert cluster[3].role is Role.LEADER
+    cluster = lead_against_its_will(2, 3)
+    assert (cluster[1].role, cluster[1].transfer_target) == (Role.LEADER, None)
+
+
+def test_the_best_target_is_to_lead() -> None:
+    """Though another one has as much, and the lower id; where nobody else answers, that one is told."""
+    raft = leader(limits=replace(LIMITS, no_lead=frozenset({NodeId(2)})))
+    raft.transfer_leadership()
+    assert raft.transfer_target == 3
 
 
 def test_a_stalled_disk_ends_leadership_one_way_or_the_other() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from raftd.consensus import Membership, SnapshotMetadata, encode_membership
 from raftd.consensus.types import Entry, EntryKind, HardState, LogIndex, NodeId, Term
+from raftd.daemon.founding import GAP
 from raftd.daemon.opening import Opened, open_storage
 from raftd.daemon.recover import Survivor, exchange_directories
 from raftd.errors import CorruptionError, DataDirectoryError, RaftdError, StorageError
@@ -136,10 +137,13 @@ def check_new(settings: NodeSettings, filesystem: SimulatedFileSystem) -> None:
     assert found.snapshot.membership == Membership(
         frozenset({NodeId(1)}), addresses={NodeId(1): str(settings.members[NodeId(1)])}
     )
-    assert (found.snapshot.last_included_index, found.snapshot.last_included_term) == (6, 4)
+    assert (found.snapshot.last_included_index, found.snapshot.last_included_term) == (GAP + 6, 4)
     assert found.recovered.hard_state == HardState(Term(9), NodeId(1))
     assert found.recovered.entries == []
-    assert found.recovered.first_index == 7
+    assert found.recovered.first_index == GAP + 7
+    # Sessions and locks that only the lost nodes knew of are none of those to come, and neither are changes.
+    assert found.machine.revision > GAP
+    assert found.machine.history.compacted_revision == found.machine.revision
     assert [found.machine.get(key) for key in (b"a", b"b", b"c")] == [b"1", b"2", b"3"]
     assert found.machine.session_count == 1
     with pytest.raises(DataDirectoryError, match="belongs to cluster"):

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from raftd.consensus.types import HardState, LogIndex, Term
+from raftd.daemon.founding import GAP
 from raftd.daemon.opening import Opened, bootstrap_membership, open_storage
-from raftd.daemon.restore import GAP, check_place, found_node
+from raftd.daemon.restore import check_place, found_node
 from raftd.errors import DataDirectoryError, RaftdError, SettingsError, StorageError
 from raftd.kv import answers, commands
 from raftd.kv.answers import Outcome

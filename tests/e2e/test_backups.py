@@ -15,7 +15,7 @@ import pytest
 from raftd.cli.backup_file import load
 from raftd.cli.merging import MARKER
 from raftd.client import AsyncClient, Change, Increment, Put
-from raftd.daemon.restore import GAP
+from raftd.daemon.founding import GAP
 from raftd.errors import ExitCode
 from tests.e2e.cluster import CLUSTER_NAME, PATIENCE_SECONDS, Cluster, command_that_dies_with_us, until
 from tests.e2e.conftest import MakeCluster

@@ -71,7 +71,7 @@ def test_a_watch_from_now_on_knows_what_was_answered_before() -> None:
 @pytest.mark.parametrize("no_lead", [False, True], ids=["campaigns", "never campaigns"])
 def test_a_node_that_is_cut_off_keeps_no_watch(no_lead: bool) -> None:
     """It may have been removed, and then nobody will ever tell it: its watches end while others know more."""
-    server = Server(size=3, limits=Limits(no_lead=no_lead))
+    server = Server(size=3, limits=Limits(no_lead=frozenset({NodeId(1)}) if no_lead else frozenset()))
     server.follow(2, 1, b"any")
     server.scheduler.run()
     server.store()
