@@ -436,7 +436,7 @@ BOUNDS = limits.Limits()
         ("Limits", "bound of a range | {} bytes", limits.BOUND_BYTES_MAX),
         ("Limits", "operations of a transaction | {} |", limits.OPERATIONS_MAX),
         ("Limits", "compares of a transaction | {} |", limits.COMPARES_MAX),
-        ("Limits", "keys deleted by one DELETE_RANGE | {} |", limits.DELETE_RANGE_KEYS_MAX),
+        ("Limits", "keys deleted by ranges, in one command | {} |", limits.DELETE_RANGE_KEYS_MAX),
         ("Limits", "items of one page | {} |", limits.PAGE_ITEMS_MAX),
         ("Limits", "bytes of one page | {}, and one item", limits.PAGE_BYTES_MAX),
         ("Limits", "answer to a write | {} bytes", limits.ANSWER_BYTES_MAX),
