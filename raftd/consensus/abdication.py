@@ -17,7 +17,7 @@ class AbdicationReason(enum.Enum):
     TRANSFER = "transfer"
     """The same, as this leader had asked it to (thesis §3.10)."""
     DISK = "disk"
-    """This node's disk stored nothing for two election timeouts, and nobody took over."""
+    """This node's disk stored nothing for an election timeout, and nobody could take over, or did so in time."""
     REMOVED = "removed"
     """A committed membership has this node no more (thesis §4.2.2)."""
 

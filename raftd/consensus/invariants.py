@@ -105,7 +105,7 @@ def check_delta(before: Observation, after: Observation) -> None:
         _compare(before.last_index <= after.last_index, before, after, "a leader only appends")
         for peer, match_index in before.match_indexes.items():
             now = after.match_indexes.get(peer, match_index)
-            # To nothing it may: a peer whose disk was lost (`Progress.has_no_log`).
+            # To nothing it may: a peer whose disk was lost (`Progress.has_no_log`, `Progress.refused`).
             _compare(match_index <= now or now == NO_INDEX, before, after, "match never goes down")
 
 

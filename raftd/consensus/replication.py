@@ -44,9 +44,9 @@ confirm, and commit with, a leader that stood still while it helped to elect ano
 out of reach has not shown that it has its log, it confirms no rounds; and once it is found to have begun anew, or to
 have nothing to show, neither its answers nor its silence count until a quorum without it has answered a round that
 began after that. Had a leader of a newer term been elected with its help, one of that quorum would know of it. All the
-while it is not told what is committed, or it might vouch for itself by what an old leader says. A leader that needs
-every vote is spared the wait: nobody else can have been elected without its own. What remains is a vote that was given
-right before the disk was lost, and completes an election only after that round.
+while no AppendEntries tells it what is committed, or it might vouch for itself by what an old leader says. A leader
+that needs every vote is spared the wait: nobody else can have been elected without its own. What remains is a vote that
+was given right before the disk was lost, and completes an election only after that round.
 
 A peer whose disk was set back, to an image of its machine perhaps, thinks that it is proven and cannot know better. Its
 leader does: it was out of reach, and refuses what it had confirmed (`Progress.refused`). From there on it is treated as

@@ -5,8 +5,9 @@ driver has. The driver works on one chunk at a time; what arrives meanwhile is n
 one at a time too, and asks again.
 
 A chunk that does not fit is answered with where to go on, so after any loss, repetition or restart the two sides agree
-again within one answer. Chunks of two leaders are never put together: each has written its own file, and only what is
-in them is the same. Of two snapshots of one leader, which repetitions and delays may mix, the newer wins.
+again within one answer. Another leader begins with its first chunk, and the driver may answer that it has more: what is
+there of a snapshot of equal index and term is kept, since all nodes make the same bytes of it (`storage.snapshots`). Of
+two snapshots of one leader, which repetitions and delays may mix, the newer wins.
 """
 
 from typing import NamedTuple

@@ -46,6 +46,10 @@ ANSWER_BYTES_MAX: Final = 3 << 19
 SHORT_ANSWER_BYTES_MAX: Final = 1024
 """An answer to a write for which there is always room, though too many are remembered already; without its head."""
 
+ANSWER_OVERHEAD_BYTES: Final = 112
+"""What it takes to remember an answer, besides its bytes: an object, a sequence and their place in a dict. Measured
+with CPython 3.11; most answers are much shorter than that."""
+
 USER_BYTES_MAX: Final = 255
 """A user's name in a stamp, UTF-8."""
 
@@ -64,7 +68,8 @@ class Limits:
     in_flight_max: int = 1024
     """A session's sequence may be less than this far above its lowest unanswered one."""
     answer_bytes_max: int = 256 << 20
-    """Remembered answers of all sessions together. Beyond it a session may remember one short answer, and no other."""
+    """Remembered answers of all sessions together, with what keeping them takes (`ANSWER_OVERHEAD_BYTES`). Beyond it a
+    session may remember one short answer, and no other."""
     advance_ms_max: int = 20_000
     """One ADVANCE_CLOCK moves the clock by at most this much; whatever more passed is forgotten."""
     ttl_ms_min: int = 10_000

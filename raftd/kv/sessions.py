@@ -32,7 +32,7 @@ from typing import Final
 
 from raftd.errors import LocalProtocolError
 from raftd.kv.answers import Outcome
-from raftd.kv.limits import ANSWER_BYTES_MAX, SHORT_ANSWER_BYTES_MAX, Limits
+from raftd.kv.limits import ANSWER_BYTES_MAX, ANSWER_OVERHEAD_BYTES, SHORT_ANSWER_BYTES_MAX, Limits
 from raftd.kv.types import SessionId
 
 CLOCK_MS_MAX: Final = (1 << 64) - 1
@@ -81,6 +81,7 @@ class SessionTable:
         "_sessions_of",
         "_walk",
         "answer_bytes",
+        "answer_count",
         "clock_ms",
         "expired_total",
     )
@@ -96,6 +97,7 @@ class SessionTable:
         self.clock_ms = 0
         self.answer_bytes = 0
         """Of all remembered answers, without what Python needs to keep them."""
+        self.answer_count = 0
         self.expired_total = 0
         """Sessions that expired since the log began; closed ones are not counted."""
 
@@ -140,7 +142,7 @@ class SessionTable:
             return Outcome.TOO_MANY_IN_FLIGHT
         # One short answer (`room_bytes`) is always allowed: else a session could be shut out by what others have the
         # table remember.
-        if self.answer_bytes >= self._limits.answer_bytes_max and session.answers:
+        if session.answers and self._is_full():
             return Outcome.TOO_MANY_IN_FLIGHT
         return None
 
@@ -150,8 +152,10 @@ class SessionTable:
         Without this, each of a user's twenty thousand sessions could have every node remember the longest answer there
         is: thirty gigabytes.
         """
-        is_full = self.answer_bytes >= self._limits.answer_bytes_max
-        return SHORT_ANSWER_BYTES_MAX if is_full else ANSWER_BYTES_MAX
+        return SHORT_ANSWER_BYTES_MAX if self._is_full() else ANSWER_BYTES_MAX
+
+    def _is_full(self) -> bool:
+        return self.answer_bytes + ANSWER_OVERHEAD_BYTES * self.answer_count >= self._limits.answer_bytes_max
 
     def has_answered(self, session_id: SessionId, sequence: int) -> bool:
         """Whether an answer to the sequence is remembered."""
@@ -162,6 +166,7 @@ class SessionTable:
         """Keep the answer to a sequence for which `refusal` gave None, in a session that the same command touched."""
         session.answers[sequence] = answer
         self.answer_bytes += len(answer)
+        self.answer_count += 1
 
     def close(self, session_id: SessionId, user: bytes) -> bool:
         """Forget a session and its answers.
@@ -250,13 +255,14 @@ class SessionTable:
         # No answer is remembered from first_unanswered + in_flight_max on, however far the client says it has come.
         skipped = first_unanswered - session.first_unanswered
         if skipped > self._in_flight_max:
-            self.answer_bytes -= _bytes_of(answers)
+            self._uncount(answers)
             answers.clear()
         else:
-            forgotten_bytes = 0
+            before, forgotten_bytes = len(answers), 0
             for sequence in range(session.first_unanswered, first_unanswered):
                 forgotten_bytes += len(answers.pop(sequence, b""))
             self.answer_bytes -= forgotten_bytes
+            self.answer_count -= before - len(answers)
         session.first_unanswered = first_unanswered
 
     def _add(self, session_id: SessionId, session: Session) -> None:
@@ -272,7 +278,11 @@ class SessionTable:
         if not self._sessions_of[session.user]:
             del self._sessions_of[session.user]
         if session.answers:
-            self.answer_bytes -= _bytes_of(session.answers)
+            self._uncount(session.answers)
+
+    def _uncount(self, answers: dict[int, bytes]) -> None:
+        self.answer_bytes -= _bytes_of(answers)
+        self.answer_count -= len(answers)
 
 
 class SessionWalk:

@@ -11,7 +11,7 @@ name           what a crash may leave
 ``snapshots/`` the snapshots, see `raftd.storage.snapshots`
 ``reserve``    nothing but space, of any size, see `raftd.storage.reserve`; or absent
 ``proven``     empty: this directory has held all that its cluster had committed at some time. Absent where
-               it is new, or began anew after its predecessor was lost (`raftd.consensus.election`)
+               it is new, or began anew after its predecessor was lost (`raftd.consensus.proof`)
 ``removed``    empty: the cluster has removed this node, which must not run on this data any more; or absent
 ``backup``     when a backup succeeded and failed last, see `raftd.storage.backup_note`; or absent
 ============== =============================================================================================

@@ -263,7 +263,7 @@ class Cluster:
         return await until_found(find, f"a leader above term {above_term}", seconds=seconds)
 
     async def until_proven(self) -> None:
-        """Wait until each node that runs can vouch for itself, as `raftctl can-stop` does. It takes a first write.
+        """Wait until each node that runs can vouch for itself, as `raftctl can-stop` does.
 
         A new cluster that is harmed before that may need one of those that are down to elect anybody
         (`raftd.consensus.proof`).

@@ -8,7 +8,7 @@ from raftd.errors import LocalProtocolError
 from raftd.kv import sessions
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import SessionId
-from raftd.kv.limits import Limits
+from raftd.kv.limits import ANSWER_OVERHEAD_BYTES, Limits
 from raftd.kv.sessions import CLOCK_MS_MAX, Session, SessionTable
 
 ALICE, BOB = b"alice", b"bob"
@@ -105,6 +105,7 @@ def test_answers_are_forgotten_below_the_mark() -> None:
         table.touch(ONE, ALICE, mark)
         assert sorted(session.answers) == [sequence for sequence in (1, 3, 4, 6) if sequence >= mark]
         assert table.answer_bytes == sum(session.answers)
+        assert table.answer_count == len(session.answers)
 
 
 def test_the_window_of_sequences() -> None:
@@ -119,11 +120,14 @@ def test_the_window_of_sequences() -> None:
 
 
 def test_remembered_bytes_are_bounded_and_nobody_is_shut_out() -> None:
-    """At the bound a session with an answer must wait, and one without may still write."""
-    table, greedy = table_with_session(Limits(answer_bytes_max=100))
+    """At the bound a session with an answer must wait, and one without may still write.
+
+    What it takes to keep an answer counts: most have few bytes of their own.
+    """
+    table, greedy = table_with_session(Limits(answer_bytes_max=100 + 2 * ANSWER_OVERHEAD_BYTES))
     modest = table.open(SessionId(2), BOB, 0)
     assert modest is not None
-    table.remember(greedy, 1, bytes(99))
+    table.remember(greedy, 1, bytes(99 + ANSWER_OVERHEAD_BYTES))
     assert table.refusal(greedy, 2) is None
     table.remember(greedy, 2, bytes(1))
     assert table.refusal(greedy, 3) is Outcome.TOO_MANY_IN_FLIGHT
@@ -137,13 +141,13 @@ def test_remembered_bytes_are_given_back() -> None:
     table, session = table_with_session()
     table.remember(session, 1, bytes(10))
     assert table.close(ONE, ALICE)
-    assert table.answer_bytes == 0
+    assert (table.answer_bytes, table.answer_count) == (0, 0)
     assert table.expired_total == 0
     again = table.open(SessionId(2), ALICE, 0)
     assert again is not None
     table.remember(again, 1, bytes(10))
     expire_all(table)
-    assert (len(table), table.answer_bytes) == (0, 0)
+    assert (len(table), table.answer_bytes, table.answer_count) == (0, 0, 0)
 
 
 def test_sessions_are_bounded() -> None:
