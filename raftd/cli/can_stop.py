@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from raftd.cli.output import OutputFormat, format_option, show_record, write
-from raftd.cli.status import STORING_SECONDS_MAX, Answer, leader_of, look_settled, with_patience
+from raftd.cli.status import STORING_SECONDS_MAX, Answer, leader_of, look, with_patience
 from raftd.cli.target import Target, pass_target
 from raftd.cli.whole import Whole
 from raftd.client import Client, ClientError, Members
@@ -55,7 +55,7 @@ def can_stop_command(target: Target, node: int, max_lag: int, output_format: Out
     """
     config = target.resolve()
     with Client.from_config(with_patience(config)) as client:
-        overview = look_settled(client, config.endpoints)
+        overview = look(client, config.endpoints)
     if not any(isinstance(answer, dict) for answer in overview.answers.values()):
         raise next(answer for answer in overview.answers.values() if isinstance(answer, ClientError))
     verdict = judge(overview.answers, node, max_lag)

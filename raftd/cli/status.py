@@ -1,6 +1,5 @@
 """What `raftctl status` shows: every node of the cluster in a line."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -133,21 +132,6 @@ def look(client: Client, endpoints: Sequence[str]) -> Overview:
         with ThreadPoolExecutor(min(len(unasked), ASKED_AT_ONCE_MAX)) as pool:
             answers.update(zip(unasked, pool.map(lambda endpoint: _ask(client, endpoint), unasked), strict=True))
     return Overview(answers)
-
-
-def look_settled(client: Client, endpoints: Sequence[str]) -> Overview:
-    """As `look`, but where a node cannot vouch for itself yet, after a write.
-
-    Such a node has to be sent an entry after one that was committed (`raftd.consensus.proof`); a cluster that nobody
-    has written to since it began would stay as it is for ever.
-    """
-    overview = look(client, endpoints)
-    documents = [answer for answer in overview.answers.values() if isinstance(answer, dict)]
-    if all(document.get("proven", True) for document in documents):
-        return overview
-    with contextlib.suppress(ClientError):
-        client.find_leader()
-    return look(client, endpoints)
 
 
 def leader_of(answers: Mapping[str, Answer]) -> Mapping[str, Any] | None:

@@ -9,7 +9,7 @@ import click
 
 from raftd.cli.output import OutputFormat, format_option, show_record, warn
 from raftd.cli.parameters import duration
-from raftd.cli.status import Answer, leader_of, look_settled, with_patience
+from raftd.cli.status import Answer, leader_of, look, with_patience
 from raftd.cli.target import Target, pass_target
 from raftd.cli.whole import Whole
 from raftd.client import Client, Members
@@ -101,7 +101,7 @@ def wait_ready_command(
     config = target.resolve()
     with Client.from_config(with_patience(config)) as client:
         goal, missing = wait(
-            lambda: look_settled(client, config.endpoints).answers, Goal(node, commit_index, voters), wait_seconds
+            lambda: look(client, config.endpoints).answers, Goal(node, commit_index, voters), wait_seconds
         )
     if missing is not None:
         warn("raftctl", f"node {node} is not ready within {wait_seconds:g} s: {missing}")

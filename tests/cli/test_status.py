@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from raftd.cli.status import Overview, leader_of, look, look_settled, with_patience
+from raftd.cli.status import Overview, leader_of, look, with_patience
 from raftd.client import Client, ClientConfig, ClientError, ClientTls, Denied, TlsError, Unavailable
 from raftd.errors import ExitCode
 
@@ -173,26 +173,3 @@ def test_one_endpoint_finds_the_others_and_asks_each_once() -> None:
     assert asked[0] == "n1:7400"
     assert sorted(asked) == ["n1:7400", "n2:7400", "n3:7400"]
     assert [row["node"] for row in seen.rows] == [1, 2, 3]
-
-
-def test_nodes_that_cannot_vouch_for_themselves_get_the_occasion() -> None:
-    """Only then is something written; if that fails, they are shown as they are."""
-    proven, calls = False, []
-
-    class Told:
-        def status(self, endpoint: str) -> dict[str, Any]:
-            return document(next(node for node, place in ADDRESSES.items() if place == endpoint), proven=proven)
-
-        def find_leader(self) -> str:
-            nonlocal proven
-            calls.append("write")
-            if len(calls) == 1:
-                raise Unavailable("not now")
-            proven = True
-            return "n3:7400"
-
-    client = cast("Client", Told())
-    for expected in (False, True, True):
-        answers = look_settled(client, list(ADDRESSES.values())).answers.values()
-        assert {cast("dict[str, Any]", answer)["proven"] for answer in answers} == {expected}
-    assert calls == ["write"] * 2

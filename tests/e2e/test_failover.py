@@ -193,3 +193,23 @@ def test_a_follower_that_sleeps_holds_up_nobody_and_catches_up(make_cluster: Mak
         assert await cluster.term() == term, "an election was held"
 
     asyncio.run(scenario())
+
+
+def test_a_new_cluster_that_nobody_writes_to(make_cluster: MakeCluster) -> None:
+    """One leader after the other fails: whoever is there has seen all that there was, and can be elected."""
+
+    async def scenario() -> None:
+        cluster = make_cluster()
+        await cluster.start()
+        first = await cluster.leader()
+        await cluster.until_proven()
+        term = await cluster.term()
+        first.kill()
+        second = await cluster.leader(above_term=term)
+        await cluster.start(first.id)
+        await cluster.agreement()
+        term = await cluster.term()
+        second.kill()
+        await cluster.leader(above_term=term)
+
+    asyncio.run(scenario())
