@@ -21,9 +21,9 @@ class JumpingLoop(asyncio.SelectorEventLoop):
         return self.now
 
     def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self.now = max(self.now, self._scheduled[0].when())  # type: ignore[attr-defined]
-        super()._run_once()  # type: ignore[misc]
+        if not self._ready and self._scheduled:  # type: ignore[attr-defined]  # asyncio's own, of which there is no type
+            self.now = max(self.now, self._scheduled[0].when())  # type: ignore[attr-defined]  # asyncio's own, of which there is no type
+        super()._run_once()  # type: ignore[misc]  # as above
 
 
 class Node:
