@@ -51,6 +51,9 @@ def shown(value: float, unit: Unit) -> str:
     """A number with its unit, short."""
     if unit is Unit.RATIO:
         return f"{value * 100:.3g} %"
+    if unit is Unit.MOMENT:
+        value, unit = time.time() - value / 1000, Unit.SECONDS
+        return f"{shown(value, unit)} ago" if value >= 0 else f"in {shown(-value, unit)}"
     for size, prefix in _PREFIXES:
         if abs(value) >= size and (size >= 1 or unit is Unit.SECONDS):
             return f"{value / size:.3g} {prefix}{_SUFFIXES.get(unit, '')}".strip()

@@ -97,21 +97,19 @@ _CERTIFICATES: Final = Row(
     ),
 )
 
+_NEWEST_BACKUP: Final = f"max by (cluster) (raftd_backup_last_success_timestamp_seconds{{{CLUSTER}}})"
 _STATE: Final = Row(
     "Backups",
     (
         Panel(
             "Age of the newest backup",
             "Of all nodes' backups the newest; a night without one raises an alert.",
-            [
-                Query(
-                    f"time() - max by (cluster) (raftd_backup_last_success_timestamp_seconds{{{CLUSTER}}})",
-                    "{{cluster}}",
-                )
-            ],
+            # Without any it would be as old as the epoch.
+            [Query(f"(time() - ({_NEWEST_BACKUP} > 0)) or {_NEWEST_BACKUP} - 1", "{{cluster}}")],
             Unit.SECONDS,
             Shape.NUMBER,
             thresholds=(Threshold(26 * 3600, RED),),
+            mappings=((-1, "none is known", RED),),
             alert="RaftdBackupOld",
         ),
         Panel(
