@@ -305,7 +305,7 @@ class Service:
                 heartbeat_ticks=round(timing.heartbeat_seconds / timing.tick_seconds),
                 lease_reads=self._settings.reads.lease,
                 clock_drift=self._settings.reads.clock_drift,
-                no_lead=frozenset(NodeId(node.id) for node in self._settings.nodes if node.no_lead),
+                no_lead=self._settings.no_lead,
             ),
             snapshot=opened.snapshot,
             unproven=not opened.directory.is_proven,

@@ -100,9 +100,9 @@ class NodeSettings:
         }
 
     @property
-    def no_lead(self) -> bool:
-        """Whether this node never asks to lead."""
-        return next(node.no_lead for node in self.nodes if node.id == self.node_id)
+    def no_lead(self) -> frozenset[NodeId]:
+        """The nodes that are to lead only while nobody else can."""
+        return frozenset(NodeId(node.id) for node in self.nodes if node.no_lead)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,18 @@ def test_a_target_that_lags_is_told_once_it_has_everything() -> None:
     assert (3, timeout_now(1, leader=1)) in complete(raft)
 
 
+def test_nobody_hands_over_to_a_node_that_may_have_begun_anew() -> None:
+    """Though it has as much, and the lower id: the others would not vote for it, and it has not shown its log."""
+    raft = leader()
+    raft.unreachable(NodeId(2))
+    raft.transfer_leadership()
+    assert raft.transfer_target == 3
+    raft = leader()
+    raft.unreachable(NodeId(2))
+    with pytest.raises(ProposalRefused):
+        raft.transfer_leadership(NodeId(2))
+
+
 def test_no_proposals_meanwhile() -> None:
     """The prior leader stops accepting new client requests."""
     raft = leader()

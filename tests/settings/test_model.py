@@ -42,7 +42,7 @@ def test_who_starts_the_cluster_and_where_all_are(valid: str, load_text: Callabl
     assert (
         str(node.members[NodeId(3)]) == "client=n3.example.net:7400,peer=n3.example.net:7401,http=n3.example.net:7402"
     )
-    assert (node.no_lead, load_text(valid).node(3).no_lead) == (True, False)
+    assert (node.no_lead, load_text(valid).node(3).no_lead) == ({NodeId(3)}, set[NodeId]())
 
 
 def test_what_part_two_added_has_defaults(valid: str, load_text: Callable[[str], Settings]) -> None:
