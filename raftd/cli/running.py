@@ -9,6 +9,7 @@ each signal that would end raftctl is sent there.
 
 import contextlib
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Self
 
 import click
 
@@ -84,7 +85,7 @@ def run(command: Command, wait_lost: Callable[[float], bool] | None = None, *, k
     Raises:
         CannotRunError: it cannot be run.
     """
-    with _forwarding() as forwarding:
+    with _forwarding() as forwarding, _Signals() as signals:
         process = _start(command, own_group=not forwarding.in_foreground)
         forwarding.begin(process)
         stopped, ended = threading.Event(), threading.Event()
@@ -97,7 +98,8 @@ def run(command: Command, wait_lost: Callable[[float], bool] | None = None, *, k
         for thread in threads:
             thread.start()
         try:
-            code = process.wait()
+            while (code := process.poll()) is None:
+                signals.wait()
         finally:
             ended.set()
         if stopped.is_set():
@@ -163,6 +165,36 @@ def _forwarding() -> Iterator[_Forwarding]:
     forwarding = _Forwarding()
     with _handlers(FORWARDED, forwarding.handle):
         yield forwarding
+
+
+class _Signals:
+    """Waits for the next signal that has a handler, or for the end of a child.
+
+    Python runs a handler in the main thread, between two of its steps. A signal that comes after the last step before
+    waitpid(2), or that the kernel gives to another thread, interrupts no waitpid: its handler would run when the child
+    has ended, and a child that is to be told would never be. A byte in a pipe is there whoever was interrupted, and
+    before whatever it was (`signal.set_wakeup_fd`).
+    """
+
+    def __enter__(self) -> Self:
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        # The default is to ignore it, and what is ignored wakes nobody.
+        self._child_before = signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        self._poll = select.poll()
+        self._poll.register(self._reader, select.POLLIN)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGCHLD, self._child_before)
+        signal.set_wakeup_fd(self._before)
+        os.close(self._writer)
+        os.close(self._reader)
+
+    def wait(self) -> None:
+        self._poll.poll()
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._reader, 4096)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 _GIVE_UP_SECONDS: Final = 2.0
 """How long requests that were given up may take to end, before the client is closed."""
+_LOOK_SECONDS: Final = 1.0
+"""So often a thread that waits for an answer runs the handlers of signals that did not wake it."""
 _STOP_SECONDS: Final = 5.0
 """How long `stop` waits for the thread; the client inside bounds its own good-byes well below that."""
 
@@ -60,7 +62,7 @@ class LoopThread:
         try:
             self._waiting.add(waiting)
             self._loop.call_soon_threadsafe(waiting.begin)
-            return waiting.answer.result()
+            return _result(waiting.answer)
         except concurrent.futures.CancelledError:
             raise ClientError("the client was closed while a request was waiting") from None
         except BaseException as error:
@@ -77,6 +79,20 @@ class LoopThread:
     def stop(self) -> None:
         """End the thread and wait for it."""
         self._finalizer()
+
+
+def _result(answer: "concurrent.futures.Future[T]") -> T:
+    """Wait for an answer, so that a signal is handled soon.
+
+    One that comes in the last step before the wait, or that the kernel gives to another thread, does not end the wait,
+    and Python runs its handler afterwards: Ctrl-C would do nothing.
+    """
+    while True:
+        try:
+            return answer.result(_LOOK_SECONDS)
+        except TimeoutError:
+            if answer.done():  # then it may be the answer's own
+                return answer.result()
 
 
 class _Waiting(Generic[T]):

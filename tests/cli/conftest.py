@@ -1,9 +1,11 @@
 """A real node of a cluster of one, and `raftctl` in this process."""
 
+import contextlib
 import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -103,7 +105,7 @@ def client(node: Daemon, cluster_directory: Path) -> Iterator[Client]:  # noqa: 
 
 @pytest.fixture
 def spawn(node: Daemon, cluster_directory: Path) -> Iterator[Spawn]:  # noqa: ARG001 - the node must run
-    """Start `raftctl` in a process of its own, as the administrator; what is left of it is killed."""
+    """Start `raftctl` in a process of its own, as the administrator; what is left of it and its commands is killed."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: str, config: Path | None = None, **options: Any) -> "subprocess.Popen[bytes]":
@@ -117,8 +119,21 @@ def spawn(node: Daemon, cluster_directory: Path) -> Iterator[Spawn]:  # noqa: AR
 
     yield start
     for process in started:
-        process.kill()
+        # A command that raftctl runs holds its pipes: they would not end while it goes on.
+        for pid in (process.pid, *_session(process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.communicate()
+
+
+def _session(leader: int) -> list[int]:
+    """The processes of a session (proc(5): the fourth field after the name)."""
+    members = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[3]) == leader:
+                members.append(int(stat.parent.name))
+    return members
 
 
 @pytest.fixture

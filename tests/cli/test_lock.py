@@ -14,14 +14,12 @@ from tests.client.fake import FakeCluster
 Raftctl = Callable[..., bytes]
 
 TIDY = """\
-import os, signal
-def tidy(*_):
-    print("tidy", flush=True)
-    os._exit(6)
-signal.signal(signal.SIGTERM, tidy)
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 print("ready", flush=True)
-while True:
-    signal.pause()
+signal.sigwait({signal.SIGTERM})
+print("tidy", flush=True)
+raise SystemExit(6)
 """
 """A program that ends by SIGTERM in its own way."""
 

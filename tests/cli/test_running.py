@@ -152,6 +152,26 @@ def test_signals_are_forwarded(number: signal.Signals) -> None:
     assert output == f"got\n5 {shown}\n"
 
 
+def test_a_signal_that_another_thread_is_given_is_forwarded(script: Script, tmp_path: Path) -> None:
+    """The main thread, which waits for the command, is not interrupted by it; that is the same as one just before."""
+    words = script("trap 'echo got > out; exit 5' USR1; touch ready; while :; do sleep 0.02; done")
+
+    def give() -> None:
+        wait_until((tmp_path / "ready").exists, "it runs")
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        waiting.wait()
+
+    waiting = threading.Event()
+    thread = threading.Thread(target=give)
+    thread.start()
+    try:
+        assert run(Command(words)).exit_code == 5
+    finally:
+        waiting.set()
+        thread.join()
+    assert (tmp_path / "out").read_text() == "got\n"
+
+
 def test_ctrl_c_on_a_terminal_comes_once() -> None:
     """The kernel sends it to both; forwarded, it would come twice. What was there before is there again."""
     program = """
@@ -184,11 +204,13 @@ print(shown.count(b"got"), shown.split()[-2:])
 
 def test_handlers_are_put_back(script: Script) -> None:
     """Ctrl-C after a command is what it was before."""
-    before = [signal.getsignal(number) for number in running.FORWARDED]
+    numbers = (*running.FORWARDED, signal.SIGCHLD)
+    before = [signal.getsignal(number) for number in numbers]
     run(Command(script("true")))
     with ended_by_signals():
         pass
-    assert [signal.getsignal(number) for number in running.FORWARDED] == before
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_a_signal_leaves_a_block_as_an_exception() -> None:

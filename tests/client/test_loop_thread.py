@@ -116,6 +116,36 @@ def test_the_interpreter_ends_quietly(config_path: Path, cluster_in_thread: Fake
     assert cluster_in_thread.machine.session_count == 0
 
 
+def test_a_signal_that_another_thread_is_given(cluster_in_thread: FakeCluster, pki: Pki) -> None:
+    """It interrupts no wait of the main thread, whose the handler is; that is the same as one just before the wait."""
+
+    class CalledError(Exception):
+        pass
+
+    def call(_number: int, _frame: FrameType | None) -> None:
+        raise CalledError
+
+    def give() -> None:
+        while cluster_in_thread.nodes[0].plan:
+            threading.Event().wait(0.001)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        over.wait()
+
+    over, thread = threading.Event(), threading.Thread(target=give)
+    before = signal.signal(signal.SIGUSR1, call)
+    try:
+        with Client(cluster_in_thread.endpoints, tls=pki.user, timeout=60.0) as client:
+            client.put("a", "1")
+            cluster_in_thread.nodes[0].plan.append(Silent())
+            thread.start()
+            with pytest.raises(CalledError):
+                client.put("a", "2")
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        over.set()
+        thread.join()
+
+
 def test_ctrl_c(config_path: Path, cluster_in_thread: FakeCluster) -> None:
     """Ctrl-C in a call that waits is a KeyboardInterrupt at once; the call is given up, and the program can go on."""
     cluster_in_thread.leader = None
