@@ -47,7 +47,7 @@ class Explanation:
     apply_seconds: float
     """Until the state machine had applied it, with all that was committed at the same time."""
     answer_seconds: float
-    """Until the answer was given to the kernel."""
+    """Until the answer was given to the kernel, or was here: a node gives out many, and this one may be the first."""
     nodes: tuple[StoredBy, ...]
     """All members, in the order of their ids."""
 
@@ -82,13 +82,14 @@ async def explanation(asker: Asker, total_seconds: float) -> Explanation | None:
     if told is None:
         return None
     stored_by = await asyncio.gather(*(_stored_by(asker, told["index"], node) for node in told["nodes"]))
+    until_applied = told["queue_seconds"] + told["commit_seconds"] + told["apply_seconds"]
     return Explanation(
         total_seconds,
         told["index"],
         told["queue_seconds"],
         told["commit_seconds"],
         told["apply_seconds"],
-        told["answer_seconds"],
+        min(told["answer_seconds"], max(0.0, total_seconds - until_applied)),
         tuple(stored_by),
     )
 

@@ -10,7 +10,9 @@ from tests.client.fake import Cut, FakeCluster, Pki, Refuse
 from tests.client.playing import play
 
 
-def leader_tells(cluster: FakeCluster, *, stored: float | None = 0.004) -> dict[str, Any]:
+def leader_tells(
+    cluster: FakeCluster, *, stored: float | None = 0.004, answer_seconds: float = 0.00004
+) -> dict[str, Any]:
     """What the first node, which leads, has noted."""
     own = {"write_seconds": 0.0001, "sync_seconds": 0.002}
     return {
@@ -19,7 +21,7 @@ def leader_tells(cluster: FakeCluster, *, stored: float | None = 0.004) -> dict[
         "queue_seconds": 0.00001,
         "commit_seconds": 0.00002,
         "apply_seconds": 0.00003,
-        "answer_seconds": 0.00004,
+        "answer_seconds": answer_seconds,
         "nodes": [
             {"node_id": 1, "address": cluster.endpoints[0], "stored_seconds": 0.003, **own},
             {"node_id": 2, "address": cluster.endpoints[1], "stored_seconds": stored},
@@ -53,6 +55,19 @@ def test_the_leader_and_each_node_are_asked(pki: Pki) -> None:
         assert explanation.way_seconds == pytest.approx(explanation.total_seconds - 0.0001)
         kinds = [kind for kind, _ in cluster.nodes[0].requests]
         assert kinds == [RequestKind.WRITE, RequestKind.TRACED_WRITE, RequestKind.TRACE]  # the first opens the session
+
+    play(pki, scenario)
+
+
+def test_what_follows_the_answer_is_no_part_of_the_total(pki: Pki) -> None:
+    """The node notes that it has answered when it has answered all that it applied; this client may be the first."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        cluster.nodes[0].traces[0] = [leader_tells(cluster, answer_seconds=60.0)]
+        explanation = await explained(client)
+        assert explanation is not None
+        assert explanation.answer_seconds == pytest.approx(explanation.total_seconds - 0.00006)
+        assert explanation.way_seconds == pytest.approx(0.0, abs=1e-9)
 
     play(pki, scenario)
 
