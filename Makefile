@@ -39,7 +39,7 @@ demo: $(STAMP)
 	$(BIN)/raftd demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m "not e2e and not hosts"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not e2e and not hosts"
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m e2e
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m hosts
 
@@ -88,11 +88,11 @@ screenshots: $(STAMP)
 DEBIAN_PYTHON ?= /usr/bin/python3
 test-debian: pyproject.toml packaging/constraints.txt
 	packaging/environment debian $(DEBIAN_PYTHON) .venv-debian
-	.venv-debian/bin/python -m pytest -n 2 -m "not e2e and not hosts" $(TESTS)
+	.venv-debian/bin/python -m pytest -n 2 --dist worksteal -m "not e2e and not hosts" $(TESTS)
 
 test-newest: pyproject.toml
 	packaging/environment newest $(PYTHON) .venv-newest
-	.venv-newest/bin/python -m pytest -n 2 -m "not e2e and not hosts" $(TESTS)
+	.venv-newest/bin/python -m pytest -n 2 --dist worksteal -m "not e2e and not hosts" $(TESTS)
 
 clean:
 	rm -rf $(VENV) .venv-debian .venv-newest build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage raftd-demo

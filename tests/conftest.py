@@ -1,9 +1,22 @@
 """What holds for every test."""
 
+import faulthandler
+import os
 import signal
+import sys
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+_LINGER_SECONDS: Final = 60
+"""For what a test has begun to end, after its own limit."""
+_FIXTURE_SECONDS: Final = 900
+"""For fixtures where the limit is the function's alone: hosts are built and booted there."""
+_stderr = pytest.StashKey[int]()
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Let Ctrl-C mean something to the processes that tests start, however the tests themselves were started.
 
     A shell without job control starts what it puts into the background with SIGINT ignored, and that is inherited by
@@ -11,3 +24,22 @@ def pytest_configure() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert sys.__stderr__ is not None
+    config.stash[_stderr] = os.dup(sys.__stderr__.fileno())
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """End the process, with what each thread is at, if a test does not end when its time is over.
+
+    pytest-timeout raises in the test once. Whatever catches that, waits for a thread or a task in its `finally`, or
+    repeats the test's body with other data, would go on for ever, and nobody would know what hung.
+    """
+    marker = item.get_closest_marker("timeout")
+    seconds = marker.args[0] if marker is not None else float(item.config.getini("timeout"))
+    seconds += _FIXTURE_SECONDS if marker is not None and marker.kwargs.get("func_only") else _LINGER_SECONDS
+    faulthandler.dump_traceback_later(seconds, exit=True, file=item.config.stash[_stderr])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
