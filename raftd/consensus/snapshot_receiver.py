@@ -82,9 +82,10 @@ class SnapshotReceiver:
             raise InvariantViolation(f"{snapshot} was installed, and {source} was asked for")
         self._source = None
         is_used = self._node.install(snapshot)
-        if self._node.leader_id is not None:
+        leader_id = self._node.leader_id
+        if leader_id not in {None, self._node.node_id}:
             # Be it another one by now: what it sent while this node was at work was not looked at.
-            self._say_installed(self._node.leader_id)
+            self._say_installed(leader_id)
         return is_used
 
     def _end_work(self, last_included_index: LogIndex) -> _Source:

@@ -2,7 +2,16 @@
 
 import pytest
 
-from raftd.consensus import InstallSnapshot, InstallSnapshotReply, LogIndex, NodeId, Raft, SnapshotMetadata, Term
+from raftd.consensus import (
+    InstallSnapshot,
+    InstallSnapshotReply,
+    LogIndex,
+    NodeId,
+    Raft,
+    Role,
+    SnapshotMetadata,
+    Term,
+)
 from raftd.errors import InvariantViolation
 from tests.consensus.words import (
     accepted,
@@ -14,6 +23,8 @@ from tests.consensus.words import (
     make_raft,
     members,
     say,
+    timeout_now,
+    vote,
 )
 
 
@@ -123,6 +134,19 @@ def test_a_leader_that_came_meanwhile_hears_of_the_snapshot_of_the_last_one() ->
     say(raft, 3, chunk(0, term=4, leader=3, index=12))
     assert raft.snapshot_installed(metadata())
     assert complete(raft) == [(3, installed(9, term=4))]
+
+
+def test_who_leads_by_then_says_nothing_to_itself() -> None:
+    """Its log went as far as the snapshot, so it could be elected while the driver was at work."""
+    raft = make_raft(1, 1, 2, 2, 2, 2, 2, 2, 2, current_term=3)
+    take_in(raft, chunk(0, done=True))
+    say(raft, 2, timeout_now(3))
+    complete(raft)
+    say(raft, 3, vote(4))
+    assert raft.role is Role.LEADER
+    complete(raft)
+    raft.snapshot_installed(metadata())
+    assert not raft.has_ready
 
 
 def test_a_snapshot_of_what_is_committed_is_installed_already() -> None:
