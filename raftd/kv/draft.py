@@ -39,6 +39,11 @@ class Draft:
         self.revision = Revision(store.revision + 1)
         """That of each record that is written here."""
 
+    @property
+    def shown_revision(self) -> Revision:
+        """Of which revision is what is read here: there may be none but the store's, if nothing more is written."""
+        return self.revision if any(self._changes()) else self._store.revision
+
     def get(self, key: bytes) -> Record | None:
         """What will be kept of `key`."""
         if key in self._after:
@@ -107,12 +112,7 @@ class Draft:
 
     def changes(self) -> list[NetChange]:
         """What is to be done to the store, in the order of each key's first touch."""
-        after = self._after
-        return [
-            (key, before, after[key])
-            for key, before in self._before.items()
-            if before is not None or after[key] is not None
-        ]
+        return list(self._changes())
 
     def growth(self) -> tuple[int, int]:
         """By how many keys and bytes the store will be larger."""
@@ -121,6 +121,14 @@ class Draft:
             changed_bytes += 0 if record is None else len(key) + len(record[-1])
             changed_bytes -= 0 if previous is None else len(key) + len(previous[-1])
         return len(self._appeared) - len(self._gone), changed_bytes
+
+    def _changes(self) -> Iterator[NetChange]:
+        after = self._after
+        return (
+            (key, before, after[key])
+            for key, before in self._before.items()
+            if before is not None or after[key] is not None
+        )
 
     def _left(self, low: bytes, high: bytes) -> Iterator[bytes]:
         """The store's keys in [low, high) without those that are gone.

@@ -128,7 +128,7 @@ class Execution:
         items, more = list[bytes](), count > 0
         if not wanted.count_only:
             items, more = page_of(draft.keys(low, high), draft.get, wanted.limit, keys_only=wanted.keys_only)
-        return _OK, self._shown(range_body(draft.revision, count, items, more=more))
+        return _OK, self._shown(range_body(draft.shown_revision, count, items, more=more))
 
     def _put(self, put: Put) -> Result:
         record = self._draft.get(put.key)

@@ -25,7 +25,7 @@ from raftd.kv.execution import Execution, Refused, first_keys
 from raftd.kv.history import History
 from raftd.kv.leases import Lease, LeaseTable
 from raftd.kv.limits import EXPIRED_KEYS_MAX, Limits
-from raftd.kv.operations import DeleteRange
+from raftd.kv.operations import Delete, DeleteRange
 from raftd.kv.queries import HistoryQuery, RangeQuery
 from raftd.kv.reads import answer_history, answer_range
 from raftd.kv.results import delete_range_body
@@ -178,17 +178,21 @@ class StateMachine:
         if self._sessions.has_answered(session_id, sequence):
             return False
         if isinstance(argument, Write):
-            draft = Draft(self._store, self.leases, b"")
-            try:
-                Execution(draft, self.leases, None).run(argument)
-            except Refused:
-                return False
-            return max(draft.growth()) > 0
+            # What needs no rehearsal is what is sent most where there is no room: deletions.
+            return not isinstance(argument.operation, Delete | DeleteRange) and self._would_grow(argument)
         if opcode is not _PUT:
             return False
         record = self._store.get(key)
         modify_revision, value_bytes = (NO_REVISION, -1) if record is None else (record[1], len(record[-1]))
         return argument in {None, modify_revision} and len(data) - value_start > value_bytes
+
+    def _would_grow(self, write: Write) -> bool:
+        draft = Draft(self._store, self.leases, b"")
+        try:
+            Execution(draft, self.leases, None).run(write)
+        except Refused:
+            return False
+        return max(draft.growth()) > 0
 
     @property
     def revision(self) -> Revision:

@@ -178,7 +178,8 @@ class _Attempt:
             case Get():
                 return self.state.get(operation.key)
             case Range():
-                return page(self.state, operation, self.model.revision + 1)
+                is_changed = self.state != self.model.states[-1]
+                return page(self.state, operation, Revision(self.model.revision + is_changed))
             case Put():
                 return self._put(operation)
             case Delete():

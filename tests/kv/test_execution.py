@@ -23,6 +23,7 @@ from raftd.kv.operations import (
     Transaction,
     WriteOperation,
 )
+from raftd.kv.pages import RangePage
 from raftd.kv.results import (
     DeleteRangeResult,
     IncrementResult,
@@ -226,6 +227,20 @@ def test_without_a_net_change_there_is_no_revision(writer: Writer) -> None:
     """Reads only, deletes of absent keys, and what is created and deleted at once."""
     writer.transact(Get(b"k"), Range(b"", b""), Delete(b"k"), DeleteRange(b"", b""), Put(b"k", b""), Delete(b"k"))
     assert (writer.driver.machine.revision, len(writer.driver.machine.history)) == (0, 0)
+
+
+def test_a_range_tells_of_which_revision_it_is(writer: Writer) -> None:
+    """The one that is there until the transaction has changed something: whoever watches from it on misses nothing."""
+    writer.write(Put(b"k", b"1"))
+    everything = Range(b"", b"")
+
+    def revisions(*then: Operation) -> list[int]:
+        return [result.at_revision for result in writer.transact(*then).results if isinstance(result, RangePage)]
+
+    assert revisions(everything) == [1]
+    assert revisions(Put(b"new", b""), Delete(b"new"), everything) == [1]
+    assert revisions(everything, Put(b"k", b"2"), everything) == [1, 2]
+    assert writer.driver.machine.revision == 2
 
 
 def test_a_nested_transaction_decides_by_itself(writer: Writer) -> None:
