@@ -333,6 +333,8 @@ class BackupQuestion:
 
     __slots__ = ("_backups", "_connection", "_request_id")
 
+    is_urgent = False
+
     def __init__(self, backups: Backups, connection: ClientConnection, request_id: int) -> None:
         self._backups = backups
         self._connection = connection

@@ -104,6 +104,9 @@ class Documents(Protocol):
         """Settings, metrics and recent events, as JSON would have them."""
 
 
+REHEARSAL_SECONDS_MAX: Final = 0.003
+"""Spent in one turn on finding out what transactions would do to a store or a disk that is full, and the last one."""
+
 Reload: TypeAlias = Callable[[Callable[[dict[str, object] | Refusal], None]], None]
 """Begins to read the node's files anew, and later hands over what came of it; that may be in another turn."""
 
@@ -142,9 +145,10 @@ class Gateway:
         limits: GatewayLimits,
         traces: Traces | None = None,
         wall_clock_ns: Callable[[], int] = time.time_ns,
+        clock: Callable[[], float] = time.monotonic,
         reload: Reload | None = None,
     ) -> None:
-        """`wake` makes the driver take its next turn; without `traces` no write is traced.
+        """`wake` makes the driver take its next turn; without `traces` no write is traced. `clock` is monotonic.
 
         `client_addresses` are the settings': they tell where a leader is of which the membership does not say it.
         """
@@ -162,12 +166,15 @@ class Gateway:
         self._limits = limits
         self._traces = traces
         self._wall_clock_ns = wall_clock_ns
+        self._clock = clock
         self._reload = reload
         self._connections: set[ClientConnection] = set()
         self.is_draining = False
         """Whether the node is going down: nothing new is accepted."""
         self._is_full = False
         """As of the latest turn."""
+        self._rehearsed_seconds = 0.0
+        """In this turn."""
         self._replay_target = NO_INDEX
         self._backups: Backups | None = None
 
@@ -200,6 +207,7 @@ class Gateway:
         """Note, in each turn, how full the store is, and how much is to be applied again, once a leader is known."""
         machine, limits = self._machine, self._limits
         self._is_full = machine.key_count >= limits.keys_max or machine.bytes_total >= limits.bytes_max
+        self._rehearsed_seconds = 0.0
         leadership = self._leadership
         if self._replay_target == NO_INDEX and leadership.leader_id is not None:
             self._replay_target = leadership.commit_index
@@ -344,9 +352,9 @@ class Gateway:
         needs = validate_client_command(payload, BODY_OFFSET)
         if not connection.permissions.allows_all(needs):
             return _DENIED
-        refusal = self._admit_to_leader(connection) or self._admit_to_disk(payload)
-        if refusal is None and self._is_full and self._machine.grows(payload, BODY_OFFSET):
-            refusal = self._full()
+        refusal = self._admit_to_leader(connection) or self._admit_to_log(payload)
+        if refusal is None and self._is_full:
+            refusal = self._admit_to_full(payload, self._full)
         if refusal is None:
             # The stamp is for people; a clock that jumps does no harm.
             stamp = connection.stamp.at(self._wall_clock_ns() // 1_000_000)
@@ -443,7 +451,7 @@ class Gateway:
         refusal = self._admit_to_leader(connection)
         if refusal is None:
             answer = partial(self._keeper.keep_alive, lease_ids, connection.user)
-            question = LeaderQuestion(answer, self.elsewhere)
+            question = LeaderQuestion(answer, self.elsewhere, is_urgent=True)
             self._requests.queue_quorum_read(connection, request_id, question)
         return refusal
 
@@ -504,10 +512,6 @@ class Gateway:
             return Refusal(
                 RefusalCode.OVERLOADED, f"{connection.in_flight} requests are under way on this connection already"
             )
-        if self._requests.bytes_held >= self._limits.pending_bytes_max:
-            return Refusal(
-                RefusalCode.OVERLOADED, f"{self._requests.bytes_held} bytes of writes wait to be committed already"
-            )
         return None
 
     def _full(self) -> Refusal:
@@ -518,10 +522,32 @@ class Gateway:
             f"{limits.bytes_max} that the settings allow: delete some first",
         )
 
-    def _admit_to_disk(self, payload: bytes) -> Refusal | None:
+    def _admit_to_full(self, payload: bytes, refusal: Callable[[], Refusal]) -> Refusal | None:
+        """Where there is no room, let through what makes none necessary.
+
+        Of a transaction only a rehearsal tells, which may take as long as the transaction: so there is a bound of all
+        rehearsals in one turn, whoever asks.
+        """
+        if payload[BODY_OFFSET] != Opcode.TRANSACTION:
+            return refusal() if self._machine.grows(payload, BODY_OFFSET) else None
+        if self._rehearsed_seconds >= REHEARSAL_SECONDS_MAX:
+            return _REHEARSING
+        began = self._clock()
+        grows = self._machine.grows(payload, BODY_OFFSET)
+        self._rehearsed_seconds += self._clock() - began
+        return refusal() if grows else None
+
+    def _admit_to_log(self, payload: bytes) -> Refusal | None:
         disk = self._disk
-        if disk.disk_low and (payload[BODY_OFFSET] == Opcode.PUT or self._machine.grows(payload, BODY_OFFSET)):
-            return _DISK_LOW
+        if self._requests.bytes_held >= self._limits.pending_bytes_max:
+            return Refusal(
+                RefusalCode.OVERLOADED, f"{self._requests.bytes_held} bytes of writes wait to be committed already"
+            )
+        if disk.disk_low:
+            is_put = payload[BODY_OFFSET] == Opcode.PUT
+            refusal = _DISK_LOW if is_put else self._admit_to_full(payload, lambda: _DISK_LOW)
+            if refusal is not None:
+                return refusal
         # A quorum of faster disks commits without this one, and then `bytes_held` does not show what it still owes.
         if disk.queued_bytes >= self._limits.pending_bytes_max:
             return Refusal(RefusalCode.OVERLOADED, f"{disk.queued_bytes} bytes wait for this node's disk already")
@@ -557,6 +583,9 @@ _LEAVING = Refusal(RefusalCode.STOPPING, "this connection ends, since its certif
 _NOT_TRACED = Refusal(RefusalCode.NOT_POSSIBLE, "no traced write of this connection is remembered here")
 _DISK_LOW = Refusal(
     RefusalCode.OVERLOADED, "the leader's disk is full: keys can be deleted, and written again when it has space"
+)
+_REHEARSING = Refusal(
+    RefusalCode.OVERLOADED, "there is no room, and more transactions came at once than could be looked at"
 )
 # However old a stale answer may be, "there is no such key" of a node that has not looked is none.
 _NOT_REPLAYED = Refusal(RefusalCode.UNAVAILABLE, "this node has started and not yet applied what it had applied before")

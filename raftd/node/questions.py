@@ -15,6 +15,8 @@ class PageQuestion:
 
     __slots__ = ("_machine", "_query")
 
+    is_urgent = False
+
     def __init__(self, machine: StateMachine, query: RangeQuery | HistoryQuery) -> None:
         self._machine = machine
         self._query = query
@@ -33,6 +35,8 @@ class WatchQuestion:
 
     __slots__ = ("_watch", "_watches")
 
+    is_urgent = False
+
     def __init__(self, watches: Watches, watch: Watch) -> None:
         self._watches = watches
         self._watch = watch
@@ -49,12 +53,15 @@ class WatchQuestion:
 class LeaderQuestion:
     """What only the leader can answer, and no longer once it is deposed."""
 
-    __slots__ = ("_answer", "_elsewhere")
+    __slots__ = ("_answer", "_elsewhere", "is_urgent")
 
-    def __init__(self, answer: Callable[[Term], bytes | None], elsewhere: Callable[[], Refusal]) -> None:
+    def __init__(
+        self, answer: Callable[[Term], bytes | None], elsewhere: Callable[[], Refusal], *, is_urgent: bool = False
+    ) -> None:
         """`answer` gives None if this node does not lead (any more), and `elsewhere` the refusal then."""
         self._answer = answer
         self._elsewhere = elsewhere
+        self.is_urgent = is_urgent
 
     def answer(self, term: Term, /) -> bytes | Refusal:
         """See `Question`."""

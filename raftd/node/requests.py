@@ -3,7 +3,8 @@
 A write is `queued` until the turn's propose, then `pending` until its entry is applied here or the leadership it was
 proposed under ends. A read is queued until the turn's ReadIndex, then waits for its confirmation and, if the state
 machine is behind its read index, for that. Then a get is answered at once, and a question, which may cost more, when
-its turn comes: only so much time is spent on questions in one turn of the loop.
+its turn comes: only so much time is spent on questions in one turn of the loop. Those of keep-alives do not wait behind
+the others, or whoever reads much would cost all others their leases.
 
 Invariants: pending writes are of one term, in the log's order; `bytes_held` is the sum over both stages.
 """
@@ -28,6 +29,11 @@ Asker: TypeAlias = tuple[ClientConnection, int, int, float, Observers]
 class Question(Protocol):
     """What is read, if it is more than one key."""
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether it goes before those that are not."""
+        ...
+
     def answer(self, term: Term, /) -> bytes | Refusal | None:
         """The state machine's answer in this term; a refusal; or None: what there was to answer, was."""
         ...
@@ -44,7 +50,7 @@ Asked: TypeAlias = tuple[ClientConnection, int, Question, float]
 """A read of a question that may be answered."""
 
 QUESTION_SECONDS_MAX: Final = 0.003
-"""Spent on answering questions in one turn, and what the last one takes."""
+"""Spent on answering questions in one turn, and what the last one takes; the same on urgent ones."""
 
 UNREAD: Final = Refusal(RefusalCode.OVERLOADED, "too many bytes of answers are unread on this connection already")
 """What a client gets that asks faster than it reads: small, and it may ask again."""
@@ -73,6 +79,7 @@ class Requests:
         self._unconfirmed_reads: dict[ReadId, list[Read]] = {}
         self._confirmed_reads: deque[tuple[LogIndex, list[Read]]] = deque()
         self._questions: deque[Asked] = deque()
+        self._urgent_questions: deque[Asked] = deque()
         self._owed: list[ClientConnection] = []
         self.bytes_held = 0
         """Bytes of commands that are queued or pending."""
@@ -95,7 +102,8 @@ class Requests:
         waiting = sum(map(len, self._unconfirmed_reads.values())) + sum(
             len(reads) for _, reads in self._confirmed_reads
         )
-        return len(self._reads) + len(self._quorum_reads) + waiting + len(self._questions)
+        questions = len(self._questions) + len(self._urgent_questions)
+        return len(self._reads) + len(self._quorum_reads) + waiting + questions
 
     @property
     def is_idle(self) -> bool:
@@ -205,7 +213,7 @@ class Requests:
     def queue_question(self, connection: ClientConnection, request_id: int, question: Question) -> None:
         """Have a question answered without confirmation."""
         connection.in_flight += 1
-        self._questions.append((connection, request_id, question, self._clock()))
+        self._may_answer((connection, request_id, question, self._clock()))
 
     def reads_requested(self, read_id: ReadId) -> None:
         """The queued reads share the ReadIndex `read_id`."""
@@ -247,9 +255,13 @@ class Requests:
 
     def answer_questions(self, term: Term) -> bool:
         """Answer questions for as long as one turn may; returns whether some are left for the next one."""
-        questions = self._questions
+        self._answer_some(self._urgent_questions, term)
+        self._answer_some(self._questions, term)
+        return bool(self._urgent_questions or self._questions)
+
+    def _answer_some(self, questions: deque[Asked], term: Term) -> None:
         if not questions:
-            return False
+            return
         observers = self._latencies.read
         end = self._clock() + QUESTION_SECONDS_MAX
         while questions:
@@ -269,7 +281,6 @@ class Requests:
                 self._settle(connection, encode_answer(request_id, answer))
             if now >= end:
                 break
-        return bool(questions)
 
     # Answers.
 
@@ -300,6 +311,9 @@ class Requests:
             self._latencies.read.refused_at_once(refusal.code)
         self.owe(connection, encode_refusal(request_id, refusal))
 
+    def _may_answer(self, asked: Asked) -> None:
+        (self._urgent_questions if asked[2].is_urgent else self._questions).append(asked)
+
     def _settle(self, connection: ClientConnection, frame: bytes) -> None:
         connection.in_flight -= 1
         self.owe(connection, frame)
@@ -327,7 +341,7 @@ class Requests:
         now, index, observers = self._clock(), self._machine.last_applied, self._latencies.read
         for connection, request_id, key, arrived in reads:
             if not isinstance(key, bytes):
-                self._questions.append((connection, request_id, key, arrived))
+                self._may_answer((connection, request_id, key, arrived))
             elif connection.is_behind:
                 observers.refused(now - arrived, index)
                 self._settle(connection, encode_refusal(request_id, UNREAD))

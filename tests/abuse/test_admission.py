@@ -1,8 +1,9 @@
 """What a node refuses so that it goes on: driver, gateway and consensus together, with a disk made of numbers."""
 
+import itertools
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,11 +14,12 @@ from raftd.consensus.messages import RequestPreVoteReply, RequestVoteReply
 from raftd.consensus.types import HardState, NodeId, ProposalRefused, RefusalReason, Role, Term
 from raftd.kv import commands
 from raftd.kv.access import AccessRules, Grant
-from raftd.kv.commands import SessionId
+from raftd.kv.commands import SessionId, Write
 from raftd.kv.machine import StateMachine
+from raftd.kv.operations import Delete, DeleteRange, Get, Transaction, WriteOperation
 from raftd.node.connection import ClientConnection
 from raftd.node.driver import Driver
-from raftd.node.gateway import Gateway, GatewayLimits
+from raftd.node.gateway import REHEARSAL_SECONDS_MAX, Gateway, GatewayLimits
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
 from raftd.node.watches import Watches
@@ -35,6 +37,7 @@ from raftd.wire.client import (
 )
 from raftd.wire.frames import LENGTH_BYTES, FrameReader
 from raftd.wire.handshake import PEER_VERSION_MAX
+from raftd.wire.watch import encode_keep_alive_body
 
 ME, OTHER = NodeId(1), NodeId(2)
 PENDING_BYTES_MAX = 1 << 20
@@ -93,6 +96,7 @@ class Channel:
 
     remote_address = "192.0.2.1:1"
     unsent_bytes = 0
+    is_closed = False
 
     def __init__(self) -> None:
         self.reader = FrameReader(1 << 22)
@@ -162,7 +166,9 @@ class Node:
             wake=self.driver.wake,
             limits=GatewayLimits(pending_bytes_max=PENDING_BYTES_MAX),
             wall_clock_ns=lambda: 0,
+            clock=lambda: next(self.seconds),
         )
+        self.seconds: Iterator[float] = itertools.repeat(0.0)
         self.channel = Channel()
         self.connection: ClientConnection = self.gateway.client_connected(self.channel, "ann")  # type: ignore[arg-type]  # of a channel, only what is needed here
         self.driver.start(self.gateway, lambda *_: None)
@@ -251,6 +257,47 @@ def test_a_disk_that_falls_behind_its_quorum_slows_clients_down(opcode: str) -> 
     assert node.refusals() == [RefusalCode.OVERLOADED]
     node.disk.waiting.clear()
     node.ask(RequestKind.WRITE, put())
+    assert node.refusals() == []
+
+
+def test_writes_that_wait_hold_up_no_reads_and_no_leases() -> None:
+    """A keep-alive needs neither log nor disk: one user who writes, and a slow disk, cost nobody else a lock."""
+    node = Node(members=1)
+    node.lead()
+    node.ask(RequestKind.WRITE, put(1, bytes(PENDING_BYTES_MAX)))
+    node.ask(RequestKind.WRITE, put(2))
+    assert node.refusals() == [RefusalCode.OVERLOADED]
+    node.ask(RequestKind.LEASE_KEEP_ALIVE, encode_keep_alive_body([1]))
+    node.ask(RequestKind.READ, read(Consistency.LINEARIZABLE))
+    assert len(node.channel.payloads) == 2
+    assert node.refusals() == []
+
+
+@pytest.mark.parametrize("lacks", ["disk", "keys"])
+def test_what_transactions_would_do_is_looked_at_for_a_bounded_time_in_a_turn(lacks: str) -> None:
+    """Where there is no room; deletions need no look, and are what makes room."""
+    node = Node(members=1)
+    node.lead()
+    node.disk.disk_low = lacks == "disk"
+    if lacks == "keys":
+        node.gateway._limits = GatewayLimits(keys_max=0)
+        node.gateway.note_turn()
+    node.seconds = itertools.count(0.0, REHEARSAL_SECONDS_MAX / 2)
+    range_of_all = DeleteRange(b"", b"")
+
+    def ask(write: WriteOperation) -> bytes:
+        return encode_request(RequestKind.WRITE, 1, commands.write(SessionId(1), 1, 1, Write(write)))[LENGTH_BYTES:]
+
+    looked_at = ask(Transaction((), (range_of_all, Get(b"key"))))
+    node.connection.receive([looked_at] * 5 + [ask(range_of_all), ask(Delete(b"key"))])
+    assert node.refusals() == []
+    node.requests.flush()
+    assert node.refusals() == [RefusalCode.OVERLOADED] * 3
+    assert node.requests.queued_write_count == 4
+    node.turns.run()
+    node.connection.receive([looked_at])
+    node.turns.run()
+    node.store()
     assert node.refusals() == []
 
 

@@ -123,9 +123,10 @@ def test_answers_to_who_has_gone_go_nowhere(requests: Requests, server: Server, 
 class FakeQuestion:
     """Is answered, or refused; every third one sees to that itself."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, is_urgent: bool = False) -> None:
         self.number = number
         self.is_silent = number % 3 == 0
+        self.is_urgent = is_urgent
         self.is_done = False
 
     def answer(self, _: Term, /) -> bytes | Refusal | None:
@@ -166,13 +167,35 @@ def test_questions_take_a_bounded_time_in_each_turn(server: Server, client: Clie
     assert turns > 6
 
 
+def test_keep_alives_do_not_wait_behind_ranges(server: Server, client: Client) -> None:
+    """A lease must not end since somebody else reads much; nor do keep-alives keep ranges from being answered."""
+    now = [0.0]
+
+    def passing() -> float:
+        now[0] += QUESTION_SECONDS_MAX
+        return now[0]
+
+    requests = Requests(server.machine, clock=passing)
+    for number in (1, 2, 4, 25, 35):
+        requests.queue_quorum_read(client.connection, number, FakeQuestion(number, is_urgent=number > 4))
+    requests.quorum_reads_requested(ReadId(1))
+    requests.reads_confirmed(ReadId(1), LogIndex(0), Term(1))
+    answered: list[list[int]] = []
+    while requests.read_count:
+        is_left = requests.answer_questions(Term(1))
+        requests.flush()
+        answered.append(sorted(set(client.responses) - set().union(*answered)))
+        assert is_left == bool(requests.read_count)
+    assert answered == [[1, 25], [2, 35], [4]]
+
+
 def skip_to(server: Server, index: int) -> None:
     while server.machine.last_applied < index:
         server.machine.skip(LogIndex(server.machine.last_applied + 1))
 
 
 def queue_question(requests: Requests, step: str, client: Client, number: int) -> FakeQuestion:
-    question = FakeQuestion(number)
+    question = FakeQuestion(number, is_urgent=number % 5 == 0)
     if step == "question":
         requests.queue_read(client.connection, number, question)
     elif step == "question by quorum":

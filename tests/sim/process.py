@@ -369,6 +369,7 @@ class Process:
             wake=self.driver.wake,
             limits=GatewayLimits(),
             wall_clock_ns=lambda: self.wall_clock_ms() * 1_000_000,
+            clock=self._stopwatch,
         )
 
     def _attach_snapshots(self, opened: Opened) -> None:
