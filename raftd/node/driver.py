@@ -530,6 +530,8 @@ class Driver:
         raft = self.raft
         if raft.membership is not self._last_membership:
             self._last_membership = raft.membership
+            if self._sender is not None:
+                self._sender.keep(frozenset(raft.progress))
             if self._on_membership is not None:
                 self._on_membership(raft.membership)
         if not self._is_proven and raft.is_proven:

@@ -12,7 +12,7 @@ if it cannot be loaded the process ends, and says at each start why (`raftd.daem
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -101,10 +101,18 @@ class SnapshotSender:
 
     def stop(self) -> None:
         """This node leads no more: let go of what it was sending."""
-        self._background.run(self._close_all, _ignore, _raise)
+        self.keep(frozenset())
+
+    def keep(self, peers: Collection[NodeId]) -> None:
+        """Only these are sent anything from now on: let go of what others were."""
+        for peer in self._wanted.keys() - peers:
+            del self._wanted[peer]
+        self._background.run(lambda: self._close_all_but(peers), _ignore, _raise)
 
     def _read(self, peer: NodeId) -> None:
-        chunk = self._wanted[peer]
+        chunk = self._wanted.get(peer)
+        if chunk is None:  # the rate held it up until nobody wanted it: what is opened now, nobody would close
+            return
 
         def work() -> tuple[bytes, bool]:
             source = self._open(chunk)
@@ -133,8 +141,8 @@ class SnapshotSender:
         if source is not None:
             source.close()
 
-    def _close_all(self) -> None:
-        for peer in list(self._sources):
+    def _close_all_but(self, peers: Collection[NodeId]) -> None:
+        for peer in self._sources.keys() - peers:
             self._close(peer)
 
     def _read_done(self, chunk: SnapshotChunk, data: bytes, is_last: bool) -> None:
@@ -169,9 +177,9 @@ class SnapshotSender:
 
     def _is_outdated(self, chunk: SnapshotChunk) -> bool:
         """Whether nobody wants this chunk any more; if another one is wanted in its place, that is read."""
-        wanted = self._wanted.pop(chunk.peer)
+        wanted = self._wanted.pop(chunk.peer, None)
         raft = self._raft
-        if raft.role is not Role.LEADER or raft.current_term != wanted.term:
+        if wanted is None or raft.role is not Role.LEADER or raft.current_term != wanted.term:
             return True
         if wanted != chunk:
             self.send(wanted)

@@ -237,6 +237,33 @@ def test_of_two_chunks_that_one_peer_waits_for_the_later_is_sent() -> None:
     assert [message.offset for message in chunks_sent(server, 2)] == [0]
 
 
+@pytest.mark.parametrize("end", ["another leads", "the peer is removed"])
+def test_what_the_rate_holds_up_is_not_opened_afterwards(end: str) -> None:
+    """The time for a chunk may come when nobody is to be sent it any more, and nobody would close what it opens."""
+    server = FullServer(1, 3, transfer_limits=TransferLimits(chunk_bytes=CHUNK, bytes_per_second_max=CHUNK))
+    server.hear(2, append(history(40), 40, leader_id=2))
+    server.run()
+    server.become_leader()
+    server.run()
+    first, second = (
+        wanted(server, 3, offset, index=server.latest)._replace(last_included_term=Term(1)) for offset in (0, CHUNK)
+    )
+    server.sender.send(first)
+    server.run()
+    assert len(server.sender._sources) == 1
+    server.sender.send(second)
+    if end == "another leads":
+        server.hear(2, append(history(1), 1, leader_id=2, term=server.raft.current_term + 1))
+    else:
+        del server.raft._replication.progress[NodeId(3)]
+        server.sender.keep(frozenset(server.raft.progress))
+    server.run()
+    assert server.sender._sources == {}
+    server.run(5.0)
+    assert (server.sender._sources, server.sender._wanted) == ({}, {})
+    assert [message.offset for message in chunks_sent(server, 3)] == [0]
+
+
 def test_who_leads_no_more_sends_no_more() -> None:
     """What was asked for as a leader is not sent after that, and the files are closed."""
     server = FullServer(1, 3)
