@@ -37,14 +37,14 @@ class Opened:
 
 
 def open_storage(
-    settings: NodeSettings, filesystem: FileSystem | None = None, *, reserve_bytes: int = RESERVE_BYTES
+    settings: NodeSettings, filesystem: FileSystem | None = None, *, reserve_bytes: int | None = None
 ) -> Opened:
     """Lock the data directory, load its newest snapshot, and read its log.
 
     Args:
         settings: The node's.
         filesystem: Where the directory is.
-        reserve_bytes: What the log sets aside for a full disk.
+        reserve_bytes: What the log sets aside for a full disk; None: enough for a segment, for that is what it needs.
 
     Raises:
         DataDirectoryError: it is another node's, or in use.
@@ -59,7 +59,7 @@ def open_storage(
         log, recovered = open_log(
             directory,
             segment_bytes=settings.limits.segment_bytes,
-            reserve_bytes=reserve_bytes,
+            reserve_bytes=max(RESERVE_BYTES, settings.limits.segment_bytes) if reserve_bytes is None else reserve_bytes,
             compacted_index=NO_INDEX if snapshot is None else snapshot.last_included_index,
         )
     except BaseException:

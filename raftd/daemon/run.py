@@ -12,6 +12,7 @@ from typing import Final
 from raftd import events
 from raftd.daemon import logs
 from raftd.daemon.credentials import Credentials, read_credentials
+from raftd.daemon.descriptors import raise_limit
 from raftd.daemon.narrator import tell_failure
 from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, open_storage
@@ -77,6 +78,7 @@ def _run(
     credentials = read_credentials(settings)
     events.NODE_STARTED.log(logger, version=version(), node=settings.node_id, cluster=settings.cluster.name)
     gc.set_threshold(*_GC_THRESHOLDS)
+    raise_limit()
     opened = open_storage(settings)
     if opened.directory.is_removed:
         opened.log.close()

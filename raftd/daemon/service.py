@@ -25,6 +25,7 @@ from raftd.consensus import Limits as ConsensusLimits
 from raftd.consensus import Membership, Raft, Ready
 from raftd.consensus.types import LogIndex, NodeId, Role, Term
 from raftd.daemon.credentials import Credentials
+from raftd.daemon.descriptors import connections_allowed
 from raftd.daemon.drain import drain
 from raftd.daemon.garbage import GarbagePauses
 from raftd.daemon.narrator import Narrator, tell_failure
@@ -268,7 +269,14 @@ class Service:
         )
 
     def _client_limits(self) -> AcceptorLimits:
-        return AcceptorLimits(connections_max=self._settings.limits.connections_max)
+        wanted, allowed = self._settings.limits.connections_max, connections_allowed()
+        if allowed < wanted:
+            logger.warning(
+                "limits.connections: only %d of %d are accepted, since this process may have no more files open "
+                "(LimitNOFILE, ulimit -n)",
+                *(allowed, wanted),
+            )
+        return AcceptorLimits(connections_max=min(wanted, allowed))
 
     def _make_peer_listener(self, files: TlsFiles) -> PeerListener:
         return PeerListener(

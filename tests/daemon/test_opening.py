@@ -51,6 +51,20 @@ def test_a_new_directory_is_empty_and_stays_so() -> None:
         opened.directory.close()
 
 
+@pytest.mark.parametrize(("segment_bytes", "reserve_bytes"), [(4096, 10_000), (20_480, 20_480)])
+def test_the_reserve_is_enough_for_a_segment(
+    monkeypatch: pytest.MonkeyPatch, segment_bytes: int, reserve_bytes: int
+) -> None:
+    """On a full disk the log goes on in what it gives back, and a new segment is allocated whole."""
+    monkeypatch.setattr("raftd.daemon.opening.RESERVE_BYTES", 10_000)
+    filesystem, settings = new_filesystem(), settings_of(1)
+    limits = dataclasses.replace(settings.limits, segment_bytes=segment_bytes)
+    opened = open_storage(dataclasses.replace(settings, limits=limits), filesystem)
+    assert filesystem.open(settings.data_directory / "reserve").size() == reserve_bytes
+    opened.log.close()
+    opened.directory.close()
+
+
 def test_what_a_node_left_is_found() -> None:
     """The newest snapshot, loaded, with the membership; and the log behind it, which makes the state whole again."""
     server = used()
