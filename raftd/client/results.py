@@ -90,7 +90,8 @@ class Page:
     revision: int
     """The store's revision that all of it is of."""
     count: int | None
-    """How many keys the whole range has at that revision; None: not counted."""
+    """How many keys the whole range has at that revision, of a further page: the range from there on; None: not
+    counted."""
     next_page: str | None
     """What to give as `page` for the keys that follow; None: there are none."""
     more: bool = False

@@ -60,6 +60,11 @@ class Writer:
         """
         asker = self._asker
         attempts = Attempts(asker.to_leader, is_write=True)
+
+        def hear(answer: Answer) -> T:
+            self._wrote = True
+            return interpret(answer)
+
         async with asker.deadline(attempts):
             while True:
                 session = await self._open_session()
@@ -69,14 +74,13 @@ class Writer:
                 sequence = session.begin()
                 try:
                     body = encode(SessionId(session.id), sequence, session.first_unanswered)
-                    return await asker.answer(kind, body, attempts, interpret)
+                    return await asker.answer(kind, body, attempts, hear)
                 except SessionUnknown:
                     self._forget(session)
                 finally:
                     # Whatever happened, these bytes are never sent again: a late copy is fenced from now on.
                     session.end(sequence)
                     self._room.set()
-                    self._wrote = True
 
     async def write_explained(
         self, encode: Callable[[SessionId, int, int], bytes], interpret: Callable[[Answer], T], explain: Explain

@@ -123,7 +123,8 @@ class Acceptor:
             self._refusals.tell(channel.remote_address, channel.reason)
         self.connections -= 1
         if self._emptied is not None and self.connections == 0:
-            self._emptied.set_result(None)
+            if not self._emptied.done():  # whoever waited for it may have given up
+                self._emptied.set_result(None)
             self._emptied = None
 
     async def emptied(self) -> None:

@@ -348,9 +348,9 @@ class FakeCluster:
         body = keep_alive_answer_body(remaining)
         return answers.encode(Outcome.OK, self.term, self.machine.revision, body)
 
-    def expire_leases(self) -> None:
-        """End all leases, as a leader does."""
-        self.apply("", expire_leases([lease.lease_id for lease in self.machine.leases]))
+    def expire_leases(self, *lease_ids: LeaseId) -> None:
+        """End leases in one revision, as a leader does; all, if none is named."""
+        self.apply("", expire_leases(sorted(lease_ids) or [lease.lease_id for lease in self.machine.leases]))
 
     def tell(self) -> None:
         """Have all nodes tell their watches what is new, after what is being written now."""

@@ -4,7 +4,15 @@ import asyncio
 
 import pytest
 
-from raftd.client import AsyncClient, ClientError, Denied, OutcomeUnknown, SessionExpired
+from raftd.client import (
+    AsyncClient,
+    ClientError,
+    CompareFailed,
+    Denied,
+    LimitReached,
+    OutcomeUnknown,
+    SessionExpired,
+)
 from raftd.kv.commands import Opcode, parse
 from raftd.wire.client import Refusal, RefusalCode, RequestKind
 from raftd.wire.frames import encode_frame
@@ -217,6 +225,25 @@ def test_close_does_not_wait_for_the_dead(pki: Pki) -> None:
             await client.close()
             with pytest.raises(OutcomeUnknown, match="closed"):
                 await waiting
+
+    play(pki, scenario)
+
+
+@pytest.mark.parametrize("is_refused", [True, False])
+def test_a_write_that_is_refused_is_no_sign_of_life(pki: Pki, *, is_refused: bool) -> None:
+    """It was in no log, so the cluster counts none: the session is kept alive beside it. One that is done counts."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "1")
+        client._writer._wrote = False
+        if is_refused:
+            cluster.nodes[0].plan.append(Refuse(Refusal(RefusalCode.FULL, "there are 5 keys")))
+            with pytest.raises(LimitReached):
+                await client.put("b", "1")
+        else:
+            with pytest.raises(CompareFailed):
+                await client.put("a", "2", expected_revision=77)
+        assert client._writer._wrote is not is_refused
 
     play(pki, scenario)
 

@@ -63,6 +63,22 @@ async def silent(port: int) -> socket.socket:
     return connection
 
 
+def test_whoever_waits_for_the_end_may_give_up(run: Run, certificates: Certificates) -> None:
+    """A node that is told twice to stop does not wait for its clients; their connections still end as always."""
+
+    async def scenario() -> None:
+        async with accepting(certificates) as owner:
+            owner.acceptor.opened()
+            waiting = asyncio.ensure_future(owner.acceptor.emptied())
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait((waiting,))
+            owner.acceptor.released(Channel(owner, ChannelLimits(frame_bytes_max=1024)))
+            assert owner.acceptor.connections == 0
+
+    run(scenario())
+
+
 def test_an_address_in_use_is_one_line(run: Run, certificates: Certificates) -> None:
     """Whoever starts a second node by mistake is told, with the address and the likely reason."""
 

@@ -110,8 +110,15 @@ class Election:
             with contextlib.suppress(Compacted):  # then look again
                 async with self._client.watch(prefix=prefix, revision=revision + 1) as watch:
                     async for change in watch:
+                        # Places that go in one revision go together: nobody leads in between.
+                        is_over = change.revision > revision
+                        if is_over and (found := _leader(first_of(standing.values()))) not in seen:
+                            yield found
+                            seen = [found]
                         self._follow(standing, change)
-                        if (found := _leader(first_of(standing.values()))) not in seen:
+                        revision = change.revision
+                        is_over = revision <= (watch.revision or 0)
+                        if is_over and (found := _leader(first_of(standing.values()))) not in seen:
                             yield found
                             seen = [found]
 

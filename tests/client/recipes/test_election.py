@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 
 from raftd.client import AsyncClient, Client, Fenced, InvalidRequest, Leader, LockHeld, LockLost
+from raftd.client.recipes.queue import place_key
 from raftd.kv.limits import Limits
 from raftd.kv.machine import StateMachine
+from raftd.kv.types import LeaseId
+from raftd.wire.client import RequestKind
 from tests.client.fake import FakeCluster, Pki
 from tests.client.playing import play, until
 
@@ -66,6 +69,28 @@ def test_observing(pki: Pki) -> None:
         assert seen == [None, b"one", b"busy", b"two", None]
         observing.cancel()
         await asyncio.gather(observing, return_exceptions=True)
+
+    play(pki, scenario)
+
+
+def test_those_who_end_together_lead_one_after_the_other_for_no_moment(pki: Pki) -> None:
+    """Leases that end in one revision take the leader and the next in line away at once: the third one leads."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        leases = [await client.grant_lease(60) for _ in range(3)]
+        for lease, value in zip(leases, ("one", "two", "three"), strict=True):
+            await client.put(place_key(b"e", lease.id), value, lease=lease.id)
+        observed = client.election("e").observe()
+        leader = await anext(observed)
+        assert leader is not None
+        assert leader.value == b"one"
+        following = asyncio.create_task(anext(observed))
+        await until(lambda: any(kind is RequestKind.WATCH for node in cluster.nodes for kind, _ in node.requests))
+        cluster.expire_leases(LeaseId(leases[0].id), LeaseId(leases[1].id))
+        leader = await following
+        assert leader is not None
+        assert leader.value == b"three"
+        await observed.aclose()
 
     play(pki, scenario)
 
