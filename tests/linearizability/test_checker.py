@@ -31,6 +31,13 @@ def swap(expected: State, value: bytes, invoked: float, returned: float = OPEN, 
 GOOD = {
     "nothing": [],
     "one after the other": [put(b"a", 0, 1), get(b"a", 2, 3), delete(4, 5, succeeded=True), get(None, 6, 7)],
+    "a write of what is there may be needed later": [
+        put(b"a", 0, 20),
+        put(b"a", 1, 2),
+        put(b"b", 3, 20),
+        get(b"b", 4, 5),
+        swap(b"a", b"a", 6, 7, succeeded=True),
+    ],
     "a read in the middle of a write sees the old": [
         put(b"a", 0, 1),
         put(b"b", 2, 6),
@@ -140,6 +147,22 @@ def test_a_long_history_is_decided_quickly() -> None:
     ordered += [get(b"%d" % number, 10 * number + 9.5, 10 * number + 9.6) for number in range(500)]
     assert is_linearizable(ordered, steps_max=10_000)
     assert is_linearizable(history, steps_max=200_000)
+
+
+def test_what_changed_nothing_costs_no_alternatives() -> None:
+    """Twenty reads and failed swaps at once, between two writes, are decided in as many steps."""
+    writes = [put(b"%d" % number, 100 * number, 100 * number + 1) for number in range(50)]
+    others = [
+        (
+            get(b"%d" % number, 100 * number + 2, 100 * number + 90),
+            swap(b"x", b"y", 100 * number + 2, 100 * number + 90, succeeded=False),
+        )
+        for number in range(50)
+        for _ in range(10)
+    ]
+    history = writes + [each for pair in others for each in pair]
+    assert is_linearizable(history, steps_max=len(history) + 1)
+    assert not is_linearizable([*history, get(b"never", 4950, 4960)], steps_max=3 * len(history))
 
 
 def test_giving_up_is_not_an_answer() -> None:
