@@ -16,7 +16,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any, Final
 
@@ -177,7 +177,7 @@ class Service:
         gc.collect()
         gc.freeze()
         self._notifier.ready(self._status_line())
-        reporter = self._loop.create_task(self._report())
+        reporter = self._begin(self._report())
         observers = {generation: each.observe for generation, each in self._metrics.garbage_seconds.items()}
         with GarbagePauses(observers):
             code = await self._ended
@@ -474,7 +474,7 @@ class Service:
         seconds = self._settings.shutdown.drain_timeout_seconds + _CLOSE_SECONDS
         self._notifier.stopping("stopping: handing over what is under way", seconds)
         self._gateway.drain()
-        self._draining = self._loop.create_task(self._drain())
+        self._draining = self._begin(self._drain())
 
     def _on_hangup(self) -> None:
         self._reloader.request(lambda _: None)
@@ -511,6 +511,17 @@ class Service:
         code = error.exit_code if isinstance(error, RaftdError) else ExitCode.ERROR
         logging.shutdown()
         os._exit(code)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task, for whoever holds on to it. What it raises is a bug, of which nobody else would hear."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._fail(error)
+
+        task = self._loop.create_task(work)
+        task.add_done_callback(ended)
+        return task
 
     def _on_exception(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Whatever nobody caught: of the network's doings it is one connection's trouble, of anything else a bug."""
