@@ -14,11 +14,13 @@ from tests.consensus.words import (
     heartbeat_reply,
     make_leader,
     make_raft,
+    pre_vote,
     read_index_reply,
     request_pre_vote,
     request_vote,
     role_of,
     say,
+    vote,
 )
 
 
@@ -100,6 +102,14 @@ def test_not_before_the_first_commit_of_the_term() -> None:
     assert not reads_at_once(raft)
 
 
+def test_not_before_a_round_was_answered() -> None:
+    """That entries were stored says nothing of when: only an answered round does."""
+    raft = make_leader(limits=leasing())
+    say(raft, 2, accepted(1, 1))
+    complete(raft)
+    assert not reads_at_once(raft)
+
+
 def test_a_lease_read_sees_all_that_is_committed() -> None:
     """Applied here or not: what an earlier leader has answered must be there."""
     raft = make_leader(limits=leasing())
@@ -118,6 +128,25 @@ def test_counted_from_the_sending_of_the_round() -> None:
         raft.tick()
     say(raft, 2, heartbeat_reply(1, 1))
     assert not reads_at_once(raft)
+
+
+def test_rounds_of_an_earlier_term_of_office_do_not_count() -> None:
+    """Who leads again has a lease once its first round is answered, whatever was begun under that number before."""
+    raft = leader(leasing())
+    for _ in range(7):
+        raft.tick()
+    raft.request_read(by_quorum=True)
+    complete(raft)
+    say(raft, 3, read_index_reply(2, 1, None))
+    while role_of(raft) is Role.FOLLOWER:
+        raft.tick()
+    say(raft, 2, pre_vote(3))
+    complete(raft)
+    say(raft, 2, vote(3))
+    complete(raft)
+    say(raft, 2, accepted(3, 2), heartbeat_reply(3, 1))
+    complete(raft)
+    assert reads_at_once(raft)
 
 
 def test_a_pause_counts() -> None:

@@ -121,6 +121,15 @@ def test_the_same_slice_twice_is_one_object() -> None:
     assert log.entries(LogIndex(2), LogIndex(4)) == (entry(2, 1), entry(3, 2))
 
 
+def test_a_slice_that_was_compacted_is_gone() -> None:
+    """That it was the last one asked for does not keep it."""
+    log = RaftLog(entries_of(1, 1, 1))
+    log.entries(LogIndex(1), LogIndex(3))
+    log.compact(LogIndex(2))
+    with pytest.raises(InvariantViolation):
+        log.entries(LogIndex(1), LogIndex(3))
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (1, 5), (3, 2), (5, 6)])
 def test_entries_outside_are_a_bug(low: int, high: int) -> None:
     """Asking for what the log does not hold is a bug of the asker, not an empty answer."""
@@ -142,6 +151,15 @@ def test_truncate_outside_is_a_bug(first_removed: int) -> None:
     """Nothing can be removed that is not there."""
     with pytest.raises(InvariantViolation):
         RaftLog(entries_of(1, 1)).truncate(LogIndex(first_removed))
+
+
+@pytest.mark.parametrize("index", [1, 5])
+def test_compact_outside_is_a_bug(index: int) -> None:
+    """What is gone already, or not there yet, cannot become the base; nothing changes."""
+    log = RaftLog(entries_of(1, 1, first=3), base_index=LogIndex(2), base_term=Term(1))
+    with pytest.raises(InvariantViolation):
+        log.compact(LogIndex(index))
+    assert (log.base_index, log.entries(LogIndex(3), LogIndex(5))) == (2, entries_of(1, 1, first=3))
 
 
 @pytest.mark.parametrize("entries", [entries_of(1, first=2), (entry(1, 1), entry(3, 1)), entries_of(2, 1)])

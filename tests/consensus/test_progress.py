@@ -83,6 +83,8 @@ def test_an_unreachable_peer_that_lacks_nothing_is_asked_and_goes_on() -> None:
     progress.unreachable()
     progress.heartbeat_answered()
     assert (progress.inquiry_due, progress.state) == (True, ProgressState.PROBE)
+    assert not progress.may_send(LAST, LIMITS)
+    assert progress.may_send(LogIndex(21), LIMITS)
     progress.sent(LogIndex(21), 0)
     progress.accepted(LogIndex(20))
     assert (progress.inquiry_due, progress.state) == (True, ProgressState.REPLICATE)

@@ -174,6 +174,10 @@ def test_a_snapshot_is_of_what_is_applied_and_known() -> None:
     say(raft, 2, accepted(2, 3))
     complete(raft)
     assert raft.snapshot_metadata(LogIndex(3)) == SnapshotMetadata(LogIndex(3), Term(2), members(1, 2, 3))
+    raft.snapshot_available(raft.snapshot_metadata(LogIndex(3)))
+    raft.compact(LogIndex(3))
+    with pytest.raises(LocalProtocolError, match="snapshot at"):
+        raft.snapshot_metadata(LogIndex(2))
     joining = make_raft(membership=NO_MEMBERSHIP)
     say(joining, 2, append(1, 0, 0, 1, commit=1))
     complete(joining)

@@ -6,6 +6,7 @@ from raftd.consensus import (
     AddLearner,
     AddVoter,
     EntryKind,
+    Heartbeat,
     Limits,
     LogIndex,
     MembershipChange,
@@ -85,6 +86,19 @@ def test_one_at_a_time() -> None:
     assert refusal(raft, Remove(NodeId(2))) == "CHANGE_RUNS"
     assert refusal(raft, Remove(NodeId(3))) == "UNKNOWN_NODE"
     assert raft.propose_membership(Promote(NodeId(2))) == index
+
+
+def test_not_between_the_commit_of_a_joint_membership_and_the_leaving_of_it() -> None:
+    """The leader leaves it with its next Ready, and nobody may come between."""
+    raft = leader()
+    raft.propose_membership(Remove(NodeId(3)))
+    complete(raft)
+    say(raft, 2, accepted(1, 2))
+    assert (raft.commit_index, raft.membership_index) == (2, 2)
+    assert refusal(raft, AddLearner(NodeId(4))) == "CHANGE_RUNS"
+    answer(raft, 2)
+    assert raft.membership == members(1, 2)
+    raft.propose_membership(AddLearner(NodeId(4)))
 
 
 def test_not_before_a_commit_in_the_term() -> None:
@@ -257,6 +271,15 @@ def see_farewell(raft: Raft) -> None:
     assert NodeId(3) not in raft.progress
 
 
+def answer_rounds(raft: Raft, count: int) -> None:
+    """So many heartbeat rounds go by, and all who are sent heartbeats answer."""
+    for _ in range(count):
+        raft.tick()
+        for peer, message in complete(raft):
+            if isinstance(message, Heartbeat):
+                say(raft, peer, heartbeat_reply(1, message.round))
+
+
 def test_a_farewell_is_bounded() -> None:
     """A removed peer that does not answer is given up after a while; one that learned of it, at once."""
     raft = leader()
@@ -280,6 +303,21 @@ def test_a_farewell_lasts_until_there_is_something_to_tell() -> None:
     say(raft, 2, accepted(1, 3))
     assert raft.commit_index == 3
     see_farewell(raft)
+
+
+def test_only_who_holds_the_removal_can_have_heard_that_it_is_committed() -> None:
+    """A removed peer that answers all rounds is looked after until one told it so, and no longer."""
+    raft = leader()
+    raft.propose_membership(Remove(NodeId(3)))
+    answer(raft, 2)
+    answer_rounds(raft, 2)
+    assert NodeId(3) in raft.progress, "the removal is not committed"
+    say(raft, 2, accepted(1, 3))
+    answer_rounds(raft, 2)
+    assert NodeId(3) in raft.progress, "it is, and node 3 does not have it"
+    say(raft, 3, accepted(1, 3))
+    answer_rounds(raft, 2)
+    assert NodeId(3) not in raft.progress
 
 
 def test_a_farewell_ends_with_the_term_of_office() -> None:

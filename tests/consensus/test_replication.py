@@ -9,6 +9,7 @@ from raftd.consensus import (
     EntryKind,
     HardState,
     Heartbeat,
+    InstallSnapshotReply,
     Limits,
     LogIndex,
     Message,
@@ -17,6 +18,7 @@ from raftd.consensus import (
     Raft,
     Role,
     Term,
+    observe,
 )
 from tests.consensus.cluster import Cluster
 from tests.consensus.words import (
@@ -145,6 +147,74 @@ def test_what_is_held_back_may_be_compacted_away() -> None:
     assert not appends_to(complete(raft), 2)
 
 
+def leader_that_sends_a_snapshot() -> Raft:
+    """A leader of three that sends node 2 the snapshot at 2, of which node 2 has 10 bytes."""
+    raft = make_leader(1)
+    say(raft, 3, accepted(2, 2))
+    complete(raft)
+    raft.snapshot_available(raft.snapshot_metadata(LogIndex(2)))
+    raft.compact(LogIndex(2))
+    say(raft, 2, refused(2, 1, 1))
+    assert [one.offset for one in raft.ready().snapshot_chunks] == [0]
+    say(raft, 2, InstallSnapshotReply(Term(2), LogIndex(2), 10, installed=False))
+    return raft
+
+
+def test_a_snapshot_that_is_gone_gives_way_to_the_newest() -> None:
+    """The driver has replaced the file by now: its successor is sent from the beginning."""
+    raft = leader_that_sends_a_snapshot()
+    raft.propose([b"b"])
+    assert [one.offset for one in raft.ready().snapshot_chunks] == [10]
+    say(raft, 3, accepted(2, 3))
+    raft.stored(Term(2), LogIndex(3))
+    raft.applied(raft.ready().committed[-1][0])
+    raft.snapshot_available(raft.snapshot_metadata(LogIndex(3)))
+    raft.snapshot_unavailable(NodeId(2))
+    [chunk] = raft.ready().snapshot_chunks
+    assert (chunk.peer, chunk.last_included_index, chunk.last_included_term, chunk.offset) == (2, 3, 2, 0)
+
+
+def test_a_snapshot_that_is_gone_and_has_no_successor_waits() -> None:
+    """There is nothing else to try: the peer counts as out of reach, and is asked for nothing at once."""
+    raft = leader_that_sends_a_snapshot()
+    assert [one.offset for one in raft.ready().snapshot_chunks] == [10]
+    raft.snapshot_unavailable(NodeId(2))
+    progress = raft.progress[NodeId(2)]
+    assert (progress.state, progress.is_paused, progress.is_doubtful) == (ProgressState.SNAPSHOT, True, True)
+    assert not raft.has_ready
+    say(raft, 2, heartbeat_reply(2, 1))
+    assert [one.offset for one in raft.ready().snapshot_chunks] == [10]
+
+
+def test_a_snapshot_that_is_gone_concerns_nobody_who_is_sent_none() -> None:
+    """The peer has got on by entries meanwhile, is no member any more, or nothing is led here."""
+    raft = leader_that_sends_a_snapshot()
+    before = observe(raft), repr(raft.progress)
+    raft.snapshot_unavailable(NodeId(3))
+    raft.snapshot_unavailable(NodeId(9))
+    assert (observe(raft), repr(raft.progress)) == before
+    make_raft().snapshot_unavailable(NodeId(2))
+
+
+def test_who_answers_chunks_is_heard() -> None:
+    """A peer that is busy with a snapshot is as alive as any other."""
+    raft = leader_that_sends_a_snapshot()
+    raft.tick()
+    assert raft.progress[NodeId(2)].silent_ticks == 1
+    say(raft, 2, InstallSnapshotReply(Term(2), LogIndex(2), 20, installed=False))
+    assert raft.progress[NodeId(2)].silent_ticks == 0
+
+
+def test_a_stranger_s_answers_count_for_nothing() -> None:
+    """Who is no member, perhaps not any more, may still answer what it was sent."""
+    raft = ready_leader()
+    before = observe(raft), repr(raft.progress)
+    strange = (accepted(1, 1), heartbeat_reply(1, 1), InstallSnapshotReply(Term(1), LogIndex(1), 0, installed=True))
+    say(raft, 9, *strange)
+    assert (observe(raft), repr(raft.progress)) == before
+    assert not raft.has_ready
+
+
 def test_a_lost_append_shows_in_the_next_one() -> None:
     """The follower refuses what does not fit, and gets everything from the gap on."""
     raft = ready_leader(Limits(held_entries_max=1))
@@ -253,6 +323,22 @@ def test_a_new_member_that_begins_anew_waits_for_a_round_of_others_too() -> None
         raft.tick()
     say(raft, 2, heartbeat_reply(1, 4))
     assert raft.progress[NodeId(4)].doubted_round == 0
+
+
+def test_what_only_waited_for_a_doubted_peer_is_committed_when_it_counts_again() -> None:
+    """Its answer came while it did not count, and no other answer needs to come after that."""
+    raft = ready_leader()
+    raft.unreachable(NodeId(2))
+    say(raft, 2, refused(1, 1, 1))
+    raft.propose([b"a"])
+    complete(raft)
+    say(raft, 2, accepted(1, 2))
+    assert raft.commit_index == 1
+    for _ in range(Limits().heartbeat_ticks):
+        raft.tick()
+    complete(raft)
+    say(raft, 3, heartbeat_reply(1, 2))
+    assert raft.commit_index == 2
 
 
 def test_heartbeats_tell_of_commits_that_the_peer_holds() -> None:

@@ -117,6 +117,15 @@ def test_chunks_of_two_leaders_are_not_mixed() -> None:
     assert complete(raft) == [(3, where(0, term=4))]
 
 
+def test_a_later_leader_s_snapshot_is_taken_though_it_is_older() -> None:
+    """It may have none as new as its predecessor's: only of one leader's two is the newer one wanted."""
+    raft = make_raft()
+    take_in(raft, chunk(0, leader=3))
+    raft.snapshot_received(LogIndex(9), 10)
+    complete(raft)
+    take_in(raft, chunk(0, index=8, term=4))
+
+
 def test_a_leader_that_is_gone_is_not_answered() -> None:
     """The driver ends its work after a change of term: whoever leads now has not asked."""
     raft = make_raft()

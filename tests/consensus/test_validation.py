@@ -152,11 +152,20 @@ def test_a_leader_refuses(message: Message, complaint: str) -> None:
         read_index_reply(3, 0, 99),
         timeout_now(1),
         request_vote(1),
+        InstallSnapshotReply(Term(3), LogIndex(99), 0, installed=True),
     ],
 )
 def test_what_may_be_late_is_not_refused(message: Message) -> None:
     """Messages from earlier terms or lives, about things this node no longer knows of, are no one's fault."""
     say(follower(), 2, message)
+
+
+def test_the_last_chunk_of_a_snapshot_may_be_empty() -> None:
+    """It says that there is no more, where the chunk before it could not know."""
+    raft = follower()
+    last = InstallSnapshot(Term(3), NodeId(2), LogIndex(5), Term(2), 0, b"", done=True)
+    say(raft, 2, last)
+    assert raft.ready().snapshot_data == ((2, last),)
 
 
 def test_entries_are_compared_as_the_codec_makes_them() -> None:
