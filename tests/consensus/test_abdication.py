@@ -46,6 +46,16 @@ def test_a_transfer() -> None:
     assert abdication_of(raft).reason is AbdicationReason.TRANSFER
 
 
+def test_a_transfer_that_somebody_else_did_not_end() -> None:
+    """A leader that hears nobody any more steps down for that, whatever it was about to do."""
+    raft = make_leader(1)
+    for _ in range(PATIENCE - 1):
+        raft.tick()
+    raft.transfer_leadership(NodeId(2))
+    raft.tick()
+    assert abdication_of(raft).reason is AbdicationReason.NO_QUORUM
+
+
 def test_a_disk_that_stores_nothing() -> None:
     """After two election timeouts, if nobody took over."""
     raft = make_leader(1)

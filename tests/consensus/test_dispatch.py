@@ -71,6 +71,15 @@ def test_answers_to_who_gave_up_are_ignored(message: Message) -> None:
     assert raft.role is Role.FOLLOWER
 
 
+def test_who_lost_an_election_gets_an_answer_though_a_leader_lives() -> None:
+    """Loyalty is against later terms; in this one there is a vote, and it is given."""
+    raft = make_raft(current_term=5, voted_for=2)
+    say(raft, 2, heartbeat(5))
+    complete(raft)
+    say(raft, 3, request_vote(5, candidate=3))
+    assert complete(raft) == [(3, vote(5, granted=False))]
+
+
 def test_an_answer_to_an_old_term_answers_nothing_of_the_new_one() -> None:
     """What refuses an old term's heartbeat or append confirms no round and moves no index of the term it names.
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raftd.consensus import Limits, Message, NodeId, Raft, Role
+from raftd.consensus import Heartbeat, Limits, Message, NodeId, Raft, Role
 from tests.consensus.words import (
     accepted,
     complete,
@@ -131,7 +131,7 @@ def test_counted_from_the_sending_of_the_round() -> None:
 
 
 def test_rounds_of_an_earlier_term_of_office_do_not_count() -> None:
-    """Who leads again has a lease once its first round is answered, whatever was begun under that number before."""
+    """Who leads again has a lease as soon as its first round is answered, whatever had that number before."""
     raft = leader(leasing())
     for _ in range(7):
         raft.tick()
@@ -149,10 +149,25 @@ def test_rounds_of_an_earlier_term_of_office_do_not_count() -> None:
     assert reads_at_once(raft)
 
 
-def test_a_pause_counts() -> None:
+@pytest.mark.parametrize("overdue_ticks", [8, 100])
+def test_a_pause_counts(overdue_ticks: int) -> None:
     """Ticks that were due while the process stood still are not made up for, but they use the lease up."""
     raft = leader(leasing())
-    raft.tick(overdue_ticks=8)
+    raft.tick(overdue_ticks=overdue_ticks)
+    assert not reads_at_once(raft)
+
+
+def test_a_lease_is_as_long_after_a_long_time_of_office() -> None:
+    """What counts is when the last answered round began, and not how many there were before it."""
+    raft = leader(leasing())
+    for _ in range(5):
+        for _ in range(leasing().heartbeat_ticks):
+            raft.tick()
+        number = next(message.round for _, message in complete(raft) if isinstance(message, Heartbeat))
+        say(raft, 2, heartbeat_reply(1, number))
+    for _ in range(7):
+        assert reads_at_once(raft)
+        raft.tick()
     assert not reads_at_once(raft)
 
 

@@ -56,6 +56,14 @@ def test_as_a_walk_along_the_log(data: st.DataObject) -> None:
         assert memberships.current == expected
 
 
+def test_what_is_compacted_is_not_kept() -> None:
+    """A cluster whose members change for years would remember each membership that it ever had."""
+    memberships = Memberships(NodeId(1), LogIndex(0), members(1))
+    memberships.append([change(index, members(1, index)) for index in range(2, 9)])
+    memberships.compact(LogIndex(7))
+    assert [index for index, _ in memberships._history] == [7, 8]
+
+
 def test_a_removal_takes_a_membership_before() -> None:
     """Memberships from before a node was added have not removed it; one after it has, once it is committed."""
     memberships = Memberships(NodeId(3), LogIndex(0), NO_MEMBERSHIP)

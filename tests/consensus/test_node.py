@@ -2,7 +2,17 @@
 
 import pytest
 
-from raftd.consensus import HardState, Limits, LogIndex, NodeId, Role, Term
+from raftd.consensus import (
+    EntryKind,
+    HardState,
+    Limits,
+    LogIndex,
+    NodeId,
+    Role,
+    SnapshotMetadata,
+    Term,
+    encode_membership,
+)
 from raftd.consensus.log import RaftLog
 from raftd.consensus.memberships import Memberships
 from raftd.consensus.node import Node
@@ -51,6 +61,16 @@ def test_a_suffix_below_the_commit_index_is_never_replaced() -> None:
     assert node.log.last_index == node.storing.stored_index == 3
     with pytest.raises(InvariantViolation):
         node.replace_suffix(LogIndex(3))
+
+
+def test_compaction_gives_up_log_and_memberships() -> None:
+    """What was in force at a base is known; what was before it is asked for by nobody."""
+    node = make_node()
+    node.append([(LogIndex(6), Term(1), EntryKind.MEMBERSHIP, encode_membership(members(1, 2)))])
+    node.snapshot = SnapshotMetadata(LogIndex(6), Term(1), members(1, 2))
+    node.last_applied = LogIndex(6)
+    node.compact(LogIndex(6))
+    assert (node.log.base_index, node.memberships.at(LogIndex(0))) == (6, members(1, 2))
 
 
 def test_messages_are_taken_once() -> None:

@@ -108,6 +108,14 @@ def test_a_peer_that_was_away_and_has_nothing_left_begins_anew() -> None:
     assert progress.doubted_round == 8
 
 
+def test_who_had_confirmed_nothing_has_lost_nothing() -> None:
+    """It may have begun anew all the same, but there is no loss to tell of."""
+    progress = Progress(LogIndex(11))
+    progress.unreachable()
+    assert progress.has_no_log()
+    assert (progress.next_index, progress.losses, progress.lost_index) == (1, 0, 0)
+
+
 def test_a_peer_that_was_away_and_refuses_what_it_had_was_set_back() -> None:
     """Its directory is an old copy: it is sent what it lacks, and does not count before others confirm this leader."""
     progress = replicating(20)

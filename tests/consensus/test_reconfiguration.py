@@ -64,7 +64,7 @@ def test_in_force_as_soon_as_it_is_in_the_log() -> None:
     assert raft.propose_membership(AddLearner(NodeId(4))) == 2
     assert raft.membership == members(1, 2, 3, learners=(4,))
     assert raft.membership_index == 2
-    assert NodeId(4) in raft.progress
+    assert raft.progress[NodeId(4)].next_index == 3, "the first guess is that it lacks nothing"
     (entry,) = raft.entries(LogIndex(2), LogIndex(3))
     assert (entry[2], decode_membership(entry[3])) == (EntryKind.MEMBERSHIP, raft.membership)
 
@@ -172,6 +172,24 @@ def test_who_joins_votes_once_a_round_was_short_enough() -> None:
     assert raft.membership == members(1, 2, 3, 4, outgoing=(1, 2, 3))
 
 
+@pytest.mark.parametrize(
+    ("ticks", "is_short"), [(LIMITS.election_timeout_ticks - 1, True), (LIMITS.election_timeout_ticks, False)]
+)
+def test_a_round_is_short_enough_if_an_election_timeout_is_not_over(ticks: int, is_short: bool) -> None:
+    """Then what is still lacking takes no longer than that to send (thesis §4.2.1)."""
+    raft = leader()
+    raft.propose_membership(AddVoter(NodeId(4)))
+    answer(raft, 2, 3)
+    raft.tick()
+    for _ in range(ticks - 1):
+        raft.tick()
+        for peer in (2, 3):
+            say(raft, peer, heartbeat_reply(1, 1))
+    say(raft, 4, accepted(1, raft.last_index))
+    raft.tick()
+    assert (NodeId(4) not in raft.membership.joining) == is_short
+
+
 def test_who_has_caught_up_waits_until_a_joint_membership_is_left() -> None:
     """A tick may come between the joint one's commit and the turn that leaves it: it is no ground to build on."""
     raft = leader()
@@ -224,9 +242,9 @@ def test_who_joins_and_has_fallen_silent_does_not_vote_yet() -> None:
     raft.propose_membership(AddVoter(NodeId(4)))
     answer(raft, 2, 3, 4)
     raft.tick()
-    raft.progress[NodeId(4)].silent_ticks = LIMITS.election_timeout_ticks
+    raft.progress[NodeId(4)].silent_ticks = LIMITS.election_timeout_ticks - 1
     raft.tick()
-    assert NodeId(4) in raft.membership.joining
+    assert NodeId(4) in raft.membership.joining, "that was the last tick of its patience"
     say(raft, 4, heartbeat_reply(1, 1))
     raft.tick()
     assert raft.membership == members(1, 2, 3, 4, outgoing=(1, 2, 3))
@@ -318,6 +336,19 @@ def test_only_who_holds_the_removal_can_have_heard_that_it_is_committed() -> Non
     say(raft, 3, accepted(1, 3))
     answer_rounds(raft, 2)
     assert NodeId(3) not in raft.progress
+
+
+def test_a_later_change_begins_no_farewell_anew() -> None:
+    """Who has heard of its removal is done with, whatever comes behind that in the log."""
+    raft = leader()
+    raft.propose_membership(Remove(NodeId(3)))
+    answer(raft, 2)
+    say(raft, 2, accepted(1, 3))
+    raft.propose_membership(AddLearner(NodeId(4)))
+    say(raft, 3, accepted(1, 3))
+    assert raft.commit_index == 3 < raft.membership_index
+    answer_rounds(raft, 2)
+    assert set(raft.progress) == {2, 4}
 
 
 def test_a_farewell_ends_with_the_term_of_office() -> None:

@@ -196,6 +196,20 @@ def test_a_snapshot_that_is_gone_concerns_nobody_who_is_sent_none() -> None:
     make_raft().snapshot_unavailable(NodeId(2))
 
 
+def test_entries_take_over_from_a_snapshot_as_soon_as_they_can() -> None:
+    """An answer that was long under way shows that the log still has what the peer lacks."""
+    raft = make_leader(1)
+    say(raft, 3, accepted(2, 2))
+    complete(raft)
+    raft.snapshot_available(raft.snapshot_metadata(LogIndex(2)))
+    raft.compact(LogIndex(1))
+    say(raft, 2, refused(2, 1, 1))
+    assert len(raft.ready().snapshot_chunks) == 1
+    say(raft, 2, accepted(2, 1))
+    assert raft.progress[NodeId(2)].state is ProgressState.REPLICATE
+    assert [indexes(message) for message in appends_to(complete(raft), 2) if message.entries] == [[2]]
+
+
 def test_who_answers_chunks_is_heard() -> None:
     """A peer that is busy with a snapshot is as alive as any other."""
     raft = leader_that_sends_a_snapshot()

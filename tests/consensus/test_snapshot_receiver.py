@@ -178,12 +178,13 @@ def test_a_snapshot_that_entries_overtook_is_of_no_use() -> None:
     assert raft.base_index == 0
 
 
-def test_a_log_that_agrees_keeps_what_follows() -> None:
+@pytest.mark.parametrize("following", [[2], []])
+def test_a_log_that_agrees_keeps_what_follows(following: list[int]) -> None:
     """6. If existing log entry has same index and term as snapshot's last included entry, retain what follows it."""
-    raft = make_raft(1, 2, 2, 2)
+    raft = make_raft(1, 2, 2, *following)
     take_in(raft, chunk(0, done=True, index=3))
     assert raft.snapshot_installed(metadata(3))
-    assert (raft.base_index, terms_of_suffix(raft)) == (3, [2])
+    assert (raft.base_index, terms_of_suffix(raft)) == (3, following)
     assert raft.ready().log_base is None
 
 
