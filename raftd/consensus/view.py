@@ -84,6 +84,11 @@ class RaftView:
         return self._election.timeout_ticks
 
     @property
+    def election_timeout_ticks_min(self) -> int:
+        """The least that may be drawn: for so long a leader is silent at least when this node campaigns by itself."""
+        return self._node.limits.election_timeout_ticks
+
+    @property
     def base_index(self) -> LogIndex:
         """The log in memory begins behind this index."""
         return self._node.log.base_index

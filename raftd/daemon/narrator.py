@@ -104,7 +104,7 @@ class Narrator:
 
     def _is_handed_over(self) -> bool:
         """Whether a node that gave up its leader just now was told to (TimeoutNow): it was not silent for that long."""
-        return self._raft.leader_silent_ticks < self._raft.election_timeout_ticks
+        return self._raft.leader_silent_ticks < self._raft.election_timeout_ticks_min
 
     def _why_lost(self, role: Role, term: Term, leader: NodeId) -> str:
         if role is Role.FOLLOWER:

@@ -20,7 +20,9 @@ class FakeRaft:
     current_term: Term = field(default=Term(7))
     abdication: Abdication | None = None
     leader_silent_ticks: int = 12
-    election_timeout_ticks: int = 10
+    election_timeout_ticks_min: int = 10
+    election_timeout_ticks: int = 19
+    """The next one is drawn by the time that anything is told."""
 
 
 @dataclass
