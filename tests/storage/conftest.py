@@ -1,6 +1,8 @@
 """What the tests of storage share: a log on a simulated disk."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,22 @@ def open_on(identity: Identity) -> Callable[..., tuple[Log, Recovered]]:
         )
 
     return open_it
+
+
+@pytest.fixture
+def nothing_stays_open() -> Callable[[], AbstractContextManager[None]]:
+    """Give the context manager that sees whether all files of the operating system are closed that were opened in it.
+
+    A simulated file may be left to the garbage collector; a descriptor that is left is gone until the process ends.
+    """
+
+    def descriptors() -> set[str]:
+        return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+    @contextlib.contextmanager
+    def watched() -> Iterator[None]:
+        before = descriptors()
+        yield
+        assert descriptors() <= before  # what was forgotten earlier may have been collected meanwhile
+
+    return watched

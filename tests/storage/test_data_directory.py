@@ -4,6 +4,7 @@ import errno
 import random
 import struct
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from zlib import crc32
 
@@ -60,6 +61,39 @@ def test_a_refusal_leaves_the_directory_free(stamped: SimulatedFileSystem, ident
     with pytest.raises(DataDirectoryError):
         DataDirectory(stamped, PATH, Identity(bytes(16), NodeId(1)))
     DataDirectory(stamped, PATH, identity)
+
+
+def test_a_failure_leaves_the_directory_free(stamped: SimulatedFileSystem, identity: Identity) -> None:
+    """Whoever tries again, once the disk is well, finds no lock of the process's own."""
+    stamped.create(PATH / "identity.new").close()
+
+    def fail(call: Call) -> None:
+        if call.name == "unlink":
+            raise OSError(errno.EIO, "Input/output error")
+
+    stamped.before_call = fail
+    with pytest.raises(StorageError, match="cannot open the data directory: Input/output error"):
+        DataDirectory(stamped, PATH, identity)
+    stamped.before_call = lambda _: None
+    assert not DataDirectory(stamped, PATH, identity).is_new
+
+
+def test_a_refusal_leaves_no_file_open(
+    tmp_path: Path, identity: Identity, nothing_stays_open: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Neither the lock nor what was read; and no more does a directory that was used."""
+    path = tmp_path / "1"
+    with nothing_stays_open():
+        directory = DataDirectory(RealFileSystem(), path, identity)
+        directory.stamp()
+        directory.prove()
+        directory.note_removal()
+        with pytest.raises(DataDirectoryError, match="in use"):
+            DataDirectory(RealFileSystem(), path, identity)
+        directory.close()
+        directory.close()
+        with pytest.raises(DataDirectoryError, match="belongs to node 1"):
+            DataDirectory(RealFileSystem(), path, Identity(identity.cluster_id, NodeId(2)))
 
 
 def test_another_format_is_refused(stamped: SimulatedFileSystem, identity: Identity) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import random
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,51 @@ def test_the_real_file_system_serves_as_well(identity: Identity, tmp_path: Path)
             log.prepare()
         log.close()
         directory.close()
+
+
+def test_a_log_that_was_closed_has_no_file_open(
+    identity: Identity, tmp_path: Path, nothing_stays_open: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Neither what it has written and removed, nor what it has read."""
+    path = tmp_path / "1"
+    for start in (0, 10):
+        with nothing_stays_open():
+            directory = DataDirectory(RealFileSystem(), path, identity)
+            log, _ = open_log(directory, segment_bytes=2048, reserve_bytes=2048, compacted_index=LogIndex(start))
+            for index in range(start + 1, start + 11):
+                append(log, commands(index, 1, b"a" * 600), HardState(Term(1), NodeId(1)))
+                log.sync()
+                log.prepare()
+            log.compact(LogIndex(start + 6))
+            log.close()
+            directory.close()
+
+
+@pytest.mark.parametrize("damaged", [1, 3], ids=["first segment", "last segment"])
+def test_a_log_that_was_refused_has_no_file_open(
+    identity: Identity, tmp_path: Path, nothing_stays_open: Callable[[], AbstractContextManager[None]], damaged: int
+) -> None:
+    """Whoever asked may try again, in the same process."""
+    directory = DataDirectory(RealFileSystem(), tmp_path / "1", identity)
+    log, _ = open_log(directory, segment_bytes=1024)
+    for index in range(1, 4):
+        append(log, commands(index, 1, b"a"), HardState(Term(1), NodeId(1)))
+        log.sync()
+    log.close()
+    with nothing_stays_open(), pytest.raises(CorruptionError, match="nothing holds those from"):
+        open_log(directory, compacted_index=LogIndex(-5))
+    (tmp_path / "1" / "identity").unlink()
+    directory.is_new = True
+    with nothing_stays_open(), pytest.raises(DataDirectoryError):
+        open_log(directory)
+    directory.is_new = False
+    path = tmp_path / "1" / "wal" / f"{damaged:020d}.wal"
+    contents = bytearray(path.read_bytes())
+    contents[520] ^= 1
+    path.write_bytes(contents)
+    with nothing_stays_open(), pytest.raises(CorruptionError):
+        open_log(directory)
+    directory.close()
 
 
 def test_entries_can_be_dropped_without_new_ones(open_on: OpenOn) -> None:
@@ -307,6 +353,36 @@ def test_a_failure_while_a_segment_is_made_is_the_last(open_on: OpenOn, name: st
         append(log, commands(2, 1, b"b"))
     filesystem.lose_power(lambda _: True)
     assert open_on(filesystem)[1].entries == list(commands(1, 1, b"a"))
+
+
+def test_the_next_segment_is_prepared_once_half_of_this_one_is_used(open_on: OpenOn) -> None:
+    """Then a rotation has little left to do; and not before, since most of its space would be taken for nothing."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem, segment_bytes=4096)
+    for index in range(1, 5):
+        assert "segment.new" not in filesystem.list_directory(WAL)
+        append(log, commands(index, 1, b"a"), HardState(Term(1), NodeId(1)))
+        log.sync()
+        log.prepare()
+    assert len(filesystem.contents(WAL / "segment.new")) == 4096
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_a_failure_to_prepare_is_the_last_unless_the_disk_is_full(open_on: OpenOn, number: int) -> None:
+    """A full disk is no failure before there is something to write."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem, segment_bytes=1024)
+    append(log, commands(1, 1, b"a"), HardState(Term(1), NodeId(1)))
+    log.sync()
+    filesystem.before_call = fail("allocate", number)
+    if number == errno.EIO:
+        with pytest.raises(StorageError, match="cannot prepare a segment: Input/output error"):
+            log.prepare()
+    else:
+        log.prepare()
+    filesystem.before_call = lambda _: None
+    with pytest.raises(StorageError) if number == errno.EIO else contextlib.nullcontext():
+        append(log, commands(2, 1, b"b"))
 
 
 def test_a_full_disk_says_so(open_on: OpenOn) -> None:
@@ -538,11 +614,14 @@ def test_a_rotation_syncs_what_nobody_had_synced(open_on: OpenOn) -> None:
     assert open_on(filesystem, segment_bytes=1024)[1].entries == list(commands(1, 1, b"a"))
 
 
-def test_a_log_without_an_identity_is_refused(open_on: OpenOn) -> None:
+@pytest.mark.parametrize(("entries", "hard_state"), [((), HardState(Term(1), NodeId(1))), (commands(1, 1, b"a"), None)])
+def test_a_log_without_an_identity_is_refused(
+    open_on: OpenOn, entries: tuple[Entry, ...], hard_state: HardState | None
+) -> None:
     """A log with contents whose identity is gone is not taken over."""
     filesystem = SimulatedFileSystem()
     log, _ = open_on(filesystem)
-    append(log, (), HardState(Term(1), NodeId(1)))
+    append(log, entries, hard_state)
     log.sync()
     filesystem.kill()
     filesystem.unlink(Path("/data/identity"))

@@ -20,6 +20,7 @@ from raftd.storage.format import (
     SECTOR_BYTES,
     BatchHeader,
     Identity,
+    SegmentHeader,
     decode_batch_header,
     decode_segment_header,
     encode_batch,
@@ -272,6 +273,47 @@ def test_a_missing_sector_that_one_bit_could_explain_is_refused(open_on: OpenOn,
         recover_on(filesystem, identity)
 
 
+def test_damage_in_a_batch_that_fills_its_sectors_is_refused(open_on: OpenOn, identity: Identity) -> None:
+    """The empty sector behind it is not one of its own that is missing."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem)
+    append(log, commands(1, 1, b"x" * 946), HardState(Term(1), NodeId(1)))
+    log.sync()
+    assert batch_positions(filesystem, FIRST) == [(SECTOR_BYTES, 3 * SECTOR_BYTES)]
+    filesystem.damage(FIRST, SECTOR_BYTES + 200, b"y")
+    with pytest.raises(CorruptionError, match=f"offset {SECTOR_BYTES}: the payload of batch 1"):
+        recover_on(filesystem, identity)
+
+
+def test_a_tear_with_bytes_behind_it_is_refused(open_on: OpenOn, identity: Identity) -> None:
+    """A crash leaves nothing where nothing was written, in the last sector of the batch or behind it."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem)
+    append(log, commands(1, 1, b"x" * 1200), HardState(Term(1), NodeId(1)))
+    log.sync()
+    [(start, end)] = batch_positions(filesystem, FIRST)
+    filesystem.damage(FIRST, start + SECTOR_BYTES, bytes(SECTOR_BYTES))
+    for offset in (end, round_to_sectors(end)):
+        trial = filesystem.copy()
+        trial.damage(FIRST, offset, b"\1")
+        with pytest.raises(CorruptionError, match=f"batch 1 ends before {end}, and there are bytes behind it"):
+            recover_on(trial, identity)
+    assert recover_on(filesystem, identity)[1] == start
+
+
+def test_a_cut_leaves_the_segment_as_long_as_it_was(open_on: OpenOn, identity: Identity) -> None:
+    """Else the next start would find that it is not as long as its header says."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem, segment_bytes=2048)
+    append(log, commands(1, 1, b"a"), HardState(Term(1), NodeId(1)))
+    log.sync()
+    append(log, commands(2, 1, b"torn" * 200))
+    filesystem.damage(FIRST, 1024, bytes(SECTOR_BYTES))
+    for torn_at in (1024, None):
+        assert recover_on(filesystem, identity)[1] == torn_at
+        assert len(filesystem.contents(FIRST)) == 2048
+
+
 def test_a_missing_sector_before_a_later_batch_is_refused(open_on: OpenOn, identity: Identity) -> None:
     """What looks torn, but precedes a batch that is there, was acknowledged: it is damage."""
     filesystem = SimulatedFileSystem()
@@ -449,6 +491,48 @@ def test_a_whole_batch_that_says_nonsense_is_refused(
     filesystem.damage(FIRST, SECTOR_BYTES, b"".join(encode_batch(header, payload, 1)[1]))
     with pytest.raises(CorruptionError, match=message):
         recover_on(filesystem, identity)
+
+
+def test_a_whole_batch_of_an_older_term_is_refused(open_on: OpenOn, identity: Identity) -> None:
+    """Terms never go down: right checksums around one that does are damage."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem)
+    log.append(hard_state=HardState(Term(5), None))
+    log.sync()
+    header = BatchHeader(0, log._chain, 2, 4, 0, 1, 0, 0, 0, 0)
+    log.close()
+    filesystem.damage(FIRST, 2 * SECTOR_BYTES, b"".join(encode_batch(header, b"", 1)[1]))
+    with pytest.raises(CorruptionError, match="term 4 behind term 5"):
+        recover_on(filesystem, identity)
+
+
+@pytest.mark.parametrize("field", ["first_index", "sequence", "chain", "current_term", "voted_for"])
+def test_a_segment_continues_a_log_in_all_that_it_says(field: str) -> None:
+    """One that differs in anything is from another log, or from another time of this one."""
+    header = SegmentHeader(
+        salt=1,
+        cluster_id=bytes(16),
+        node_id=1,
+        number=1,
+        size=8192,
+        first_index=4,
+        sequence=3,
+        current_term=2,
+        voted_for=1,
+        chain=9,
+    )
+    replay = Replay(header)
+    assert replay.continues(header)
+    assert not replay.continues(header._replace(**{field: 7}))  # type: ignore[arg-type]  # none of these is the one of bytes
+
+
+@pytest.mark.parametrize("other", [Identity(b"0123456789abcdef", NodeId(2)), Identity(bytes(16), NodeId(1))])
+def test_another_s_segment_is_refused(open_on: OpenOn, other: Identity) -> None:
+    """A file that was copied from elsewhere is not this node's log, whatever the data directory says."""
+    filesystem = SimulatedFileSystem()
+    open_on(filesystem)[0].close()
+    with pytest.raises(CorruptionError, match="segment of node 1 of cluster 30313233"):
+        recover_on(filesystem, other)
 
 
 def test_a_client_s_bytes_cannot_pass_for_a_batch(open_on: OpenOn, identity: Identity) -> None:

@@ -129,10 +129,12 @@ def test_a_full_disk_costs_the_reserve_first(filesystem: SimulatedFileSystem) ->
 
 
 def test_another_failure_does_not_cost_the_reserve(filesystem: SimulatedFileSystem) -> None:
-    """EIO is not answered with space."""
+    """EIO is not answered with space, nor with a second try."""
     directory = directory_of(filesystem, reserve_bytes=3000)
+    calls: list[str] = []
 
     def before_call(call: Call) -> None:
+        calls.append(call.name)
         if call.name == "allocate":
             raise OSError(errno.EIO, "Input/output error")
 
@@ -140,6 +142,7 @@ def test_another_failure_does_not_cost_the_reserve(filesystem: SimulatedFileSyst
     with pytest.raises(OSError, match="Input/output"):
         directory.create(header(1))
     assert "reserve" in filesystem.list_directory(Path("/"))
+    assert calls.count("allocate") == 1
 
 
 def test_a_removal_is_durable(filesystem: SimulatedFileSystem) -> None:

@@ -178,7 +178,8 @@ def test_what_cannot_be_read_again_is_not_written() -> None:
     ):
         with pytest.raises(LocalProtocolError):
             encode_header(header)
-    longest = SnapshotHeader(CLUSTER, SnapshotMetadata(LogIndex(1), Term(1), bytes(MEMBERSHIP_BYTES_MAX)), 16)
-    parser = SnapshotParser(CLUSTER, None)
-    parser.feed(encode(b"payload", header=longest))
-    assert parser.finish() == longest.metadata
+    widest = SnapshotMetadata(LogIndex(1), Term(1), bytes(MEMBERSHIP_BYTES_MAX))
+    for header in (SnapshotHeader(CLUSTER, widest, 16), SnapshotHeader(CLUSTER, METADATA, CHUNK_BYTES_MAX)):
+        parser = SnapshotParser(CLUSTER, None)
+        parser.feed(encode(b"payload", header=header))
+        assert parser.finish() == header.metadata

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import random
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from raftd.storage.filesystem import FileSystem, RealFileSystem
 from raftd.storage.format import Identity
 from raftd.storage.simulated import Call, SimulatedCrash, SimulatedFileSystem
 from raftd.storage.snapshot_format import SnapshotMetadata
-from raftd.storage.snapshots import SnapshotStore
+from raftd.storage.snapshots import SnapshotSource, SnapshotStore
 
 OpenStore = Callable[[FileSystem], SnapshotStore]
 SNAPSHOTS = Path("/data/snapshots")
@@ -236,6 +237,74 @@ def test_other_names_are_left_alone(open_store: OpenStore) -> None:
     store = open_store(filesystem)
     store.prune(1)
     assert sorted(filesystem.list_directory(SNAPSHOTS)) == sorted([name_of(OLD), name_of(NEW) + ".aside"])
+
+
+@pytest.mark.parametrize("name", ["1.snapshot", name_of(OLD)[1:], "x" + name_of(OLD), name_of(OLD).replace("-", "_")])
+def test_a_strange_name_is_refused(open_store: OpenStore, name: str) -> None:
+    """What ends like a snapshot's name and is none may be one that somebody has renamed: the newest, perhaps."""
+    filesystem = with_old(open_store)
+    filesystem.create(SNAPSHOTS / name).close()
+    with pytest.raises(CorruptionError, match="two numbers of 20 digits"):
+        open_store(filesystem)
+
+
+def test_a_disk_that_removes_nothing_is_one_line(identity: Identity) -> None:
+    """Whoever cannot remove what is not needed says so."""
+    filesystem = SimulatedFileSystem()
+    directory = DataDirectory(filesystem, Path("/data"), identity)
+    store = SnapshotStore(directory)
+    for metadata in (OLD, NEW):
+        make(store, metadata)
+    filesystem.create(SNAPSHOTS / "snapshot.new").close()
+
+    def fail(call: Call) -> None:
+        if call.name == "unlink":
+            raise OSError(errno.EIO, "Input/output error")
+
+    filesystem.before_call = fail
+    with pytest.raises(StorageError, match="/data/snapshots: cannot be opened: Input/output error"):
+        SnapshotStore(directory)
+    with pytest.raises(StorageError, match="/data/snapshots: cannot be pruned: Input/output error"):
+        store.prune(1)
+
+
+def test_a_source_that_cannot_be_read_is_one_line(identity: Identity, tmp_path: Path) -> None:
+    """With the file's name and the operating system's reason."""
+    store = SnapshotStore(DataDirectory(RealFileSystem(), tmp_path / "1", identity))
+    make(store, OLD)
+    source = store.open(OLD)
+    source.close()
+    with pytest.raises(StorageError, match=f"{name_of(OLD)}: cannot be read: Bad file descriptor"):
+        source.read(0, 1)
+
+
+def test_what_a_snapshot_is_of_is_known_when_it_was_read(open_store: OpenStore, identity: Identity) -> None:
+    """Its own header says so, where nobody else did."""
+    filesystem = with_old(open_store)
+    source = SnapshotSource(filesystem.open(SNAPSHOTS / name_of(OLD)), None, identity.cluster_id)
+    with pytest.raises(LocalProtocolError, match="not been read yet"):
+        _ = source.metadata
+    assert b"".join(source.payload()) == PAYLOADS[OLD]
+    assert source.metadata == OLD
+
+
+def test_a_store_leaves_no_file_open(
+    identity: Identity, tmp_path: Path, nothing_stays_open: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Made, received, given up, read, found damaged: no descriptor is left."""
+    directory = DataDirectory(RealFileSystem(), tmp_path / "1", identity)
+    with nothing_stays_open():
+        store = SnapshotStore(directory)
+        make(store, OLD)
+        store.begin(NEW).abort()
+        store.receive(*NEW.last_included).abort()
+        make(store, NEW)
+        assert payload_of(SnapshotStore(directory), NEW) == PAYLOADS[NEW]
+        path = directory.snapshots_path / name_of(NEW)
+        path.write_bytes(path.read_bytes()[:-1])
+        with pytest.raises(CorruptionError):
+            SnapshotStore(directory)
+    directory.close()
 
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO])

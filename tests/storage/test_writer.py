@@ -350,6 +350,64 @@ def test_a_writer_without_work_waits_for_a_full_disk_to_have_space(
     assert not writer.disk_low
 
 
+class IdleWriter(LogWriter[str]):
+    """One whose thread was not started: its work is done where a test asks for it."""
+
+    def _start(self) -> None:
+        pass
+
+
+def test_a_full_disk_is_asked_again_once_in_a_while(open_on: OpenOn) -> None:
+    """Each try takes the space that there is, and gives it back: not after each of a thousand batches."""
+    filesystem = SimulatedFileSystem(space=1 << 16)
+    log, _ = open_on(filesystem, segment_bytes=1 << 15, reserve_bytes=1 << 16)
+    assert log.disk_low
+    now = 100.0
+    writer = IdleWriter(log, on_stored=lambda _: None, on_failure=lambda _: None, clock=lambda: now)
+    tries: list[float] = []
+
+    def before_call(call: Call) -> None:
+        if call.name == "create":
+            assert writer.busy_since == now, "a disk that hangs in it shows"
+            tries.append(now)
+
+    filesystem.before_call = before_call
+    for at in (100.0, 100.5, 100.9, 101.0, 101.5):
+        now = at
+        writer._prepare()
+        assert writer.busy_since is None
+    assert tries == [100.0, 101.0]
+
+
+def test_a_batch_that_is_stored_runs_no_more(open_on: OpenOn) -> None:
+    """Whoever hears of it finds the writer at rest: what comes then is another write."""
+    log, _ = open_on(SimulatedFileSystem())
+    busy_since: list[float | None] = []
+    writer = IdleWriter(
+        log,
+        on_stored=lambda _: None,
+        on_failure=lambda _: None,
+        clock=lambda: 100.0,
+        on_sync=lambda _: busy_since.append(writer.busy_since),
+    )
+    writer._store([of_entries("a", 1, b"a")])
+    assert busy_since == [None]
+
+
+def test_nobody_needs_to_hear_of_each_batch(open_on: OpenOn) -> None:
+    """Metrics are for those who ask for them."""
+    log, _ = open_on(SimulatedFileSystem())
+    writer = IdleWriter(log, on_stored=lambda _: None, on_failure=lambda _: None, clock=lambda: 100.0)
+    writer._store([of_entries("a", 1, b"a")])
+    assert log.next_index == 2
+
+
+def test_a_writer_without_work_ends_without_a_word(held: Writer) -> None:
+    """There is nothing to store, and nothing has failed."""
+    assert held.writer.close(timeout=PATIENCE_SECONDS)
+    assert (held.stored, held.failures) == ([], [])
+
+
 def test_a_reset_begins_a_batch_and_what_follows_joins_it(held: Writer, open_on: OpenOn) -> None:
     """The reset, its entries and those behind them: one batch, one sync, after the batch of all that came before."""
     held.writer.submit(of_entries("block", 1, b"a", hard_state=HardState(Term(1), None)))
