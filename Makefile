@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 help:
 	@echo "make demo    a three-node cluster on this machine, until Ctrl-C"
 	@echo "make test    all tests (make test-hosts: those that boot whole hosts)"
-	@echo "make check   lint, types, architecture (make check-deploy: playbooks and roles)"
+	@echo "make check   lint, types, architecture, rules of the tree (make check-deploy: playbooks and roles)"
 	@echo "make fmt     format the code"
 	@echo "make bench   measure puts and gets against a demo cluster (docs/benchmarks.md has more to measure)"
 	@echo "make sim     simulate clusters: SEEDS=1000 runs"
@@ -51,6 +51,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_tidy.py
 
 # Apart from `check`, since it takes longer than all of that. Lint starts programs of Ansible by their names.
 check-deploy: $(STAMP)

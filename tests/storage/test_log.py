@@ -9,46 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from raftd.consensus.types import Entry, EntryKind, HardState, LogIndex, NodeId, Term
+from raftd.consensus.types import Entry, HardState, LogIndex, NodeId, Term
 from raftd.errors import CorruptionError, DataDirectoryError, InvariantViolation, StorageError
 from raftd.storage.data_directory import DataDirectory
 from raftd.storage.filesystem import RealFileSystem
 from raftd.storage.format import PAYLOAD_BYTES_MAX, Identity
 from raftd.storage.log import Log, open_log
-from raftd.storage.recovery import Recovered
 from raftd.storage.simulated import Call, SimulatedCrash, SimulatedFileSystem
-from raftd.wire.entries import encode_entries
+from tests.storage.logs import WAL, OpenOn, State, append, commands, crash_at, reset, state_of
 
-OpenOn = Callable[..., tuple[Log, Recovered]]
-State = tuple[HardState, int, list[Entry]]
-"""Hard state, the log's first index, entries."""
-WAL = Path("/data/wal")
 NOTHING: State = (HardState(Term(0), None), 1, [])
-
-
-def commands(first: int, term: int, *data: bytes) -> tuple[Entry, ...]:
-    return tuple((LogIndex(first + i), Term(term), EntryKind.COMMAND, item) for i, item in enumerate(data))
-
-
-def append(log: Log, entries: tuple[Entry, ...], hard_state: HardState | None = None) -> None:
-    log.append(
-        encode_entries(entries),
-        first_index=entries[0][0] if entries else None,
-        entry_count=len(entries),
-        hard_state=hard_state,
-    )
-
-
-def reset(log: Log, base_index: int, entries: tuple[Entry, ...] = (), hard_state: HardState | None = None) -> None:
-    log.reset(LogIndex(base_index), encode_entries(entries), entry_count=len(entries), hard_state=hard_state)
-
-
-def state_of(recovered: Recovered) -> State:
-    return recovered.hard_state, recovered.first_index, recovered.entries
-
-
-def segments_in(filesystem: SimulatedFileSystem) -> list[int]:
-    return sorted(int(name[:-4]) for name in filesystem.list_directory(WAL) if name.endswith(".wal"))
 
 
 def test_a_new_log_is_empty(open_on: OpenOn) -> None:
@@ -222,19 +192,6 @@ def script(log: Log, stored: Callable[[State], None], attempt: Callable[[State],
         stored(state)
         log.prepare()
         log.remove_released()
-
-
-def crash_at(number: int) -> Callable[[Call], None]:
-    """End the process at the number-th call from now."""
-    left = number
-
-    def before_call(_: Call) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            raise SimulatedCrash
-
-    return before_call
 
 
 def run_until_call(open_on: OpenOn, filesystem: SimulatedFileSystem, number: int) -> tuple[list[State], int, bool]:
@@ -419,189 +376,6 @@ def test_the_reserve_carries_the_log_over_a_full_disk(open_on: OpenOn) -> None:
     assert filesystem.contents(Path("/data/reserve")) == bytes(2048)
     filesystem.lose_power(lambda _: False)
     assert len(open_on(filesystem)[1].entries) == index + 1
-
-
-def test_compacting_removes_whole_segments_only(open_on: OpenOn, identity: Identity) -> None:
-    """Segments go when a snapshot holds all that they held; the log then begins later, and is read as before."""
-    filesystem = SimulatedFileSystem()
-    log, _ = open_on(filesystem, segment_bytes=2048)
-    for index in range(1, 11):
-        append(log, commands(index, 1, b"a" * 300), HardState(Term(1), NodeId(1)))
-        log.sync()
-    log.compact(LogIndex(2))
-    assert log.first_index == 1
-    log.compact(LogIndex(7))
-    assert log.first_index == 7
-    with pytest.raises(InvariantViolation, match="do not join"):
-        append(log, commands(6, 2, b"a"))
-    filesystem.lose_power(lambda _: False)
-    directory = DataDirectory(filesystem, Path("/data"), identity)
-    log, recovered = open_log(directory, segment_bytes=2048, reserve_bytes=0, compacted_index=LogIndex(7))
-    assert recovered.entries == [entry for i in range(7, 11) for entry in commands(i, 1, b"a" * 300)]
-    assert (recovered.first_index, log.first_index, log.next_index) == (7, 7, 11)
-
-
-def test_a_crash_while_compacting_leaves_no_gap(open_on: OpenOn, identity: Identity) -> None:
-    """Segments go oldest first, each for good before the next."""
-    generator = random.Random(3)
-    for number in range(1, 10):
-        filesystem = SimulatedFileSystem()
-        log, _ = open_on(filesystem, segment_bytes=1024)
-        for index in range(1, 7):
-            append(log, commands(index, 1, b"a"), HardState(Term(1), NodeId(1)))
-            log.sync()
-        filesystem.before_call = crash_at(number)
-        with contextlib.suppress(SimulatedCrash):
-            log.compact(LogIndex(5))
-        filesystem.lose_power(lambda _: generator.random() < 0.5)
-        _, recovered = open_log(
-            DataDirectory(filesystem, Path("/data"), identity),
-            segment_bytes=1024,
-            reserve_bytes=0,
-            compacted_index=LogIndex(5),
-        )
-        assert recovered.entries[-1] == commands(6, 1, b"a")[0]
-
-
-def test_compacting_allows_for_entries_replaced_across_segments(open_on: OpenOn) -> None:
-    """A segment that replaces what the ones before it hold may become the oldest: the log begins with what replaced."""
-    filesystem = SimulatedFileSystem()
-    log, _ = open_on(filesystem, segment_bytes=2048)
-    for first, term in [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1), (2, 2), (3, 2), (4, 2), (5, 2)]:
-        append(log, commands(first, term, b"a" * 300), HardState(Term(term), NodeId(1)))
-        log.sync()
-    log.compact(LogIndex(1))
-    assert (log.first_index, segments_in(filesystem)) == (2, [2, 3])
-    for first_index, compacted in ((2, 1), (3, 4)):
-        filesystem.lose_power(lambda _: False)
-        log, recovered = open_on(filesystem, segment_bytes=2048, compacted_index=compacted)
-        assert recovered.first_index == log.first_index == first_index
-        assert recovered.entries == [entry for i in range(first_index, 6) for entry in commands(i, 2, b"a" * 300)]
-        log.compact(LogIndex(4))
-
-
-@pytest.mark.parametrize("base_index", [0, 1, 3, 6, 7, 1000], ids=lambda base_index: f"base {base_index}")
-def test_a_reset_log_is_a_log(open_on: OpenOn, base_index: int) -> None:
-    """Below, within or above what there was: it takes entries, replaces them, rotates, is compacted and read again."""
-    filesystem = SimulatedFileSystem()
-    log, _ = open_on(filesystem, segment_bytes=2048)
-    for index in range(1, 7):
-        append(log, commands(index, 1, b"a" * 700), HardState(Term(1), NodeId(1)))
-        log.sync()
-    reset(log, base_index)
-    assert (log.first_index, log.next_index) == (base_index + 1, base_index + 1)
-    log.sync()
-    first = base_index + 1
-    model = [*commands(first, 1, b"b" * 700, b"c" * 700), *commands(first + 2, 2, *[b"d" * 700] * 5)]
-    append(log, commands(first, 1, *[b"b" * 700, b"c" * 700] * 2))
-    log.sync()
-    for entry in model[2:]:
-        append(log, (entry,), HardState(Term(2), NodeId(2)))
-        log.sync()
-    with pytest.raises(InvariantViolation, match="do not join"):
-        append(log, commands(base_index, 2, b"hole"))
-    while log.remove_released():
-        pass
-    assert not log.has_released
-    for compacted in (base_index, base_index + 4):
-        filesystem.lose_power(lambda _: False)
-        log, recovered = open_on(filesystem, segment_bytes=2048, compacted_index=compacted)
-        assert state_of(recovered) == (HardState(Term(2), NodeId(2)), log.first_index, model[log.first_index - first :])
-        assert log.first_index <= compacted + 1
-        assert log.next_index == first + len(model)
-        log.compact(LogIndex(base_index + 4))
-    assert log.first_index == base_index + 5
-
-
-def test_what_a_reset_voids_is_removed_once_it_is_durable(open_on: OpenOn) -> None:
-    """Not before the sync, one segment at a time, oldest first; what a crash leaves of it the next start removes."""
-    filesystem = SimulatedFileSystem()
-    log, _ = open_on(filesystem, segment_bytes=1024)
-    for index in range(1, 5):
-        append(log, commands(index, 1, b"a"), HardState(Term(1), NodeId(1)))
-        log.sync()
-    reset(log, 9)
-    assert not log.remove_released()
-    log.compact(LogIndex(9))
-    assert segments_in(filesystem) == [1, 2, 3, 4, 5]
-    log.sync()
-    assert log.has_released
-    assert log.remove_released()
-    assert segments_in(filesystem) == [2, 3, 4, 5]
-    # The segment is still there; a second reset voids it and those that the first one did.
-    reset(log, 4)
-    log.sync()
-    assert log.remove_released()
-    filesystem.lose_power(lambda _: False)
-    assert segments_in(filesystem) == [3, 4, 5, 6]
-    _, recovered = open_on(filesystem, segment_bytes=1024, compacted_index=4)
-    assert (recovered.first_index, recovered.entries) == (5, [])
-    filesystem.lose_power(lambda _: False)
-    assert segments_in(filesystem) == [6]
-
-
-def test_a_large_segment_goes_in_pieces(open_on: OpenOn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its name goes first and for good; its space comes back a piece a call, on real files and on simulated ones."""
-    monkeypatch.setattr("raftd.storage.log._REMOVED_BYTES", 4096)
-    simulated = SimulatedFileSystem()
-    for filesystem, path in ((simulated, Path("/data")), (RealFileSystem(), tmp_path / "data")):
-        log, _ = open_on(filesystem, segment_bytes=10_240, path=path)
-        append(log, commands(1, 1, b"a"), HardState(Term(1), NodeId(1)))
-        log.sync()
-        reset(log, 9)
-        log.sync()
-        for left in (10_240, 6144, 2048):
-            assert log.has_released
-            assert log.remove_released()
-            assert [name for name in filesystem.list_directory(path / "wal") if name.endswith("1.wal")] == []
-            assert (0 if log._removed is None else log._removed.size()) == (left if left > 4096 else 0)
-        assert not log.remove_released()
-        log.close()
-    simulated.lose_power(lambda _: False)
-    assert segments_in(simulated) == [2]
-
-
-def test_a_log_may_be_closed_within_a_removal(open_on: OpenOn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left of a segment without a name goes with the file."""
-    monkeypatch.setattr("raftd.storage.log._REMOVED_BYTES", 512)
-    log, _ = open_on(SimulatedFileSystem(), segment_bytes=2048)
-    reset(log, 9)
-    log.sync()
-    assert log.remove_released()
-    log.close()
-    assert not log.has_released
-
-
-def test_no_reset_forgets_a_term_or_a_vote(open_on: OpenOn) -> None:
-    """The hard state outlives the log that is thrown away, and goes back in no reset."""
-    filesystem = SimulatedFileSystem()
-    log, _ = open_on(filesystem)
-    append(log, commands(1, 1, b"a"), HardState(Term(7), NodeId(3)))
-    log.sync()
-    reset(log, 20)
-    log.sync()
-    for state in (HardState(Term(6), NodeId(3)), HardState(Term(7), NodeId(2)), HardState(Term(7), None)):
-        with pytest.raises(InvariantViolation, match="term"):
-            reset(log, 21, (), state)
-    with pytest.raises(InvariantViolation, match="behind entry -1"):
-        reset(log, -1)
-    while log.remove_released():
-        pass
-    filesystem.lose_power(lambda _: False)
-    log, recovered = open_on(filesystem, compacted_index=20)
-    assert recovered.hard_state == log.hard_state == HardState(Term(7), NodeId(3))
-    assert recovered.first_index == 21
-
-
-def test_a_log_reset_beyond_its_snapshot_is_refused(open_on: OpenOn) -> None:
-    """Where the snapshot that a reset relied upon is gone, nobody makes up what it held."""
-    filesystem = SimulatedFileSystem()
-    log, _ = open_on(filesystem)
-    reset(log, 20)
-    log.sync()
-    filesystem.kill()
-    with pytest.raises(CorruptionError, match="begins at entry 21, and nothing holds those from 20 on"):
-        open_on(filesystem, compacted_index=19)
 
 
 def test_a_rotation_syncs_what_nobody_had_synced(open_on: OpenOn) -> None:

@@ -3,52 +3,31 @@
 import copy
 import itertools
 import random
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raftd.consensus.types import Entry, EntryKind, HardState, LogIndex, NodeId, Term
+from raftd.consensus.types import Entry, HardState, NodeId, Term
 from raftd.errors import CorruptionError
 from raftd.storage.data_directory import DataDirectory
-from raftd.storage.filesystem import FileSystem
 from raftd.storage.format import (
     BATCH_HEADER_BYTES,
     RESET,
     SECTOR_BYTES,
     BatchHeader,
     Identity,
-    SegmentHeader,
-    decode_batch_header,
     decode_segment_header,
     encode_batch,
     round_to_sectors,
 )
 from raftd.storage.log import Log, open_log
-from raftd.storage.recovery import Recovered, Replay, SegmentReader, find_tear, read_batches, recover
-from raftd.storage.reserve import Reserve
-from raftd.storage.segment import SegmentDirectory
+from raftd.storage.recovery import Replay, SegmentReader, find_tear, read_batches
 from raftd.storage.simulated import SimulatedFileSystem
 from raftd.wire.entries import encode_entries
-
-OpenOn = Callable[..., tuple[Log, Recovered]]
-WAL = Path("/data/wal")
-FIRST = WAL / "00000000000000000001.wal"
-
-
-def commands(first: int, term: int, *data: bytes) -> tuple[Entry, ...]:
-    return tuple((LogIndex(first + i), Term(term), EntryKind.COMMAND, item) for i, item in enumerate(data))
-
-
-def append(log: Log, entries: tuple[Entry, ...], hard_state: HardState | None = None) -> None:
-    log.append(
-        encode_entries(entries),
-        first_index=entries[0][0] if entries else None,
-        entry_count=len(entries),
-        hard_state=hard_state,
-    )
+from tests.storage.logs import FIRST, OpenOn, append, batch_positions, commands, recover_on
 
 
 def write_fifty_records(log: Log) -> list[Entry]:
@@ -71,27 +50,6 @@ def write_fifty_records(log: Log) -> list[Entry]:
         if new:
             model[first - 1 :] = new
     return model
-
-
-def recover_on(filesystem: FileSystem, identity: Identity) -> tuple[Replay, int | None]:
-    replay, tail, torn_at = recover(
-        SegmentDirectory(filesystem, WAL, Reserve(filesystem, Path("/data/reserve"), 0)), identity
-    )
-    tail.file.close()
-    return replay, torn_at
-
-
-def batch_positions(filesystem: SimulatedFileSystem, path: Path) -> list[tuple[int, int]]:
-    """The batches of a sound segment: (offset, offset behind the mark behind the payload)."""
-    data = bytes(filesystem.contents(path))
-    salt = decode_segment_header(path, data[:SECTOR_BYTES]).salt
-    found = []
-    position = SECTOR_BYTES
-    while position < len(data) and (header := decode_batch_header(data[position : position + 64], salt)) is not None:
-        end = position + BATCH_HEADER_BYTES + header.payload_length + 1
-        found.append((position, end))
-        position = round_to_sectors(end)
-    return found
 
 
 def test_every_flipped_bit_is_refused_or_harmless(open_on: OpenOn) -> None:
@@ -392,72 +350,6 @@ def test_a_renamed_segment_is_durable_once_it_was_read(open_on: OpenOn) -> None:
     assert open_on(filesystem, segment_bytes=1024)[1] == recovered
 
 
-@pytest.fixture
-def three_segments(open_on: OpenOn) -> SimulatedFileSystem:
-    filesystem = SimulatedFileSystem()
-    log, _ = open_on(filesystem, segment_bytes=2048)
-    for index in range(1, 8):
-        append(log, commands(index, 1, b"a" * 700), HardState(Term(1), NodeId(1)))
-        log.sync()
-    log.close()
-    filesystem.kill()
-    assert sum(name.endswith(".wal") for name in filesystem.list_directory(WAL)) > 3
-    return filesystem
-
-
-def path_of(number: int) -> Path:
-    return WAL / f"{number:020d}.wal"
-
-
-def test_a_missing_segment_is_refused(three_segments: SimulatedFileSystem, open_on: OpenOn) -> None:
-    """A gap in the row of segments is damage, also at its beginning, unless a snapshot covers it."""
-    trial = three_segments.copy()
-    trial.unlink(path_of(2))
-    with pytest.raises(CorruptionError, match="segment 2 is missing"):
-        open_on(trial)
-    trial = three_segments.copy()
-    trial.unlink(path_of(1))
-    with pytest.raises(CorruptionError, match="the log begins at entry 2, and nothing holds those from 1 on"):
-        open_on(trial)
-
-
-def test_no_segment_at_all_is_refused(three_segments: SimulatedFileSystem, open_on: OpenOn) -> None:
-    """A directory that had a log and has none is damaged, not new."""
-    for name in three_segments.list_directory(WAL):
-        three_segments.unlink(WAL / name)
-    with pytest.raises(CorruptionError, match="no segment is there"):
-        open_on(three_segments)
-
-
-def test_a_copied_segment_is_refused(three_segments: SimulatedFileSystem, open_on: OpenOn) -> None:
-    """A segment under another's name is damage."""
-    three_segments.rename(path_of(1), path_of(2))
-    with pytest.raises(CorruptionError, match="this is segment 1"):
-        open_on(three_segments)
-
-
-def test_a_strange_name_is_refused(three_segments: SimulatedFileSystem, open_on: OpenOn) -> None:
-    """A name that ends like a segment's and is none is not overlooked."""
-    three_segments.rename(path_of(1), WAL / "1.wal")
-    with pytest.raises(CorruptionError, match=r"1\.wal: damaged .* 20 digits"):
-        open_on(three_segments)
-
-
-def test_an_earlier_segment_without_its_last_batch_is_refused(
-    three_segments: SimulatedFileSystem, open_on: OpenOn
-) -> None:
-    """What would be a clean end or a tear in the last segment is damage in any other."""
-    start, end = batch_positions(three_segments, path_of(2))[-1]
-    trial = three_segments.copy()
-    trial.damage(path_of(2), start, bytes(end - start))
-    with pytest.raises(CorruptionError, match="does not continue"):
-        open_on(trial)
-    trial = three_segments.copy()
-    trial.damage(path_of(2), start, bytes(SECTOR_BYTES))
-    with pytest.raises(CorruptionError, match=f"2.wal: damaged at offset {start}: batch"):
-        open_on(trial)
-
-
 def test_another_log_s_batch_never_fits(open_on: OpenOn, identity: Identity) -> None:
     """A batch with the right sequence, even with the right salt, does not continue a log that it was not written to."""
     filesystem = SimulatedFileSystem()
@@ -504,35 +396,6 @@ def test_a_whole_batch_of_an_older_term_is_refused(open_on: OpenOn, identity: Id
     filesystem.damage(FIRST, 2 * SECTOR_BYTES, b"".join(encode_batch(header, b"", 1)[1]))
     with pytest.raises(CorruptionError, match="term 4 behind term 5"):
         recover_on(filesystem, identity)
-
-
-@pytest.mark.parametrize("field", ["first_index", "sequence", "chain", "current_term", "voted_for"])
-def test_a_segment_continues_a_log_in_all_that_it_says(field: str) -> None:
-    """One that differs in anything is from another log, or from another time of this one."""
-    header = SegmentHeader(
-        salt=1,
-        cluster_id=bytes(16),
-        node_id=1,
-        number=1,
-        size=8192,
-        first_index=4,
-        sequence=3,
-        current_term=2,
-        voted_for=1,
-        chain=9,
-    )
-    replay = Replay(header)
-    assert replay.continues(header)
-    assert not replay.continues(header._replace(**{field: 7}))  # type: ignore[arg-type]  # none of these is the one of bytes
-
-
-@pytest.mark.parametrize("other", [Identity(b"0123456789abcdef", NodeId(2)), Identity(bytes(16), NodeId(1))])
-def test_another_s_segment_is_refused(open_on: OpenOn, other: Identity) -> None:
-    """A file that was copied from elsewhere is not this node's log, whatever the data directory says."""
-    filesystem = SimulatedFileSystem()
-    open_on(filesystem)[0].close()
-    with pytest.raises(CorruptionError, match="segment of node 1 of cluster 30313233"):
-        recover_on(filesystem, other)
 
 
 def test_a_client_s_bytes_cannot_pass_for_a_batch(open_on: OpenOn, identity: Identity) -> None:

@@ -1,14 +1,12 @@
 """Recovery of a log that was reset: the old log or the new one, whatever a crash left and whatever bit flips."""
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from raftd.consensus.types import Entry, EntryKind, HardState, LogIndex, NodeId, Term
+from raftd.consensus.types import HardState, LogIndex, NodeId, Term
 from raftd.errors import CorruptionError
-from raftd.storage.filesystem import FileSystem
 from raftd.storage.format import (
     BATCH_HEADER_BYTES,
     RESET,
@@ -19,37 +17,9 @@ from raftd.storage.format import (
     decode_segment_header,
     encode_batch,
 )
-from raftd.storage.log import Log
-from raftd.storage.recovery import Recovered, Replay, recover
-from raftd.storage.reserve import Reserve
-from raftd.storage.segment import SegmentDirectory
 from raftd.storage.simulated import SimulatedFileSystem
 from raftd.wire.entries import encode_entries
-
-OpenOn = Callable[..., tuple[Log, Recovered]]
-WAL = Path("/data/wal")
-FIRST = WAL / "00000000000000000001.wal"
-
-
-def commands(first: int, term: int, *data: bytes) -> tuple[Entry, ...]:
-    return tuple((LogIndex(first + i), Term(term), EntryKind.COMMAND, item) for i, item in enumerate(data))
-
-
-def append(log: Log, entries: tuple[Entry, ...], hard_state: HardState | None = None) -> None:
-    log.append(encode_entries(entries), first_index=entries[0][0], entry_count=len(entries), hard_state=hard_state)
-    log.sync()
-
-
-def recover_on(filesystem: FileSystem, identity: Identity) -> tuple[Replay, int | None]:
-    replay, tail, torn_at = recover(
-        SegmentDirectory(filesystem, WAL, Reserve(filesystem, Path("/data/reserve"), 0)), identity
-    )
-    tail.file.close()
-    return replay, torn_at
-
-
-def path_of(number: int) -> Path:
-    return WAL / f"{number:020d}.wal"
+from tests.storage.logs import FIRST, WAL, OpenOn, append, commands, path_of, recover_on
 
 
 def end_of_first_batch(filesystem: SimulatedFileSystem, path: Path) -> int:
@@ -71,13 +41,16 @@ def test_every_flipped_bit_of_a_log_that_was_reset_is_refused(
     filesystem = SimulatedFileSystem()
     log, _ = open_on(filesystem, segment_bytes=2 * SECTOR_BYTES)
     append(log, commands(1, 1, b"a"), HardState(Term(1), NodeId(1)))
+    log.sync()
     log.reset(LogIndex(6))
     log.sync()
     append(log, commands(7, 1, b"b"))
+    log.sync()
     log.reset(LogIndex(4), encode_entries(commands(5, 2, b"c")), entry_count=1, hard_state=HardState(Term(2), None))
     log.sync()
     if batches_behind:
         append(log, commands(6, 2, b"d"))
+        log.sync()
     paths = [path_of(number) for number in range(1, 5 + batches_behind)]
     assert sorted(filesystem.list_directory(WAL)) == [path.name for path in paths]
     # Those before are tried with the reset as the last one.
@@ -108,6 +81,7 @@ def test_a_torn_reset_leaves_the_log_as_it_was(open_on: OpenOn, identity: Identi
     filesystem = SimulatedFileSystem()
     log, _ = open_on(filesystem)
     append(log, commands(1, 1, b"stored"), HardState(Term(1), NodeId(1)))
+    log.sync()
     new = commands(8, 2, *data)
     log.reset(LogIndex(7), encode_entries(new), entry_count=len(new), hard_state=HardState(Term(2), None))
     changes = filesystem.unsynced()
@@ -139,6 +113,7 @@ def test_what_a_reset_voids_is_removed_only_when_the_reset_is_durable(open_on: O
     filesystem = SimulatedFileSystem()
     log, _ = open_on(filesystem)
     append(log, commands(1, 1, b"a"), HardState(Term(1), NodeId(1)))
+    log.sync()
     log.reset(LogIndex(7))
     filesystem.kill()
     calls: list[tuple[str, str]] = []

@@ -2,20 +2,18 @@
 
 import errno
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from raftd.consensus.types import Entry, EntryKind, HardState, LogIndex, NodeId, Term
 from raftd.errors import InvariantViolation, LocalProtocolError, StorageError
-from raftd.storage.log import Log
-from raftd.storage.recovery import Recovered
 from raftd.storage.simulated import Call, SimulatedFileSystem
 from raftd.storage.writer import LogWriter, Submission, SyncRecord
 from raftd.wire.entries import encode_entries
+from tests.storage.logs import OpenOn
 
-OpenOn = Callable[..., tuple[Log, Recovered]]
 PATIENCE_SECONDS = 10.0
 
 
