@@ -1,5 +1,6 @@
 """The asyncio client: what it offers, and the objects of which it is made; each has a module of its own."""
 
+import asyncio
 import math
 import random
 import ssl
@@ -109,6 +110,7 @@ class AsyncClient:
         self._leases = Leases(self._asker, self._writer, self._namespace)
         self._watches = Watches(self._asker, self._namespace)
         self._administration = Administration(self._asker)
+        self._closing: asyncio.Task[None] | None = None
 
     @classmethod
     def from_config(cls, config: str | Path | ClientConfig) -> "AsyncClient":
@@ -571,11 +573,15 @@ class AsyncClient:
     async def close(self) -> None:
         """Close session and connections. Calls that still wait end in an error; closing twice is allowed.
 
-        Leases are kept alive no longer, and end by themselves.
+        Leases are kept alive no longer, and end by themselves. Once begun it goes on to its end, in a second or two, also
+        when the caller is cancelled meanwhile.
         """
-        if self._asker.closing:
-            return
-        self._asker.closing = True
+        if self._closing is None:
+            self._asker.closing = True
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         await self._leases.close()
         await self._watches.close()
         await self._writer.close()

@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import Any, Final, Protocol, Self, TypeVar, cast, overload
 
 from raftd.client.config import ClientConfig
-from raftd.client.errors import CompareFailed
+from raftd.client.errors import CompareFailed, InvalidRequest, TooLarge
 from raftd.client.operations import Put
+from raftd.client.results import KeyValue
 from raftd.client.synchronous import Client
 from raftd.kv.limits import OPERATIONS_MAX
 
@@ -18,6 +19,8 @@ D = TypeVar("D")
 _ABSENT: Final = 0
 """The modify revision that `expected_revision` gives to "there is no such key"."""
 _NO_DEFAULT: Final = object()
+_IMPOSSIBLE_KEY: Final = (InvalidRequest, TooLarge, UnicodeEncodeError)
+"""No cluster has a key that is empty, too long, or half of a surrogate pair: it is missing, as in any dict."""
 _STEP_BYTES_MAX: Final = 1 << 20
 """What `update` writes in one step, if it is more than one key: well below what one command may have."""
 
@@ -108,7 +111,7 @@ class DistDict(MutableMapping[str, V]):
         self._client = source if isinstance(source, Client) else Client.from_config(source)
 
     def __getitem__(self, key: str) -> V:
-        found = self._client.get(self._key(key))
+        found = self._find(key)
         if found is None:
             raise KeyError(key)
         return self._codec.decode(found.value)
@@ -117,11 +120,15 @@ class DistDict(MutableMapping[str, V]):
         self._client.put(self._key(key), self._codec.encode(value))
 
     def __delitem__(self, key: str) -> None:
-        if not self._client.delete(self._key(key)).deleted:
+        try:
+            deleted = self._client.delete(self._key(key)).deleted
+        except _IMPOSSIBLE_KEY:
+            deleted = False
+        if not deleted:
             raise KeyError(key)
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._client.get(self._key(key)) is not None
+        return isinstance(key, str) and self._find(key) is not None
 
     def __iter__(self) -> Iterator[str]:
         for item in self._client.items(prefix=self._prefix, keys_only=True):
@@ -150,7 +157,7 @@ class DistDict(MutableMapping[str, V]):
 
     def get(self, key: str, default: D | None = None) -> V | D | None:
         """The key's value, or the default."""
-        found = self._client.get(self._key(key))
+        found = self._find(key)
         return default if found is None else self._codec.decode(found.value)
 
     @overload
@@ -165,11 +172,10 @@ class DistDict(MutableMapping[str, V]):
         Raises:
             KeyError: there is no such key, and no default was given.
         """
-        encoded = self._key(key)
-        while (found := self._client.get(encoded)) is not None:
+        while (found := self._find(key)) is not None:
             value = self._codec.decode(found.value)
             try:
-                self._client.delete(encoded, expected_revision=found.modify_revision)
+                self._client.delete(found.key, expected_revision=found.modify_revision)
             except CompareFailed:
                 continue  # another writer came first; look at what it left
             return value
@@ -234,6 +240,12 @@ class DistDict(MutableMapping[str, V]):
     def _write(self, step: dict[bytes, Put]) -> None:
         if step:
             self._client.transaction().then(*step.values()).commit()
+
+    def _find(self, key: str) -> KeyValue | None:
+        try:
+            return self._client.get(self._key(key))
+        except _IMPOSSIBLE_KEY:
+            return None
 
     def _key(self, key: str) -> bytes:
         return self._prefix + _encode_key(key)

@@ -323,3 +323,20 @@ def test_tls_error_is_at_once(pki: Pki) -> None:
                 await client.get("a")
 
     asyncio.run(run())
+
+
+def test_closing_goes_on_without_its_caller(pki: Pki) -> None:
+    """Who is cancelled in `close` leaves nothing open; who closes again waits for the same end."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "1")
+        closing = asyncio.create_task(client.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await client.close()
+        await until(lambda: not any(node.connections for node in cluster.nodes))
+        assert cluster.machine.session_count == 0
+
+    play(pki, scenario)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raftd.client import BytesCodec, Client, ClientError, DistDict, InvalidRequest, JsonCodec
+from raftd.client import BytesCodec, Client, ClientError, DistDict, InvalidRequest, JsonCodec, TooLarge
 from tests.client.fake import FakeCluster
 
 
@@ -156,8 +156,19 @@ def test_wrong_types(d: DistDict[str]) -> None:
             wrong[key] = value
     with pytest.raises(TypeError):
         wrong[1]
-    with pytest.raises(InvalidRequest):
-        d[""]
+
+
+@pytest.mark.parametrize("key", ["", "x" * 5000, "\ud800"], ids=["empty", "too long", "half of a pair"])
+def test_keys_that_there_cannot_be(d: DistDict[str], key: str) -> None:
+    """They are missing, as from any dict; only who would write one is told why that cannot be."""
+    assert key not in d
+    assert d.get(key, "default") == d.pop(key, "default") == "default"
+    for lookup in (d.__getitem__, d.__delitem__, d.pop):
+        with pytest.raises(KeyError):
+            lookup(key)
+    for write in (d.__setitem__, d.setdefault):
+        with pytest.raises((InvalidRequest, TooLarge, UnicodeEncodeError)):
+            write(key, "x")
 
 
 def test_codecs(config_path: Path) -> None:
