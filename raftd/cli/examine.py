@@ -16,6 +16,9 @@ CLOCK_SECONDS_MAX: Final = 1.0
 CERTIFICATE_DAYS_MIN: Final = 30
 CERTIFICATE_DAYS_BAD: Final = 7
 FULL_SHARE: Final = 0.8
+ROOM_SHARE: Final = 0.1
+"""A disk of which less is free is nearly full, if that is also less than `ROOM_BYTES`."""
+ROOM_BYTES: Final = 10e9
 ELECTION_ROUNDS: Final = 10
 """So many times what one heartbeat may take at its worst should fit an election timeout (Raft paper, §5.6)."""
 DAY_SECONDS: Final = 86_400
@@ -120,12 +123,24 @@ def disk(node: Examined) -> Iterator[Finding]:
     if node.status["disk_low"]:
         advice = "make room on its disk: until then only deletes are accepted where it leads"
         yield Finding("disk", node.name, Level.BAD, "the disk was found full", advice)
+    else:
+        yield from _room(node)
     seconds = node.status.get("pulse", {}).get("sync_p99_seconds")
     if seconds is None:
         advice = "write something, or run this on its host with --node, which measures the disk"
         yield Finding("disk", node.name, Level.UNKNOWN, "no fdatasync in the last minutes", advice)
         return
     yield sync_finding(node.name, seconds, node.timing.get("election_timeout_seconds"))
+
+
+def _room(node: Examined) -> Iterator[Finding]:
+    # By the rule of the alert RaftdDiskSpaceLow.
+    free, of_all = node.status.get("disk_free_bytes", 0), node.status.get("disk_size_bytes", 0)
+    if free < min(ROOM_SHARE * of_all, ROOM_BYTES):
+        advice = "make room on its disk: a snapshot needs as much as the keys, and the log has to go on"
+        yield Finding(
+            "disk", node.name, Level.WARNING, f"{free / of_all:.1%} of {of_all / 1e9:.0f} GB are free", advice
+        )
 
 
 def sync_finding(of: str, seconds: float, election_timeout_seconds: float | None) -> Finding:

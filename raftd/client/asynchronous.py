@@ -573,8 +573,8 @@ class AsyncClient:
     async def close(self) -> None:
         """Close session and connections. Calls that still wait end in an error; closing twice is allowed.
 
-        Leases are kept alive no longer, and end by themselves. Once begun it goes on to its end, in a second or two, also
-        when the caller is cancelled meanwhile.
+        Leases are kept alive no longer, and end by themselves. Once begun it goes on to its end, in a second or two,
+        also when the caller is cancelled meanwhile.
         """
         if self._closing is None:
             self._asker.closing = True

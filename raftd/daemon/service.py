@@ -26,6 +26,7 @@ from raftd.consensus import Membership, Raft, Ready
 from raftd.consensus.types import LogIndex, NodeId, Role, Term
 from raftd.daemon.credentials import Credentials
 from raftd.daemon.descriptors import connections_allowed
+from raftd.daemon.disk_space import DiskSpace
 from raftd.daemon.drain import drain
 from raftd.daemon.garbage import GarbagePauses
 from raftd.daemon.narrator import Narrator, tell_failure
@@ -108,6 +109,7 @@ class Service:
         self._links = self._make_links(tls_peer)
         self._syncs = SyncLog()
         self._writer = self._make_writer()
+        self._disk_space = DiskSpace(opened.directory.path)
         self._background = BackgroundThread(self._loop.call_soon_threadsafe)
         self._machine = opened.machine
         self._requests = Requests(self._machine, clock=time.monotonic, latencies=latencies_of(self._metrics))
@@ -160,6 +162,7 @@ class Service:
         await self._http.start()
         self._dial(self._driver.raft.membership)
         self._driver.start(self._gateway, self._on_leadership, self._on_membership, self._on_proven)
+        self._disk_space.start()
         self._reloader.start()
         self._revocation.start()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -229,6 +232,7 @@ class Service:
             links=self._links,
             storing_seconds=self._storing_seconds,
             disk=self._writer,
+            disk_space=self._disk_space,
             now=self._loop.time,
             log_lines_dropped=log_lines_dropped,
         )
@@ -567,6 +571,7 @@ class Service:
                 self._notifier.status(self._status_line())
 
     async def _stop(self) -> None:
+        self._disk_space.stop()
         await asyncio.gather(self._reloader.stop(), self._revocation.stop())
         self._driver.stop()
         closing = asyncio.gather(self._clients.stop(), self._peers.stop(), self._links.stop(), self._http.stop())

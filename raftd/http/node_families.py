@@ -91,6 +91,16 @@ NODE_FAMILIES: Final = (
         "Whether the disk was found full: the reserve is in use, and a leader refuses puts.",
         lambda s: s.disk_low,
     ),
+    gauge(
+        "raftd_disk_free_bytes",
+        "What may still be written where the data directory is, besides the reserve.",
+        lambda s: s.disk_free_bytes,
+    ),
+    gauge(
+        "raftd_disk_size_bytes",
+        "What may be written there in all, by whomever; 0: not known yet.",
+        lambda s: s.disk_size_bytes,
+    ),
     gauge("raftd_loop_lag_seconds", "How late the event loop's latest tick was.", lambda s: s.loop_lag_seconds),
     gauge("raftd_backups", "Backups that this node hands out at this moment.", lambda s: s.backup.running),
     gauge(

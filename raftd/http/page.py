@@ -185,6 +185,8 @@ def _store(status: NodeStatus) -> Markup:
 
 def _process(status: NodeStatus) -> Markup:
     disk = "full: deletes only" if status.disk_low else "ok"
+    if status.disk_size_bytes:
+        disk += f", {size(status.disk_free_bytes)} of {size(status.disk_size_bytes)} free"
     if status.storing_seconds >= 1:
         disk = f"a write has waited for {duration(status.storing_seconds)}"
     settings = "; ".join(f"node {each.node_id}: {each.difference}" for each in status.settings_differ)

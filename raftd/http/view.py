@@ -222,6 +222,10 @@ class NodeStatus:
     pending_bytes_max: int = 0
     log_queued_bytes: int = 0
     """Entries that wait to be written to the log."""
+    disk_free_bytes: int = 0
+    """What may still be written on the data directory's file system; the reserve counts as written."""
+    disk_size_bytes: int = 0
+    """That, and all that is written there; 0: not known yet."""
     bounds: Bounds = Bounds()
     snapshot: SnapshotStatus = SnapshotStatus()
     proven: bool = True

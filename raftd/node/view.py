@@ -104,6 +104,20 @@ class Disk(Protocol):
         ...
 
 
+class DiskSpace(Protocol):
+    """What is told of the file system that the data directory is on."""
+
+    @property
+    def free_bytes(self) -> int:
+        """What may still be written."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """That, and all that is written; 0: not known yet."""
+        ...
+
+
 class View:
     """Gathers one node's status from its parts; asked at any time from the node's own event loop."""
 
@@ -119,6 +133,7 @@ class View:
         links: PeerLinks,
         storing_seconds: Callable[[], float],
         disk: Disk,
+        disk_space: DiskSpace,
         now: Callable[[], float],
         log_lines_dropped: Callable[[], int],
     ) -> None:
@@ -132,6 +147,7 @@ class View:
         self._links = links
         self._storing_seconds = storing_seconds
         self._disk = disk
+        self._disk_space = disk_space
         self._now = now
         self._log_lines_dropped = log_lines_dropped
         self._started_at = now()
@@ -238,6 +254,8 @@ class View:
             pending_bytes=self._requests.bytes_held,
             pending_bytes_max=limits.pending_bytes_max,
             log_queued_bytes=self._disk.queued_bytes,
+            disk_free_bytes=self._disk_space.free_bytes,
+            disk_size_bytes=self._disk_space.size_bytes,
             bounds=self._bounds(),
             snapshot=self._snapshot(),
             proven=raft.is_proven,

@@ -117,6 +117,23 @@ def test_disks_are_judged_by_their_fdatasyncs(seconds: float | None, level: Leve
     assert levels(examine.disk(seen.nodes[2])) == [level]
 
 
+@pytest.mark.parametrize(
+    ("free", "of_all", "expected"),
+    [
+        (9e8, 1e10, [Level.WARNING, Level.OK]),
+        (1e9, 1e10, [Level.OK]),
+        (2e10, 1e12, [Level.OK]),
+        (9e9, 1e12, [Level.WARNING, Level.OK]),
+        (0, 1e12, [Level.WARNING, Level.OK]),
+        (0, 0, [Level.OK]),
+    ],
+)
+def test_a_disk_that_is_nearly_full(free: float, of_all: float, expected: list[Level]) -> None:
+    """Less than a tenth, and less than 10 GB: a hundredth of a large disk may be plenty."""
+    node = with_third(disk_free_bytes=free, disk_size_bytes=of_all).nodes[2]
+    assert levels(examine.disk(node)) == expected
+
+
 def test_a_full_disk_is_bad() -> None:
     """Besides what its fdatasyncs take."""
     assert levels(examine.disk(with_third(disk_low=True).nodes[2])) == [Level.BAD, Level.OK]

@@ -257,7 +257,7 @@ def test_sick_machines(make_cluster: MakeCluster, prometheus: Prometheus) -> Non
             with suppress(ClientError):
                 for number in range(64):
                     await client.put(f"large-{number}", b"x" * (256 << 10))
-            await watched.fires("RaftdDiskLow")
+            await watched.fires("RaftdDiskLow", "RaftdDiskSpaceLow")
             watched.faults({})
 
         for _ in range(8):
@@ -266,7 +266,7 @@ def test_sick_machines(make_cluster: MakeCluster, prometheus: Prometheus) -> Non
             other.resume()
             await asyncio.sleep(0.2)
         await watched.fires("RaftdLoopLate")
-        await watched.clears("RaftdDiskLow", "RaftdSnapshotsFail", "RaftdLoopLate")
+        await watched.clears("RaftdDiskLow", "RaftdDiskSpaceLow", "RaftdSnapshotsFail", "RaftdLoopLate")
 
     watch(make_cluster(changes=small, program=[FAULTY_NODE]), prometheus, scenario)
 

@@ -110,8 +110,9 @@ def test_expire_certificate(fleet: Fleet, prometheus: Prometheus) -> None:
     assert {row["ok"] for row in fleet.json(fleet.any_host.name, "cert", "status")} == {True}
 
 
-def test_fill_disk(fleet: Fleet) -> None:
-    """A follower's disk, a small one, is full for a while: the service holds, and no ballast is left behind."""
+@needs_prometheus
+def test_fill_disk(fleet: Fleet, prometheus: Prometheus) -> None:
+    """A follower's disk, a small one, is full for a while: the service holds, somebody is told, no ballast is left."""
     name = fleet.followers()[0]
     node, host = fleet.nodes[name], fleet.lab[name]
     place = f"/var/lib/raftd/{node}"
@@ -122,7 +123,8 @@ def test_fill_disk(fleet: Fleet) -> None:
             f"systemctl start raftd@{node}"
         )
         fleet.until_well()
-        play(fleet, "fill-disk", raftd_victim=name, raftd_gameday_seconds=5)
+        run = play(fleet, "fill-disk", prometheus, raftd_victim=name, raftd_gameday_seconds=5)
+        assert "RaftdDiskSpaceLow fired" in run.text
         assert left_behind(fleet) == ""
     finally:
         host.shell(

@@ -180,6 +180,13 @@ MACHINE = (
         interval="1m",
     ),
     Case("RaftdDiskStalled", {node("raftd_storing_age_seconds"): "0x3 3x3 0x8"}, "1m15s", "3m", OF_NODE_1),
+    Case(
+        "RaftdDiskSpaceLow",
+        {node("raftd_disk_free_bytes"): "5e9x3 9e8x12 5e9x8", node("raftd_disk_size_bytes"): "10e9x23"},
+        "3m30s",
+        "5m",
+        OF_NODE_1,
+    ),
     Case("RaftdDiskLow", {node("raftd_disk_low"): "0x3 1x3 0x8"}, "1m15s", "3m", OF_NODE_1),
     Case(
         "RaftdLoopLate",

@@ -35,7 +35,7 @@ def main() -> None:
             return otherwise
 
     sync, allocate, now_ns = os.fdatasync, os.posix_fallocate, time.time_ns
-    gather, write = os.pwritev, os.pwrite
+    gather, write, statvfs = os.pwritev, os.pwrite, os.statvfs
 
     def slow_sync(fd: Any) -> None:
         until = time.monotonic() + fault("sync_seconds", 0.0)
@@ -62,7 +62,14 @@ def main() -> None:
             refuse_when_full()
         return write(descriptor, data, offset)
 
-    os.fdatasync, os.posix_fallocate = slow_sync, full_allocate
+    def full_statvfs(path: Any) -> os.statvfs_result:
+        found = statvfs(path)
+        if fault("disk_full", otherwise=False):
+            # Of its fields these are the free blocks: all, and those for whoever is not root.
+            found = os.statvfs_result((*found[:3], 0, 0, *found[5:]))
+        return found
+
+    os.fdatasync, os.posix_fallocate, os.statvfs = slow_sync, full_allocate, full_statvfs
     os.pwritev, os.pwrite = full_gather, full_write
     time.time_ns = lambda: now_ns() + int(fault("clock_ahead_seconds", 0.0) * 1e9)
 

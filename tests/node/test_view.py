@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 from raftd.consensus.membership import AddVoter
@@ -112,6 +113,7 @@ def view_of(server: Server, *, attached: bool = True, members: dict[NodeId, Memb
         keeper=server.keeper,
         links=cast("PeerLinks", Links()),
         storing_seconds=lambda: 0.25,
+        disk_space=SimpleNamespace(free_bytes=300, size_bytes=1000),
         disk=server.disk,
         now=server.scheduler.time,
         log_lines_dropped=lambda: 9,
@@ -157,6 +159,7 @@ def test_a_leader_s_status() -> None:
     assert (status.commit_index, status.last_applied, status.last_log_index, status.stored_index) == (1, 1, 2, 1)
     assert (status.pending_proposals, status.pending_reads) == (1, 1)
     assert (status.connections, status.uptime_seconds, status.storing_seconds) == (4, 2.5, 0.25)
+    assert (status.disk_free_bytes, status.disk_size_bytes) == (300, 1000)
     assert (status.disk_low, status.log_queued_bytes) == (server.disk.disk_low, server.disk.queued_bytes)
     assert (status.voters, status.learners, status.is_learner, status.quorum_margin) == (3, 0, False, 1)
     assert (status.leader_contact_seconds, status.pending_bytes) == (0.0, server.requests.bytes_held)

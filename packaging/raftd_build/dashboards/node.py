@@ -162,6 +162,13 @@ _DISK: Final = Row(
             alert="RaftdDiskStalled",
         ),
         Panel(
+            "Room on the disk",
+            "What may still be written where the data directory is, of all that may be; the reserve counts as written.",
+            [Query(f"raftd_disk_free_bytes{{{NODES}}} / (raftd_disk_size_bytes{{{NODES}}} > 0)", "{{instance}}")],
+            Unit.RATIO,
+            alert="RaftdDiskSpaceLow",
+        ),
+        Panel(
             "Full",
             "Whether the disk was found full, so that the reserve is in use.",
             [by_node("raftd_disk_low")],
