@@ -243,6 +243,20 @@ def test_damage_in_a_batch_that_fills_its_sectors_is_refused(open_on: OpenOn, id
         recover_on(filesystem, identity)
 
 
+@pytest.mark.parametrize(("length", "second"), [(945, 1536), (946, 1536), (947, 2048)])
+def test_a_batch_begins_in_the_sector_behind_the_mark_of_the_last(
+    open_on: OpenOn, identity: Identity, length: int, second: int
+) -> None:
+    """Neither in the mark's own, nor one too far: that is the format, which the next release must find."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem)
+    for index, data in ((1, b"x" * length), (2, b"y")):
+        append(log, commands(index, 1, data), HardState(Term(1), NodeId(1)))
+    log.sync()
+    assert [start for start, _ in batch_positions(filesystem, FIRST)] == [SECTOR_BYTES, second]
+    assert recover_on(filesystem, identity)[0].entries == [*commands(1, 1, b"x" * length), *commands(2, 1, b"y")]
+
+
 def test_a_tear_with_bytes_behind_it_is_refused(open_on: OpenOn, identity: Identity) -> None:
     """A crash leaves nothing where nothing was written, in the last sector of the batch or behind it."""
     filesystem = SimulatedFileSystem()
