@@ -20,7 +20,7 @@ from raftd.kv.operations import Write, WriteOperation
 from raftd.kv.queries import Query, encode_query
 from raftd.node.clocks import PeerClocks
 from raftd.node.connection import ClientConnection
-from raftd.node.driver import Driver
+from raftd.node.driver import NOT_OBSERVED, Driver, DriverObservers
 from raftd.node.gateway import Gateway, GatewayLimits
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
@@ -319,6 +319,8 @@ class Server:
         membership: Membership | None = None,
         clocks: PeerClocks | None = None,
         version: int = PEER_VERSION_MAX,
+        unproven: bool = False,
+        observers: DriverObservers = NOT_OBSERVED,
     ) -> None:
         """`machine` is what was loaded from `snapshot`."""
         self.scheduler = scheduler or Scheduler()
@@ -333,6 +335,8 @@ class Server:
         self.machine = machine or StateMachine()
         self.requests = Requests(self.machine)
         self.leaderships: list[tuple[Role, Term, NodeId | None]] = []
+        self.memberships: list[Membership] = []
+        self.proofs = 0
         raft = Raft(
             node_id=self.node_id,
             membership=membership or Membership(frozenset(NodeId(number) for number in range(1, size + 1))),
@@ -341,6 +345,7 @@ class Server:
             random=random.Random(node_id),
             limits=limits or Limits(),
             snapshot=snapshot,
+            unproven=unproven,
         )
         self.watches = Watches(self.machine, self.requests, self.scheduler.time)
         self.keeper = LeaseKeeper(raft, self.machine, self.scheduler.time)
@@ -356,6 +361,7 @@ class Server:
             scheduler=self.scheduler,
             tick_seconds=TICK_SECONDS,
             clocks=clocks,
+            observers=observers,
         )
         self.gateway = Gateway(
             leadership=self.raft,
@@ -373,7 +379,15 @@ class Server:
             wall_clock_ns=lambda: 1_700_000_000_000_000_000,
             reload=self.reloads.append,
         )
-        self.driver.start(self.gateway, lambda *leadership: self.leaderships.append(leadership))
+        self.driver.start(
+            self.gateway,
+            lambda *leadership: self.leaderships.append(leadership),
+            self.memberships.append,
+            self._prove,
+        )
+
+    def _prove(self) -> None:
+        self.proofs += 1
 
     @property
     def raft(self) -> Raft:

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from raftd.consensus import AddLearner
 from raftd.consensus.limits import Limits
 from raftd.consensus.messages import (
     AppendEntries,
     AppendEntriesReply,
     Heartbeat,
     HeartbeatReply,
+    RequestPreVoteReply,
     RequestVote,
     RequestVoteReply,
     TimeoutNow,
@@ -19,9 +21,13 @@ from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, LogIndex, NodeId
 from raftd.errors import RemoteProtocolError
 from raftd.kv import answers
 from raftd.kv.answers import Outcome
+from raftd.kv.audit import AUDIT_ENTRIES
 from raftd.node import batches
+from raftd.node.driver import DriverObservers
 from raftd.wire.client import RefusalCode, RequestKind
 from raftd.wire.entries import encode_entries
+from raftd.wire.frames import LENGTH_BYTES
+from raftd.wire.state_hashes import STATE_HASHES_VERSION, is_state_hashes
 from tests.node.parts import TICK_SECONDS, Client, Cluster, Server
 
 
@@ -117,6 +123,7 @@ def test_heartbeats_are_answered_while_the_disk_hangs() -> None:
     server.hear(2, Heartbeat(Term(1), NodeId(2), NO_INDEX, 7))
     server.scheduler.run()
     assert (NodeId(2), HeartbeatReply(Term(1), 7)) in server.sent
+    assert len(server.disk.submissions) == 1, "the log writer does not hear of it"
 
 
 def test_writes_of_a_turn_are_one_batch() -> None:
@@ -217,6 +224,24 @@ def test_a_write_that_is_committed_after_all_is_answered_once() -> None:
     server.hear(2, Heartbeat(Term(2), NodeId(2), index, 1))
     server.scheduler.run()
     assert server.machine.last_applied == index
+    assert client.refusal(pending).code is RefusalCode.OUTCOME_UNKNOWN
+
+
+def test_a_leadership_that_was_lost_and_won_again_between_two_turns_is_another_one() -> None:
+    """What was under way in the first one may have been lost with it, though nobody saw anybody else lead."""
+    server = leader()
+    client = server.client()
+    (pending,) = client.put(b"pending")
+    server.scheduler.run()
+    server.store()
+    term = Term(server.raft.current_term + 2)
+    server.hear(2, RequestVoteReply(Term(term - 1), False))
+    server.raft.campaign()
+    server.hear(2, RequestPreVoteReply(term, True))
+    server.hear(2, RequestVoteReply(term, True))
+    server.hear(3, RequestVoteReply(term, True))
+    assert (server.raft.role, server.raft.current_term) == (Role.LEADER, term)
+    server.scheduler.run()
     assert client.refusal(pending).code is RefusalCode.OUTCOME_UNKNOWN
 
 
@@ -476,6 +501,40 @@ def test_handing_over_to_a_node_that_dies_ends_in_vain() -> None:
     asyncio.run(scenario())
 
 
+def test_handing_over_to_a_node_that_does_not_campaign_ends_in_vain() -> None:
+    """It answers, so this node leads on, but the hand-over was given up."""
+
+    async def scenario() -> None:
+        server = leader()
+        task = await hand_over(server)
+        for _ in range(25):
+            server.scheduler.advance(TICK_SECONDS)
+            rounds = [message.round for _, message in server.sent if isinstance(message, Heartbeat)]
+            server.hear(2, HeartbeatReply(server.raft.current_term, max(rounds, default=0)))
+            server.scheduler.run()
+            await asyncio.sleep(0)
+        assert (server.raft.role, server.raft.transfer_target) == (Role.LEADER, None)
+        await asyncio.wait_for(task, 10)
+
+    asyncio.run(scenario())
+
+
+def test_a_driver_that_stops_waits_for_no_new_leader() -> None:
+    """There will be no more turns in which one could be heard."""
+
+    async def scenario() -> None:
+        server = leader()
+        task = await hand_over(server)
+        server.hear(2, RequestVote(Term(9), NodeId(2), server.raft.last_index, Term(1), leadership_transfer=True))
+        server.scheduler.run()
+        await asyncio.sleep(0)
+        assert (server.raft.leader_id, task.done()) == (None, False)
+        server.driver.stop()
+        await asyncio.wait_for(task, 10)
+
+    asyncio.run(scenario())
+
+
 def test_several_may_wait_for_a_hand_over() -> None:
     """One of them giving up leaves the others waiting; and a driver that stops lets all go."""
 
@@ -537,6 +596,91 @@ def test_what_is_to_be_replayed_is_known_though_nobody_asked_while_there_was_a_l
     server.scheduler.advance(10.0)
     assert server.raft.leader_id is None
     assert server.gateway.is_replayed
+
+
+def test_changes_of_members_are_told_and_taken_back() -> None:
+    """Each once: when it is in the log, and when another leader's entries have taken its place."""
+    server = leader()
+    before = server.raft.membership
+    server.raft.propose_membership(AddLearner(NodeId(4)))
+    server.driver.wake()
+    server.scheduler.advance(2 * TICK_SECONDS)
+    assert server.memberships == [server.raft.membership]
+    assert NodeId(4) in server.raft.membership.members
+    last_index = server.raft.last_index
+    noop = ((last_index, Term(9), EntryKind.NOOP, b""),)
+    server.hear(
+        2,
+        AppendEntries(Term(9), NodeId(2), LogIndex(last_index - 1), server.raft.current_term, NO_INDEX, noop),
+    )
+    server.scheduler.advance(2 * TICK_SECONDS)
+    assert server.memberships[1:] == [before]
+
+
+def test_that_a_new_disk_has_caught_up_is_told_once() -> None:
+    """When it has, and not before."""
+    server = Server(size=1, unproven=True)
+    server.scheduler.run()
+    assert (server.raft.is_proven, server.proofs) == (False, 0)
+    server.become_leader()
+    server.scheduler.advance(3 * TICK_SECONDS)
+    assert (server.raft.is_proven, server.proofs) == (True, 1)
+    old = leader(1)
+    old.scheduler.advance(3 * TICK_SECONDS)
+    assert old.proofs == 0
+
+
+def test_nobody_needs_to_hear_of_members_or_proofs() -> None:
+    """A driver may be started without."""
+    server = Server(size=1, unproven=True)
+    server.driver.start(server.gateway, lambda *_: None)
+    server.become_leader()
+    server.raft.propose_membership(AddLearner(NodeId(4)))
+    server.driver.wake()
+    server.scheduler.run()
+    assert server.raft.is_proven
+    assert (server.proofs, server.memberships) == (0, [])
+
+
+def test_how_late_each_tick_is_is_told() -> None:
+    """Beyond the time at which it was due."""
+    delays: list[float] = []
+    server = Server(observers=DriverObservers(tick_delay=delays.append))
+    server.scheduler.advance(1.5 * TICK_SECONDS)
+    server.scheduler.now += 60.0
+    server.scheduler.run()
+    assert delays == [pytest.approx(0.0), pytest.approx(59.95)]
+
+
+def test_a_read_whose_leader_is_gone_in_the_same_pass_is_refused() -> None:
+    """It was taken while there was one; nobody is there to ask now."""
+    server = Server()
+    server.follow(2, 1, b"one")
+    server.scheduler.run()
+    client = server.client()
+    get = client.get(b"key")
+    server.hear(3, RequestPreVoteReply(Term(5), False))
+    server.scheduler.run()
+    assert client.refusal(get).code is RefusalCode.NO_LEADER
+    assert server.requests.is_idle
+
+
+def told_hashes(server: Server) -> list[int]:
+    """Whom the server tells, with its next tick, what it has audited."""
+    server.take_sent()
+    server.driver.comparison.audited(LogIndex(AUDIT_ENTRIES), 7, 1)
+    server.scheduler.advance(1.1 * TICK_SECONDS)
+    return [peer for peer, frame in server.frames if is_state_hashes(frame[LENGTH_BYTES:], STATE_HASHES_VERSION)]
+
+
+def test_a_leader_tells_all_of_its_state_and_a_follower_its_leader() -> None:
+    """And nobody where nobody leads, or over a link whose version does not know of it."""
+    assert told_hashes(leader()) == [2, 3]
+    follower = Server()
+    assert told_hashes(follower) == []
+    follower.follow(2, 1, b"one")
+    assert told_hashes(follower) == [2]
+    assert told_hashes(leader(version=STATE_HASHES_VERSION - 1)) == []
 
 
 def test_the_log_is_counted() -> None:
