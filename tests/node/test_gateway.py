@@ -4,8 +4,8 @@ from collections.abc import Callable
 import pytest
 
 from raftd.consensus import Membership, encode_membership
-from raftd.consensus.messages import AppendEntries, Heartbeat, ReadIndex, ReadIndexReply
-from raftd.consensus.types import NO_INDEX, EntryKind, LogIndex, NodeId, Term
+from raftd.consensus.messages import AppendEntries, AppendEntriesReply, Heartbeat, ReadIndex, ReadIndexReply
+from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, LogIndex, NodeId, Term
 from raftd.errors import RemoteProtocolError
 from raftd.kv import answers, commands
 from raftd.kv.answers import Outcome
@@ -21,6 +21,7 @@ from raftd.kv.pages import decode_history, decode_lease, decode_leases, decode_r
 from raftd.kv.queries import HistoryQuery, LeaseQuery, LeasesQuery, RangeQuery
 from raftd.kv.types import LeaseId
 from raftd.node.gateway import GatewayLimits
+from raftd.node.watches import WatchLimits
 from raftd.wire.client import (
     BODY_OFFSET,
     Consistency,
@@ -151,6 +152,30 @@ def test_a_full_disk_takes_deletes_and_no_puts() -> None:
     server.store()
     assert client.refusal(put).code is RefusalCode.OVERLOADED
     assert client.responses[delete][0] is ResponseKind.ANSWER
+
+
+def test_a_slow_disk_owes_only_so_many_bytes() -> None:
+    """What faster disks have committed without it still waits for this one."""
+    server = Server(size=3, gateway_limits=GatewayLimits(pending_bytes_max=1000))
+    server.become_leader()
+    client = server.client()
+    for _ in range(2):
+        (taken,) = client.put(b"key", value=b"v" * 600)
+        server.scheduler.run()
+        raft = server.raft
+        for peer in (2, 3):
+            server.hear(peer, AppendEntriesReply(raft.current_term, True, raft.last_index, NO_INDEX, NO_TERM))
+        server.scheduler.run()
+        assert client.responses[taken][0] is ResponseKind.ANSWER
+    assert server.requests.bytes_held == 0
+    (refused,) = client.put(b"key", value=b"v")
+    server.scheduler.run()
+    assert client.refusal(refused).code is RefusalCode.OVERLOADED
+    assert "disk" in client.refusal(refused).message
+    server.store()
+    (again,) = client.put(b"key", value=b"v")
+    server.scheduler.run()
+    assert again not in client.responses
 
 
 def test_a_draining_node_takes_nothing_new_and_finishes_the_rest() -> None:
@@ -304,6 +329,20 @@ def test_a_watch_takes_no_room_once_it_goes_on() -> None:
     assert client.connection.in_flight == 0
 
 
+def test_a_watch_too_many_is_told_so() -> None:
+    """In its own words, which are the request's answer; nothing else is begun for it."""
+    server = leader()
+    server.watches._limits = WatchLimits(per_connection_max=1)
+    client = server.client()
+    first, second = client.watch(b"", b""), client.watch(b"", b"")
+    step(server)
+    end = client.told(second).end
+    assert end is not None
+    assert (client.told(first).end, end.reason) == (None, WatchEndReason.TOO_MANY)
+    assert client.connection.in_flight == 0
+    assert server.watches.count == 1
+
+
 def test_unwatching() -> None:
     """The watch says that it has ended, and then the request is answered; so it is if there is no such watch."""
     server = leader()
@@ -447,11 +486,20 @@ def test_a_stale_read_is_answered_by_any_node_that_has_replayed() -> None:
     stale = client.get(b"key", Consistency.STALE)
     server.scheduler.run()
     assert client.answer(stale).outcome is Outcome.NOT_FOUND
+    server.scheduler.advance(10.0)
+    assert server.raft.leader_id is None
+    stale = client.get(b"key", Consistency.STALE)
+    question = client.ask(RangeQuery(Range(b"", b"")), Consistency.STALE)
+    server.scheduler.run()
+    assert client.answer(stale).outcome is Outcome.NOT_FOUND
+    assert client.answer(question).outcome is Outcome.OK
     fresh = Server(size=3)
     client = fresh.client()
     stale, linearizable = client.get(b"key", Consistency.STALE), client.get(b"key")
+    question = client.ask(RangeQuery(Range(b"", b"")), Consistency.STALE)
     fresh.scheduler.run()
     assert client.refusal(stale).code is RefusalCode.UNAVAILABLE
+    assert client.refusal(question).code is RefusalCode.UNAVAILABLE
     assert client.refusal(linearizable).code is RefusalCode.NO_LEADER
 
 

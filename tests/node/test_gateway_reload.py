@@ -15,7 +15,12 @@ def test_other_rules_count_on_connections_that_stand() -> None:
     alice, bob, gone = server.client("alice"), server.client("bob"), server.client("bob")
     gone.connection.closed()
     rules = AccessRules([Grant("bob", b"", read=True, write=True)], administrators=["bob"])
+    watching = server.client("alice")
+    watch_id = watching.watch(b"", b"")
+    server.scheduler.run()
     server.gateway.use(rules=rules, client_addresses={})
+    server.scheduler.run()
+    assert watching.told(watch_id).end is not None
     requests = list(REQUESTS.values())
     refused = [alice.send(request)[0] for request in requests]
     allowed = [bob.send(request)[0] for request in requests]
@@ -69,6 +74,17 @@ def test_a_reload_is_for_administrators_and_answered_when_it_is_done() -> None:
     assert json.loads(decode_document(alice.responses[first][1])) == {"changed": ["access"]}
     assert alice.refusal(second).message == "a file is gone"
     assert alice.connection.in_flight == 0
+
+
+def test_a_node_without_files_reads_none() -> None:
+    """It says so, and nothing is under way."""
+    server = leader()
+    server.gateway._reload = None
+    client = server.client()
+    (request_id,) = client.send((RequestKind.RELOAD, b""))
+    server.scheduler.run()
+    assert client.refusal(request_id).code is RefusalCode.NOT_POSSIBLE
+    assert client.connection.in_flight == 0
 
 
 def test_a_reload_has_its_bounds_like_any_request() -> None:

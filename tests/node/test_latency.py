@@ -68,6 +68,40 @@ def test_each_request_is_measured_once_from_its_arrival_to_its_answer() -> None:
     }
 
 
+class Question:
+    """One with this answer."""
+
+    def __init__(self, answer: bytes | Refusal | None) -> None:
+        self._answer = answer
+
+    def answer(self, _: Term, /) -> bytes | Refusal | None:
+        return self._answer
+
+    def refused(self) -> bool:
+        return True
+
+
+def test_what_takes_its_turn_is_measured_with_its_wait() -> None:
+    """Questions from their arrival on, by what they were answered; and a get of a client that does not read."""
+    metrics, clock = Metrics(), Clock()
+    requests = Requests(StateMachine(), clock=clock, latencies=latencies_of(metrics))
+    client = Client(Server(size=1).gateway)
+    clock.now = 1.0
+    for number, answer in enumerate((b"\0ok", b"\1not found", REFUSAL, None)):
+        requests.queue_question(client.connection, number, Question(answer))
+    requests.queue_read(client.connection, 9, b"key")
+    requests.reads_requested(ReadId(1))
+    clock.now = 3.0
+    while requests.answer_questions(TERM):
+        pass
+    assert counted(metrics) == {("read", "ok"): (1, 2.0), ("read", "refused"): (1, 2.0), ("read", "failed"): (1, 2.0)}
+    client.channel.unsent_bytes = 1 << 30
+    requests.flush()
+    clock.now = 3.5
+    requests.reads_confirmed(ReadId(1), LogIndex(0), TERM)
+    assert counted(metrics)["read", "refused"] == (2, 4.5)
+
+
 def test_a_slow_request_names_its_entry() -> None:
     """A write's exemplar is the index of its entry; a read's, of the entry as of which it was answered."""
     metrics, clock = Metrics(), Clock()

@@ -100,6 +100,8 @@ def test_a_lease_whose_expiry_is_proposed_cannot_be_kept_alive() -> None:
     leader.advance(1.0)
     leader.clock.proposed([LeaseId(1)], leader.leases, LogIndex(2))
     assert (leader.due(), leader.keep_alive(1), leader.remaining(1)) == ([2], 0, 0)
+    leader.clock.pause(0.5)
+    assert (leader.remaining(1), leader.remaining(2)) == (0, 500)
     assert leader.keep_alive(2) == 1000
     leader.advance(5.0)
     assert leader.due() == [2]

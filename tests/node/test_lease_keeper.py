@@ -6,6 +6,7 @@ from raftd.consensus.types import NO_INDEX, NO_TERM, LogIndex, NodeId, Role, Ter
 from raftd.kv import answers
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import Opcode, decode
+from raftd.kv.limits import ANSWER_BYTES_MAX, KEY_BYTES_MAX, PAGE_ITEMS_MAX
 from raftd.kv.operations import Put
 from raftd.kv.pages import decode_leases
 from raftd.kv.queries import LeaseQuery, LeasesQuery
@@ -267,14 +268,67 @@ def test_a_list_of_leases_has_pages() -> None:
     server, client = alone()
     leases = [grant(server, client, 60_000) for _ in range(5)]
     seen: list[int] = []
+    sizes: list[int] = []
     more = True
     while more:
         request_id = client.ask(LeasesQuery(LeaseId(seen[-1] if seen else 0), 2), Consistency.STALE)
         server.scheduler.advance(0.01)
         page = decode_leases(client.answer(request_id).body)
         seen += [listed.lease for listed in page.leases]
+        sizes.append(len(page.leases))
         more = page.more
     assert seen == leases
+    assert sizes == [2, 2, 1]
+
+
+@pytest.mark.parametrize("limit", [0, PAGE_ITEMS_MAX - 1, PAGE_ITEMS_MAX, PAGE_ITEMS_MAX + 1])
+def test_a_page_of_leases_has_a_bound(limit: int) -> None:
+    """Whoever asks for more, or for as many as may be, gets that many."""
+    server, client = alone()
+    for _ in range(PAGE_ITEMS_MAX // 50 + 1):
+        for _ in range(50):
+            client.grant_lease(60_000)
+        settle(server)
+    request_id = client.ask(LeasesQuery(LeaseId(0), limit), Consistency.STALE)
+    server.scheduler.advance(0.01)
+    page = decode_leases(client.answer(request_id).body)
+    assert (len(page.leases), page.more) == (min(limit or PAGE_ITEMS_MAX, PAGE_ITEMS_MAX), True)
+
+
+def test_a_lease_with_too_many_keys_to_tell_of_is_refused() -> None:
+    """An answer has a bound; the lease is as it was."""
+    server, client = alone()
+    lease = grant(server, client, 60_000)
+    for number in range(ANSWER_BYTES_MAX // KEY_BYTES_MAX + 1):
+        client.write(Put(b"%04d" % number * (KEY_BYTES_MAX // 4), b"", lease=lease))
+    settle(server)
+    asked = client.ask(LeaseQuery(lease))
+    server.scheduler.advance(0.01)
+    assert client.answer(asked).outcome is Outcome.RESULT_TOO_LARGE
+    assert len(server.machine.leases) == 1
+
+
+def test_a_leader_counts_no_lease_s_time_before_it_has_applied_an_entry_of_its_term() -> None:
+    """Until then it does not know of all keep-alives' leases: elected is not enough (§8)."""
+    server, _, _ = three(Limits(election_timeout_ticks=30))
+    server.hear(2, Heartbeat(Term(2), NodeId(2), NO_INDEX, 1))
+    settle(server)
+    server.become_leader()
+    for _ in range(20):
+        server.scheduler.advance(TICK_SECONDS)
+        rounds = [message.round for _, message in server.take_sent() if isinstance(message, Heartbeat)]
+        if rounds:
+            server.hear(2, HeartbeatReply(server.raft.current_term, max(rounds)))
+        settle(server)
+    assert server.raft.role is Role.LEADER
+    for _ in range(9):
+        follow(server)
+        server.scheduler.advance(TICK_SECONDS)
+    assert not expiries(server)
+    for _ in range(4):
+        follow(server)
+        server.scheduler.advance(TICK_SECONDS)
+    assert len(expiries(server)) == 1
 
 
 def test_a_follower_that_was_leader_does_not_answer() -> None:

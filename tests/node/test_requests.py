@@ -189,6 +189,54 @@ def test_keep_alives_do_not_wait_behind_ranges(server: Server, client: Client) -
     assert answered == [[1, 25], [2, 35], [4]]
 
 
+def test_what_waits_is_counted_wherever_it_waits(server: Server, client: Client) -> None:
+    """To be asked for, to be confirmed, to be applied as far, or for its turn: who drains waits for all of them."""
+    requests = server.requests
+    counts = [requests.read_count]
+    requests.queue_read(client.connection, 1, b"unconfirmed")
+    requests.reads_requested(ReadId(1))
+    counts.append(requests.read_count)
+    requests.queue_read(client.connection, 2, b"not applied as far")
+    requests.reads_requested(ReadId(2))
+    requests.reads_confirmed(ReadId(2), LogIndex(9), Term(1))
+    counts.append(requests.read_count)
+    requests.queue_read(client.connection, 3, b"not asked for")
+    counts.append(requests.read_count)
+    requests.queue_quorum_read(client.connection, 4, FakeQuestion(4))
+    counts.append(requests.read_count)
+    requests.queue_question(client.connection, 5, FakeQuestion(5))
+    counts.append(requests.read_count)
+    assert counts == [0, 1, 2, 3, 4, 5]
+    assert not requests.is_idle
+    requests.answer_questions(Term(1))
+    assert requests.read_count == 4
+
+
+def test_a_write_without_an_answer_keeps_a_node_busy(requests: Requests, client: Client) -> None:
+    """Queued or pending; and what was never in the log is counted apart from what may have been lost with it."""
+    assert requests.is_idle
+    queue(requests, client, 1)
+    assert not requests.is_idle
+    requests.proposed(LogIndex(5), Term(1))
+    assert not requests.is_idle
+    queue(requests, client, 2, 3)
+    requests.refuse_queued_writes(REFUSAL)
+    requests.leadership_lost()
+    assert requests.is_idle
+    assert (requests.committed_total, requests.failed_total, requests.unknown_total) == (0, 2, 1)
+
+
+def test_a_question_of_who_has_gone_is_not_answered(requests: Requests, client: Client) -> None:
+    """What it would begin, a watch or a backup, would be nobody's."""
+    question = FakeQuestion(1)
+    requests.queue_question(client.connection, 1, question)
+    client.channel.is_closed = True
+    question.answer = None  # type: ignore[method-assign,assignment]  # it must not be called
+    assert not requests.answer_questions(Term(1))
+    assert question.is_done
+    assert client.connection.in_flight == 0
+
+
 def skip_to(server: Server, index: int) -> None:
     while server.machine.last_applied < index:
         server.machine.skip(LogIndex(server.machine.last_applied + 1))

@@ -264,6 +264,17 @@ def test_what_the_rate_holds_up_is_not_opened_afterwards(end: str) -> None:
     assert [message.offset for message in chunks_sent(server, 3)] == [0]
 
 
+def test_what_was_asked_for_in_an_earlier_term_is_not_sent() -> None:
+    """Who leads again begins anew: the chunk speaks of a term that is over."""
+    server, _ = sender_of_snapshots()
+    server.sender.send(wanted(server, 2)._replace(term=Term(server.raft.current_term - 1)))
+    server.run(1.0)
+    assert chunks_sent(server, 2) == []
+    server.sender.send(wanted(server, 2))
+    server.run(1.0)
+    assert len(chunks_sent(server, 2)) == 1
+
+
 def test_who_leads_no_more_sends_no_more() -> None:
     """What was asked for as a leader is not sent after that, and the files are closed."""
     server = FullServer(1, 3)

@@ -120,6 +120,26 @@ def test_a_slow_client_holds_up_nobody_and_goes_on_where_it_was() -> None:
     assert (node.watches.behind_count, node.watches.stalled_count) == (0, 0)
 
 
+def test_who_is_behind_and_stops_reading_is_told_no_more() -> None:
+    """A watch from the past is by itself until it has caught up; its bound is the same meanwhile."""
+    node = Node(read_max=5)
+    for _ in range(50):
+        node.machine.change((b"key", b"value"))
+    node.settle()
+    slow = node.connect()
+    follower = node.watch(slow, start=1)
+    while follower.revision < 10:
+        node.turn()
+    slow.waiting_bytes = 2 * MEBIBYTE
+    told_upto = follower.revision
+    node.settle()
+    assert (follower.revision, node.watches.stalled_count) == (told_upto, 1)
+    slow.waiting_bytes = 0
+    node.tick()
+    node.settle()
+    assert told(follower) == node.expected(follower.request, 0, 50)
+
+
 def test_a_slow_client_whose_next_change_is_gone_is_told_so() -> None:
     """And the others are not."""
     node = Node()

@@ -1,5 +1,7 @@
 """Recovery of a log in several segments: none may be missing, strange, another's, or shorter than the next says."""
 
+from typing import Any
+
 import pytest
 
 from raftd.consensus.types import HardState, NodeId, Term
