@@ -338,6 +338,24 @@ def test_another_node_behind_the_address_is_refused_and_told_once(
     assert message.endswith(": its certificate is of raftd://demo/node/3")
 
 
+def test_a_peer_that_refuses_says_why(run: Run, certificates: Certificates, caplog: pytest.LogCaptureFixture) -> None:
+    """Its own words are told, once, and there is no link."""
+
+    async def scenario() -> None:
+        other = replace(LISTENER, cluster_id=bytes(16))
+        async with (
+            peer_of(certificates, Log(), listening=other) as listener,
+            linked(certificates, listener.port) as (link, log),
+        ):
+            await until(lambda: len(log.jitter.asked) >= 5)
+            assert not link.is_up
+
+    with caplog.at_level(logging.INFO, "raftd"):
+        run(scenario())
+    (message,) = told_by_log(caplog)
+    assert ": it has refused the connection: " in message
+
+
 def test_a_peer_of_another_authority_is_refused_and_told_once(
     run: Run, certificates: Certificates, other_certificates: Certificates, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,7 +10,7 @@ from raftd.net.peer_links import PeerLinks
 from raftd.net.peer_listener import PeerListener
 from raftd.net.tls import client_context
 from raftd.wire.frames import encode_frame
-from raftd.wire.handshake import ConnectionRole, Listener
+from raftd.wire.handshake import PEER_VERSION_MAX, ConnectionRole, Listener
 from tests.net.loopback import CLUSTER_ID, Certificates, Run, until
 
 LIMITS = LinkLimits(pause_seconds_min=0.001, pause_seconds_max=0.008)
@@ -88,6 +88,7 @@ def test_links_go_to_each_peer(run: Run, certificates: Certificates) -> None:
             assert not links.send(NodeId(4), encode_frame(b"nobody"))
             assert links.link(NodeId(2)) is not None
             assert links.link(NodeId(1)) is None
+            assert (links.version(NodeId(2)), links.version(NodeId(4))) == (1, PEER_VERSION_MAX)
             await until(lambda: (two.received, three.received) == ([b"hello"], [b"good day"]))
 
     run(scenario())
@@ -135,6 +136,23 @@ def test_a_link_to_one_that_leaves_stays_for_a_farewell(run: Run, certificates: 
             assert links.link(NodeId(3)) is None
             links.set_peers([])
             assert links.link(NodeId(2)) is None
+
+    run(scenario())
+
+
+def test_word_of_a_peer_reaches_its_link(run: Run, certificates: Certificates) -> None:
+    """And that of a node to which there is none changes nothing."""
+
+    async def scenario() -> None:
+        async with Links(certificates)() as links:
+            links.set_peers([PeerAddress(NodeId(2), "127.0.0.1", 1)])
+            link = links.link(NodeId(2))
+            assert link is not None
+            assert not link._hint.is_set()
+            links.hint(NodeId(3))
+            assert not link._hint.is_set()
+            links.hint(NodeId(2))
+            assert link._hint.is_set()
 
     run(scenario())
 

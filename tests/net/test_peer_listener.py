@@ -157,6 +157,37 @@ def test_a_user_s_certificate_does_not_get_through_tls(run: Run, certificates: C
     run(scenario())
 
 
+def test_who_goes_on_before_it_is_welcome_is_refused(run: Run, certificates: Certificates) -> None:
+    """Nobody knows yet which version its messages would be of."""
+
+    async def scenario() -> None:
+        async with listening(certificates) as (node, listener):
+            remote = await dial(listener.port, certificates.node(2))
+            remote.writer.write(encode_frame(encode_hello(PEER_HELLO)) + encode_frame(b"one"))
+            assert await remote.is_ended()
+            assert node.received == []
+
+    run(scenario())
+
+
+def test_that_a_peer_is_there_is_told(run: Run, certificates: Certificates) -> None:
+    """So that it is dialled at once: it may have come back just now. Who is refused is not told of."""
+
+    async def scenario() -> None:
+        async with listening(certificates) as (_, listener):
+            connected: list[NodeId] = []
+            listener._on_connected = connected.append
+            refused, _ = await handshake(
+                listener.port, certificates.node(2), replace(PEER_HELLO, receiver_node_id=NodeId(3))
+            )
+            remote, _ = await handshake(listener.port, certificates.node(2))
+            assert connected == [2]
+            await refused.close()
+            await remote.close()
+
+    run(scenario())
+
+
 def test_the_newest_connection_of_a_peer_counts(run: Run, certificates: Certificates) -> None:
     """A peer that has restarted is heard at once, and nothing of its earlier connection comes in between."""
 

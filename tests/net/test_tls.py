@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from raftd.errors import TlsError
-from raftd.net.tls import TlsFiles, client_context, explain, remote_identity, server_context
+from raftd.net.tls import TlsFiles, client_context, explain, remote_expiry, remote_identity, server_context
 from raftd.wire.identity import IdentityError
 from tests.net.loopback import Certificates
 
@@ -105,3 +105,22 @@ def test_the_identity_is_the_uri() -> None:
 def test_failures_are_explained_in_words(error: OSError, words: str) -> None:
     """No error number, no class's name where there are words, and never nothing."""
     assert explain(error) == words
+
+
+@pytest.mark.parametrize("certificate", [None, {}, {"notAfter": "some day"}])
+def test_a_certificate_without_an_end_is_refused(certificate: object) -> None:
+    """Nobody would know when the connection must be judged again."""
+    with pytest.raises(IdentityError, match="until when it holds"):
+        remote_expiry(Shown(certificate))  # type: ignore[arg-type]  # all that is asked of a transport is there
+
+
+def test_a_certificate_says_until_when_it_holds() -> None:
+    """In seconds since the epoch."""
+    shown = Shown({"notAfter": "Jan  5 09:34:43 2030 GMT"})
+    assert remote_expiry(shown) == 1893836083.0  # type: ignore[arg-type]  # as above
+
+
+def test_a_name_that_is_no_text_is_explained() -> None:
+    """`ssl` cannot read it, and says so in a way that people cannot."""
+    error = UnicodeDecodeError("ascii", b"\xff", 0, 1, "ordinal not in range(128)")
+    assert explain(error) == "its certificate has a name that is no text"
