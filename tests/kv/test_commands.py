@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from raftd.kv import commands
 from raftd.kv.access import Need, Operation
 from raftd.kv.commands import CommandTooLarge, InvalidCommand, Opcode, Revision, SessionId, Stamp
-from raftd.kv.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
+from raftd.kv.limits import COMMAND_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX
+from raftd.kv.operations import Delete, DeleteRange, Increment, Put, Transaction, Write, WriteOperation
 
 SESSION = SessionId(0x0102)
 U64_MAX = (1 << 64) - 1
@@ -35,6 +36,7 @@ GOLDEN = [
     (commands.open_session(60_000), "01 0000000000000000 0000000000000000 0000000000000000 60ea0000"),
     (commands.close_session(SESSION), "02 0201000000000000 0000000000000000 0000000000000000"),
     (commands.keep_alive(SESSION, 7), "03 0201000000000000 0000000000000000 0700000000000000"),
+    (commands.keep_alive(SESSION), "03 0201000000000000 0000000000000000 0000000000000000"),
     (
         commands.put(SESSION, 9, 7, b"key", b"value"),
         "10 0201000000000000 0900000000000000 0700000000000000 00 0300 6b6579 05000000 76616c7565",
@@ -114,6 +116,23 @@ def test_a_session_command_is_read_as_it_was_written(command: bytes, expected: t
     assert commands.validate_client_command(command) == ()
 
 
+@pytest.mark.parametrize(
+    ("operation", "key", "value"),
+    [
+        (Put(b"k", b"v", previous=True), b"k", b"v"),
+        (Delete(b"k", previous=True), b"k", b""),
+        (Increment(b"k", 5), b"k", b""),
+        (DeleteRange(b"a", b"b"), b"", b""),
+        (Transaction((), (Put(b"k", b"v"),)), b"", b""),
+    ],
+)
+def test_the_key_of_a_write_is_shown_if_it_has_one(operation: WriteOperation, key: bytes, value: bytes) -> None:
+    """For people; what writes none or several is told by its argument."""
+    write = Write(operation)
+    decoded = commands.decode(stamped(commands.write(SESSION, 3, 2, write)))
+    assert (decoded.argument, decoded.key, decoded.value) == (write, key, value)
+
+
 def test_a_command_is_checked_where_it_lies() -> None:
     """Neither parsing nor checking looks at what stands before the command."""
     command = commands.put(SESSION, 1, 1, b"key", b"value")
@@ -179,6 +198,9 @@ PUT_BODY = b"\1\0k" + b"\1\0\0\0v"
         write_head(sequence=0, first_unanswered=0) + PUT_BODY,
         write_head(first_unanswered=0) + PUT_BODY,
         write_head(first_unanswered=2) + PUT_BODY,
+        write_head(flags=16, session=0) + PUT_BODY,
+        write_head(flags=16, first_unanswered=0) + PUT_BODY,
+        write_head(flags=16, first_unanswered=2) + PUT_BODY,
         write_head(flags=2) + PUT_BODY,
         write_head(flags=3) + bytes(8) + PUT_BODY,
         write_head(flags=128) + PUT_BODY,
@@ -208,6 +230,7 @@ def test_well_formed_by_hand() -> None:
     assert commands.validate_client_command(write_head() + PUT_BODY) == writes(b"k")
     assert commands.validate_client_command(write_head(flags=1) + bytes(8) + PUT_BODY) == writes(b"k")
     assert commands.validate_client_command(write_head(opcode=17) + b"\1\0k") == writes(b"k")
+    assert writes(b"k")[0] in commands.validate_client_command(write_head(flags=16) + PUT_BODY)
 
 
 KEY_TOO_LONG = (KEY_BYTES_MAX + 1).to_bytes(2, "little") + bytes(KEY_BYTES_MAX + 1)
@@ -233,6 +256,21 @@ def test_bounds_are_reached() -> None:
     """The longest key and the longest value are allowed, and the shortest."""
     for key, value in ((b"k" * KEY_BYTES_MAX, b""), (b"k", bytes(VALUE_BYTES_MAX))):
         assert commands.validate_client_command(commands.put(SESSION, 1, 1, key, value)) == writes(key)
+
+
+def test_the_longest_command_is_taken_behind_any_stamp() -> None:
+    """Its own length counts, and not where it ends."""
+
+    def of_length(length: int) -> bytes:
+        first, empty = Put(b"a", bytes(VALUE_BYTES_MAX)), Put(b"b", b"")
+        missing = length - len(commands.write(SESSION, 1, 1, Write(Transaction((), (first, empty)))))
+        return commands.write(SESSION, 1, 1, Write(Transaction((), (first, Put(b"b", bytes(missing))))))
+
+    longest = of_length(COMMAND_BYTES_MAX)
+    assert len(longest) == COMMAND_BYTES_MAX
+    assert isinstance(commands.decode(stamped(longest)).argument, Write)
+    with pytest.raises(CommandTooLarge):
+        of_length(COMMAND_BYTES_MAX + 1)
 
 
 @pytest.mark.parametrize(

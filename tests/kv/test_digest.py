@@ -37,6 +37,27 @@ def test_the_digest_shows_when_a_session_was_active() -> None:
     assert driver.machine.digest() != twin.machine.digest()
 
 
+def test_the_digest_shows_whose_and_what_everything_is() -> None:
+    """Lengths and counts are not enough: another user's session, answer or lease is another state."""
+    driver, twin = populated(), populated()
+    expected = driver.machine.digest()
+    session, lease = twin.machine._sessions._sessions[ONE], twin.machine.leases.get(LEASE)
+    assert lease is not None
+    sequence, answer = next(iter(session.answers.items()))
+    assert twin.machine.digest() == expected
+    for owner, user in ((session, session.user), (lease, lease.user)):
+        owner.user = user[::-1]
+        assert twin.machine.digest() != expected
+        owner.user = user
+    session.answers[sequence] = answer[::-1]
+    assert twin.machine.digest() != expected
+    session.answers[sequence] = answer
+    lease.ttl_ms += 1
+    assert twin.machine.digest() != expected
+    lease.ttl_ms -= 1
+    assert twin.machine.digest() == expected
+
+
 def test_the_digest_shows_what_a_history_holds() -> None:
     """Machines that differ only in which changes they hold have different digests."""
     driver, twin = populated(), populated()
@@ -49,4 +70,11 @@ def test_the_digest_shows_which_keys_a_lease_has() -> None:
     """Though they are the records' to say: a lease that had others would end others."""
     driver, twin = populated(), populated()
     twin.machine.leases.detach(LEASE, b"leased")
+    assert driver.machine.digest() != twin.machine.digest()
+
+
+def test_the_digest_shows_which_keys_are_gone_and_have_a_history() -> None:
+    """Though that is the changes' to say: a range in the past would show others."""
+    driver, twin = populated(), populated()
+    twin.machine.history.absent_keys.add(b"never there")
     assert driver.machine.digest() != twin.machine.digest()

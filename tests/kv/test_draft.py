@@ -22,6 +22,26 @@ def draft_over(*keys: bytes) -> tuple[Draft, Store]:
     return Draft(store, leases, b"u"), store
 
 
+def test_a_lease_has_room_for_what_the_draft_has_left_it() -> None:
+    """What its own operations put on the lease, or took from it, counts as if it were committed."""
+    draft, _ = draft_over()
+    first = draft.put(b"a", b"", LEASE)
+    assert draft.has_room(LEASE, b"b")
+    draft.put(b"b", b"", LEASE)
+    assert not draft.has_room(LEASE, b"c")
+    assert draft.has_room(LEASE, b"b")
+    draft.delete(b"a", first)
+    assert draft.has_room(LEASE, b"c")
+    draft.put(b"c", b"", LEASE)
+    assert not draft.has_room(LEASE, b"d")
+    draft.delete_all([b"b", b"c"])
+    draft.put(b"d", b"", LEASE)
+    assert draft.has_room(LEASE, b"e")
+    draft.put(b"e", b"", LEASE)
+    assert not draft.has_room(LEASE, b"f")
+    assert not draft.has_room(LeaseId(9), b"g")
+
+
 @given(
     present=st.sets(st.sampled_from(KEYS)),
     writes=st.lists(st.tuples(st.sampled_from(KEYS), st.none() | st.binary(max_size=3)), max_size=12),

@@ -213,6 +213,7 @@ def test_operations_see_those_before_them(writer: Writer) -> None:
     )
     shown = result.results
     assert (shown[2], shown[6]) == (None, None)
+    assert (getattr(shown[3], "items", None), getattr(shown[3], "more", None)) == ((), True)
     assert [getattr(shown[at], "key_count", None) for at in (3, 5)] == [2, 2]
     assert [key for key, _ in getattr(shown[5], "items", ())] == [b"b", b"c"]
     machine = writer.driver.machine
@@ -221,6 +222,12 @@ def test_operations_see_those_before_them(writer: Writer) -> None:
         (b"c", (3, 3, 2)),
         (b"a", (3, 3, 1)),
     ]
+
+
+def test_a_count_of_nothing_leaves_nothing_out(writer: Writer) -> None:
+    """There are no items behind those that are shown, where there are none at all."""
+    (counted,) = writer.transact(Range(b"x", b"y", count_only=True)).results
+    assert (getattr(counted, "key_count", None), getattr(counted, "more", None)) == (0, False)
 
 
 def test_without_a_net_change_there_is_no_revision(writer: Writer) -> None:

@@ -234,3 +234,14 @@ def test_a_history_can_be_put_back_from_its_end(made: list[dict[bytes, bytes | N
     world.check()
     twin.check()
     assert twin.history.held() == world.history.held()
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_history_is_full_behind_its_bound(at_once: bool) -> None:
+    """What fills it to the last byte stays; one byte more, and the oldest revisions go."""
+    world = World(Limits(history_changes_max=100, history_bytes_max=3, history_ms_max=100), at_once=at_once)
+    for key in (b"a", b"b", b"c"):
+        world.step({key: b"value"})
+    assert (len(world.history), world.history.bytes_total) == (3, 3)
+    world.step({b"d": b""})
+    assert (len(world.history), world.history.bytes_total, world.history.compacted_revision) == (3, 3, 1)

@@ -3,6 +3,7 @@
 import pytest
 
 from raftd.errors import DecodeError
+from raftd.kv.limits import VALUE_BYTES_MAX
 from raftd.kv.snapshot import CHANGE, FLAG_BY_LEASE, FLAG_PREVIOUS, PREVIOUS
 from raftd.kv.snapshot_loader import SnapshotLoader
 from tests.kv.test_snapshot_loader import head, load, record, snapshot_of
@@ -102,3 +103,15 @@ def test_a_length_is_refused_before_its_bytes_come(start: bytes) -> None:
     """Nothing is gathered for a key or a value that may not be that long (pitfall 34)."""
     with pytest.raises(DecodeError):
         SnapshotLoader().feed(with_changes(start))
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_previous_value_is_as_long_as_a_value_may_be(more: int) -> None:
+    """And no longer: it was one."""
+    value = bytes(VALUE_BYTES_MAX + more)
+    snapshot = with_changes(change(previous=before(value)), history_bytes=1 + len(value))
+    if more:
+        with pytest.raises(DecodeError, match="a previous value of"):
+            load(snapshot)
+    else:
+        assert snapshot_of(load(snapshot)) == snapshot

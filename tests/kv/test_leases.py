@@ -31,6 +31,16 @@ def test_leases_have_limits() -> None:
     assert len(table) == 5
 
 
+def test_a_user_s_leases_that_are_over_count_no_more() -> None:
+    """However many there were; and of who has none nothing is kept."""
+    table = LeaseTable(LIMITS)
+    for number in range(1, 20):
+        lease = table.grant(LeaseId(number), b"u", 0)
+        assert lease is not None
+        table.remove(lease)
+    assert table._leases_of == {}
+
+
 def test_a_lease_is_its_owner_s() -> None:
     """Another user's lease and one that never was cannot be told apart."""
     table = LeaseTable(LIMITS)
@@ -71,3 +81,18 @@ def test_new_leases_are_found_by_id(kept: list[bool], after: int) -> None:
     assert list(table.ids_after(after)) == [number for number in model if number > after]
     assert [lease.lease_id for lease in table] == model
     assert len(table._ids) <= 2 * len(model) + 65
+
+
+def test_ids_of_leases_that_are_over_do_not_pile_up() -> None:
+    """Where leases come and go for years, few are there at any time."""
+    table = LeaseTable(Limits())
+    first = table.grant(LeaseId(1), b"u", 0)
+    assert first is not None
+    for number in range(2, 500):
+        lease = table.grant(LeaseId(number), b"u", 0)
+        assert lease is not None
+        table.remove(lease)
+        assert len(table._ids) <= 2 * len(table) + 65
+        assert list(table.ids_after(0)) == [1]
+    assert table.grant(LeaseId(500), b"u", 0) is not None
+    assert list(table.ids_after(1)) == [500]

@@ -60,14 +60,17 @@ def test_a_lease_is_its_owner_s(writer: Writer) -> None:
     assert driver.machine.leases.key_total == 0
 
 
-def test_one_command_expires_only_so_many_keys(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("keys_max", "lefts"), [(5, (6, 3, 0)), (6, (3, 0))])
+def test_one_command_expires_only_so_many_keys(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch, keys_max: int, lefts: tuple[int, ...]
+) -> None:
     """However many have come to the leases since the leader looked; it names those that are left once more."""
-    monkeypatch.setattr("raftd.kv.machine.EXPIRED_KEYS_MAX", 5)
+    monkeypatch.setattr("raftd.kv.machine.EXPIRED_KEYS_MAX", keys_max)
     leases = [writer.lease() for _ in range(3)]
     for number in range(9):
         writer.write(Put(b"%d" % number, b"", leases[number // 3]))
     named = commands.expire_leases(leases)
-    for left in (6, 3, 0):
+    for left in lefts:
         assert writer.driver.ask(named, user="").outcome is Outcome.OK
         assert (len(keys(writer)), writer.driver.machine.leases.key_total) == (left, left)
     assert len(writer.driver.machine.leases) == 0

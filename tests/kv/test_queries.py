@@ -90,8 +90,13 @@ def test_what_is_too_long_is_told_apart(opcode: QueryOpcode, data: bytes) -> Non
         RangeQuery(Range(bytes(4098), b"")),
         HistoryQuery(b""),
         HistoryQuery(b"k", -1),
+        HistoryQuery(b"k", 1 << 32),
+        HistoryQuery(b"k", 0, Revision(-1)),
+        HistoryQuery(b"k", 0, Revision(1 << 64)),
         LeaseQuery(LeaseId(0)),
+        LeaseQuery(LeaseId(1 << 64)),
         LeasesQuery(LeaseId(-1)),
+        LeasesQuery(LeaseId(0), 1 << 32),
     ],
 )
 def test_the_encoder_keeps_the_bounds(query: Query) -> None:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from raftd.consensus.types import Term
 from raftd.kv import answers, reads
 from raftd.kv.answers import Outcome
+from raftd.kv.changes import encode_change
 from raftd.kv.commands import Revision
+from raftd.kv.items import encode_keyed
 from raftd.kv.limits import PAGE_BYTES_MAX, PAGE_ITEMS_MAX, Limits
 from raftd.kv.operations import Delete, Increment, Put, Range, Transaction
 from raftd.kv.pages import HistoryPage, RangePage, decode_history, decode_range
@@ -108,6 +110,30 @@ def test_a_page_is_bounded(value_bytes: int, limit: int, shown: int) -> None:
     assert shown * value_bytes <= PAGE_BYTES_MAX
 
 
+@pytest.mark.parametrize(("missing", "shown"), [(0, 1), (1, 2)])
+def test_a_page_ends_with_the_item_that_fills_it(missing: int, shown: int) -> None:
+    """Where a single byte is left, one more item comes."""
+    writer = Writer()
+    writer.write(Put(b"a", b""))
+    record = writer.driver.machine._store.get(b"a")
+    assert record is not None
+    writer.write(Put(b"a", bytes(PAGE_BYTES_MAX - missing - len(encode_keyed(b"a", record)))))
+    for key in (b"b", b"c"):
+        writer.write(Put(key, b""))
+    page = ask_range(writer, Range(b"", b""))
+    assert (len(page.items), page.more) == (shown, True)
+
+
+@pytest.mark.parametrize("key_count", [0, 1, 2])
+def test_a_count_says_whether_there_is_anything(key_count: int) -> None:
+    """It shows no items, so there are more of them as soon as there is one."""
+    writer = Writer()
+    for number in range(key_count):
+        writer.write(Put(b"%d" % number, b""))
+    page = ask_range(writer, Range(b"", b"", count_only=True))
+    assert (page.key_count, page.items, page.more) == (key_count, (), key_count > 0)
+
+
 def test_what_costs_too_much_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the past: when many changes would have to be gone over, unless the page shows all there was."""
     writer = Writer()
@@ -143,6 +169,19 @@ def test_the_history_of_a_key() -> None:
     rest = ask_history(writer, HistoryQuery(b"k", limit=2, before_revision=first.changes[-1].revision))
     assert ([each.revision for each in rest.changes], rest.more) == ([5], False)
     assert ask_history(writer, HistoryQuery(b"absent")).changes == ()
+
+
+@pytest.mark.parametrize(("missing", "shown"), [(0, 1), (1, 2)])
+def test_a_history_page_ends_with_the_change_that_fills_it(missing: int, shown: int) -> None:
+    """As a page of a range does."""
+    writer = Writer()
+    for _ in range(3):
+        writer.write(Put(b"k", b""))
+    newest = next(iter(writer.driver.machine.history.changes_of(b"k", Revision(9))))
+    empty = len(encode_change(newest, values=True, previous=True))
+    writer.write(Put(b"k", bytes(PAGE_BYTES_MAX - missing - empty)))
+    page = ask_history(writer, HistoryQuery(b"k", values=True))
+    assert (len(page.changes), page.more) == (shown, True)
 
 
 def test_a_history_page_is_bounded() -> None:

@@ -77,11 +77,30 @@ def lease(number: int = 5, ttl_ms: int = 1000) -> bytes:
 def test_pieces_may_be_cut_anywhere() -> None:
     """At every single place, and at all of them."""
     machine = machine_with(8)
+    send(machine, commands.lease_grant(SessionId(1), 9, 9, 5000))
+    send(machine, commands.lease_grant(SessionId(2), 1, 1, 7000), "bob")
     snapshot = snapshot_of(machine)
     digest = machine.digest()
     for cut in range(len(snapshot)):
         assert load(snapshot[:cut], snapshot[cut:]).digest() == digest
     assert load(*(snapshot[at : at + 1] for at in range(len(snapshot)))).digest() == digest
+
+
+@pytest.mark.parametrize(
+    "snapshot",
+    [
+        head(session_count=2) + session(5) + session(6),
+        head(session_count=1, answer_bytes=6) + session(answers=2) + answer(3) + answer(6),
+        head(lease_count=2) + lease(5) + lease(6),
+        head(key_count=2, bytes_total=5) + record() + record(b"kk", create=9, modify=9),
+    ],
+    ids=["sessions", "answers", "leases", "keys"],
+)
+def test_nothing_more_is_waited_for_than_the_item_that_was_cut(snapshot: bytes) -> None:
+    """Also where it is the last one, and others came with its beginning."""
+    expected = load(snapshot).digest()
+    for cut in range(len(snapshot)):
+        assert load(snapshot[:cut], snapshot[cut:]).digest() == expected
 
 
 def test_order_is_checked_across_pieces() -> None:
@@ -151,6 +170,14 @@ def test_a_good_snapshot_made_by_hand() -> None:
         (head(session_count=1, answer_bytes=3) + session(answers=1) + answer(2), "sequence 2 after 2"),
         (head(session_count=1, answer_bytes=6) + session(answers=2) + answer(3) * 2, "sequence 3 after 3"),
         (head(session_count=1, answer_bytes=3) + session(answers=1) + answer(7), "sequence 7 after 2"),
+        (head(lease_count=3), "3 leases, where 2"),
+        (head(lease_count=1) + lease(0), "lease 0 after 0"),
+        (head(lease_count=1) + lease(21), "at index 20"),
+        (head(lease_count=2) + lease(5) * 2, "lease 5 after 5"),
+        (
+            head(lease_count=1, key_count=2, bytes_total=5) + lease() + record(lease=5) + record(b"kk", lease=5),
+            "lease 5, which is not there or full",
+        ),
         (head(key_count=1, bytes_total=2) + record(create=0), "impossible"),
         (head(key_count=1, bytes_total=2) + record(create=3), "impossible"),
         (head(key_count=1, bytes_total=2) + record(modify=10), "impossible"),
@@ -165,7 +192,7 @@ def test_a_good_snapshot_made_by_hand() -> None:
 def test_what_no_machine_can_be_in_is_refused(snapshot: bytes, reason: str) -> None:
     """Counts, totals, orders and bounds: each is checked, and said."""
     with pytest.raises(DecodeError, match=reason):
-        load(snapshot, limits=Limits(in_flight_max=4, sessions_max=4))
+        load(snapshot, limits=Limits(in_flight_max=4, sessions_max=4, leases_max=2, keys_per_lease_max=1))
 
 
 @pytest.mark.parametrize(
