@@ -363,7 +363,16 @@ class Server:
             clocks=clocks,
             observers=observers,
         )
-        self.gateway = Gateway(
+        self.gateway = self._make_gateway(gateway_limits or GatewayLimits())
+        self.driver.start(
+            self.gateway,
+            lambda *leadership: self.leaderships.append(leadership),
+            self.memberships.append,
+            self._prove,
+        )
+
+    def _make_gateway(self, limits: GatewayLimits) -> Gateway:
+        return Gateway(
             leadership=self.raft,
             machine=self.machine,
             requests=self.requests,
@@ -374,16 +383,10 @@ class Server:
             rules=RULES,
             client_addresses=ADDRESSES,
             wake=self.driver.wake,
-            limits=gateway_limits or GatewayLimits(),
+            limits=limits,
             traces=Traces(self.node_id, self.driver.tracer, self.syncs, lambda: dict(sorted(ADDRESSES.items()))),
             wall_clock_ns=lambda: 1_700_000_000_000_000_000,
             reload=self.reloads.append,
-        )
-        self.driver.start(
-            self.gateway,
-            lambda *leadership: self.leaderships.append(leadership),
-            self.memberships.append,
-            self._prove,
         )
 
     def _prove(self) -> None:

@@ -1,11 +1,9 @@
 import asyncio
-from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 import pytest
 
-from raftd.consensus import AddLearner
 from raftd.consensus.limits import Limits
 from raftd.consensus.messages import (
     AppendEntries,
@@ -15,50 +13,17 @@ from raftd.consensus.messages import (
     RequestPreVoteReply,
     RequestVote,
     RequestVoteReply,
-    TimeoutNow,
 )
 from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, LogIndex, NodeId, Role, Term
 from raftd.errors import RemoteProtocolError
 from raftd.kv import answers
 from raftd.kv.answers import Outcome
-from raftd.kv.audit import AUDIT_ENTRIES
 from raftd.node import batches
-from raftd.node.driver import DriverObservers
 from raftd.wire.client import RefusalCode, RequestKind
 from raftd.wire.entries import encode_entries
-from raftd.wire.frames import LENGTH_BYTES
-from raftd.wire.state_hashes import STATE_HASHES_VERSION, is_state_hashes
+from tests.node.leading import accepted, leader, replies
 from tests.node.parts import TICK_SECONDS, Client, Cluster, Server
-
-
-def leader(size: int = 3, **options: Any) -> Server:
-    """Node 1 as a leader whose no-op both others have stored."""
-    server = Server(size=size, **options)
-    server.become_leader()
-    for peer in range(2, size + 1):
-        server.hear(peer, accepted(server, server.raft.last_index))
-    server.scheduler.run()
-    assert server.raft.commit_index == server.raft.last_index
-    server.take_sent()
-    return server
-
-
-def accepted(server: Server, index: int) -> AppendEntriesReply:
-    return AppendEntriesReply(server.raft.current_term, True, LogIndex(index), NO_INDEX, NO_TERM)
-
-
-def with_session(server: Server) -> Client:
-    """A client with a session, on a one-node cluster."""
-    client = server.client()
-    request_id = client.open_session()
-    server.scheduler.run()
-    server.store()
-    client.session = answers.decode_open_session(client.answer(request_id).body).session
-    return client
-
-
-def replies(server: Server) -> list[object]:
-    return [message for _, message in server.sent if isinstance(message, AppendEntriesReply | RequestVoteReply)]
+from tests.node.snapshot_parts import with_session
 
 
 def test_a_single_node_serves_writes_and_reads() -> None:
@@ -420,168 +385,6 @@ def test_idle_waits_for_answers_and_for_the_disk() -> None:
     asyncio.run(scenario())
 
 
-async def hand_over(server: Server) -> asyncio.Task[None]:
-    """Begin to hand over, as far as that goes by itself."""
-    task = asyncio.create_task(server.driver.hand_over())
-    await asyncio.sleep(0)
-    server.scheduler.run()
-    await asyncio.sleep(0)
-    return task
-
-
-def timeouts_now(server: Server) -> list[NodeId]:
-    return [peer for peer, message in server.sent if isinstance(message, TimeoutNow)]
-
-
-def test_handing_over_ends_when_another_leads() -> None:
-    """The target is told at once; it gets this node's vote, which it may need, before this node is gone."""
-
-    async def scenario() -> None:
-        server = leader()
-        task = await hand_over(server)
-        assert (timeouts_now(server), task.done()) == ([2], False)
-        term = Term(server.raft.current_term + 1)
-        last_index = server.raft.last_index
-        server.hear(2, RequestVote(term, NodeId(2), last_index, server.raft.current_term, leadership_transfer=True))
-        server.scheduler.run()
-        await asyncio.sleep(0)
-        assert (server.raft.role, task.done()) == (Role.FOLLOWER, False)
-        server.store()
-        assert RequestVoteReply(term, True) in replies(server)
-        server.hear(2, Heartbeat(term, NodeId(2), NO_INDEX, 1))
-        server.scheduler.run()
-        await asyncio.wait_for(task, 10)
-
-    asyncio.run(scenario())
-
-
-def test_handing_over_ends_though_the_target_does_not_win() -> None:
-    """It has asked for votes, and is heard of no more: this node has done what it can."""
-
-    async def scenario() -> None:
-        server = leader()
-        task = await hand_over(server)
-        term = Term(server.raft.current_term + 1)
-        last_index = server.raft.last_index
-        server.hear(2, RequestVote(term, NodeId(2), last_index, server.raft.current_term, leadership_transfer=True))
-        for _ in range(25):
-            server.scheduler.advance(TICK_SECONDS)
-            await asyncio.sleep(0)
-        await asyncio.wait_for(task, 10)
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize("make", [lambda: leader(1), Server], ids=["alone", "a follower"])
-def test_handing_over_ends_at_once_where_there_is_nobody_to_hand_over_to(make: Callable[[], Server]) -> None:
-    """A node that stops must not wait for what cannot be."""
-
-    async def scenario() -> None:
-        task = await hand_over(make())
-        assert task.done()
-        await task
-
-    asyncio.run(scenario())
-
-
-def test_handing_over_to_a_node_that_dies_ends_in_vain() -> None:
-    """After an election timeout."""
-
-    async def scenario() -> None:
-        server = leader()
-        task = await hand_over(server)
-        server.scheduler.advance(9 * TICK_SECONDS)
-        await asyncio.sleep(0)
-        assert not task.done()
-        for _ in range(25):
-            server.scheduler.advance(TICK_SECONDS)
-            await asyncio.sleep(0)
-        await asyncio.wait_for(task, 10)
-
-    asyncio.run(scenario())
-
-
-def test_handing_over_to_a_node_that_does_not_campaign_ends_in_vain() -> None:
-    """It answers, so this node leads on, but the hand-over was given up."""
-
-    async def scenario() -> None:
-        server = leader()
-        task = await hand_over(server)
-        for _ in range(25):
-            server.scheduler.advance(TICK_SECONDS)
-            rounds = [message.round for _, message in server.sent if isinstance(message, Heartbeat)]
-            server.hear(2, HeartbeatReply(server.raft.current_term, max(rounds, default=0)))
-            server.scheduler.run()
-            await asyncio.sleep(0)
-        assert (server.raft.role, server.raft.transfer_target) == (Role.LEADER, None)
-        await asyncio.wait_for(task, 10)
-
-    asyncio.run(scenario())
-
-
-def test_a_driver_that_stops_waits_for_no_new_leader() -> None:
-    """There will be no more turns in which one could be heard."""
-
-    async def scenario() -> None:
-        server = leader()
-        task = await hand_over(server)
-        server.hear(2, RequestVote(Term(9), NodeId(2), server.raft.last_index, Term(1), leadership_transfer=True))
-        server.scheduler.run()
-        await asyncio.sleep(0)
-        assert (server.raft.leader_id, task.done()) == (None, False)
-        server.driver.stop()
-        await asyncio.wait_for(task, 10)
-
-    asyncio.run(scenario())
-
-
-def test_several_may_wait_for_a_hand_over() -> None:
-    """One of them giving up leaves the others waiting; and a driver that stops lets all go."""
-
-    async def scenario() -> None:
-        server = leader()
-        first, second, third = [await hand_over(server) for _ in range(3)]
-        first.cancel()
-        await asyncio.sleep(0)
-        assert first.done()
-        assert not second.done()
-        server.driver.stop()
-        await asyncio.wait_for(asyncio.gather(second, third), 10)
-
-    asyncio.run(scenario())
-
-
-def test_a_leader_whose_disk_hangs_hands_over_and_then_steps_down() -> None:
-    """Its followers answer all the time; but what it cannot store it should not lead with (pitfall 30)."""
-    server = leader()
-    server.disk.busy_since = server.scheduler.now
-    handed_over_at = 0.0
-    while server.raft.role is Role.LEADER:
-        server.scheduler.advance(TICK_SECONDS)
-        rounds = [message.round for _, message in server.sent if isinstance(message, Heartbeat)]
-        for peer in (2, 3):
-            server.hear(peer, HeartbeatReply(server.raft.current_term, max(rounds, default=0)))
-        server.scheduler.run()
-        if timeouts_now(server) and not handed_over_at:
-            handed_over_at = server.scheduler.now
-        assert server.scheduler.now - server.disk.busy_since < 25 * TICK_SECONDS, "it leads on"
-    assert 9 * TICK_SECONDS < handed_over_at - server.disk.busy_since < 12 * TICK_SECONDS
-    assert server.scheduler.now - server.disk.busy_since > 18 * TICK_SECONDS
-
-
-def test_a_leader_whose_disk_works_leads_on() -> None:
-    """However often it is found busy: each write is a new one."""
-    server = leader()
-    for _ in range(50):
-        server.disk.busy_since = server.scheduler.now
-        server.scheduler.advance(TICK_SECONDS)
-        rounds = [message.round for _, message in server.sent if isinstance(message, Heartbeat)]
-        server.hear(2, HeartbeatReply(server.raft.current_term, max(rounds, default=0)))
-        server.scheduler.run()
-    assert server.raft.role is Role.LEADER
-    assert timeouts_now(server) == []
-
-
 def test_what_is_to_be_replayed_is_known_though_nobody_asked_while_there_was_a_leader() -> None:
     """Stale reads go on when the quorum is lost, whether there were any before or not."""
     server = Server()
@@ -598,60 +401,6 @@ def test_what_is_to_be_replayed_is_known_though_nobody_asked_while_there_was_a_l
     assert server.gateway.is_replayed
 
 
-def test_changes_of_members_are_told_and_taken_back() -> None:
-    """Each once: when it is in the log, and when another leader's entries have taken its place."""
-    server = leader()
-    before = server.raft.membership
-    server.raft.propose_membership(AddLearner(NodeId(4)))
-    server.driver.wake()
-    server.scheduler.advance(2 * TICK_SECONDS)
-    assert server.memberships == [server.raft.membership]
-    assert NodeId(4) in server.raft.membership.members
-    last_index = server.raft.last_index
-    noop = ((last_index, Term(9), EntryKind.NOOP, b""),)
-    server.hear(
-        2,
-        AppendEntries(Term(9), NodeId(2), LogIndex(last_index - 1), server.raft.current_term, NO_INDEX, noop),
-    )
-    server.scheduler.advance(2 * TICK_SECONDS)
-    assert server.memberships[1:] == [before]
-
-
-def test_that_a_new_disk_has_caught_up_is_told_once() -> None:
-    """When it has, and not before."""
-    server = Server(size=1, unproven=True)
-    server.scheduler.run()
-    assert (server.raft.is_proven, server.proofs) == (False, 0)
-    server.become_leader()
-    server.scheduler.advance(3 * TICK_SECONDS)
-    assert (server.raft.is_proven, server.proofs) == (True, 1)
-    old = leader(1)
-    old.scheduler.advance(3 * TICK_SECONDS)
-    assert old.proofs == 0
-
-
-def test_nobody_needs_to_hear_of_members_or_proofs() -> None:
-    """A driver may be started without."""
-    server = Server(size=1, unproven=True)
-    server.driver.start(server.gateway, lambda *_: None)
-    server.become_leader()
-    server.raft.propose_membership(AddLearner(NodeId(4)))
-    server.driver.wake()
-    server.scheduler.run()
-    assert server.raft.is_proven
-    assert (server.proofs, server.memberships) == (0, [])
-
-
-def test_how_late_each_tick_is_is_told() -> None:
-    """Beyond the time at which it was due."""
-    delays: list[float] = []
-    server = Server(observers=DriverObservers(tick_delay=delays.append))
-    server.scheduler.advance(1.5 * TICK_SECONDS)
-    server.scheduler.now += 60.0
-    server.scheduler.run()
-    assert delays == [pytest.approx(0.0), pytest.approx(59.95)]
-
-
 def test_a_read_whose_leader_is_gone_in_the_same_pass_is_refused() -> None:
     """It was taken while there was one; nobody is there to ask now."""
     server = Server()
@@ -663,36 +412,6 @@ def test_a_read_whose_leader_is_gone_in_the_same_pass_is_refused() -> None:
     server.scheduler.run()
     assert client.refusal(get).code is RefusalCode.NO_LEADER
     assert server.requests.is_idle
-
-
-def told_hashes(server: Server) -> list[int]:
-    """Whom the server tells, with its next tick, what it has audited."""
-    server.take_sent()
-    server.driver.comparison.audited(LogIndex(AUDIT_ENTRIES), 7, 1)
-    server.scheduler.advance(1.1 * TICK_SECONDS)
-    return [peer for peer, frame in server.frames if is_state_hashes(frame[LENGTH_BYTES:], STATE_HASHES_VERSION)]
-
-
-def test_a_leader_tells_all_of_its_state_and_a_follower_its_leader() -> None:
-    """And nobody where nobody leads, or over a link whose version does not know of it."""
-    assert told_hashes(leader()) == [2, 3]
-    follower = Server()
-    assert told_hashes(follower) == []
-    follower.follow(2, 1, b"one")
-    assert told_hashes(follower) == [2]
-    assert told_hashes(leader(version=STATE_HASHES_VERSION - 1)) == []
-
-
-def test_the_log_is_counted() -> None:
-    """Batches, entries and bytes that were handed to the log writer."""
-    server = leader(1)
-    before = server.driver.log_batches_total, server.driver.log_entries_total, server.driver.log_bytes_total
-    server.client().put(b"one", b"two")
-    server.scheduler.run()
-    after = server.driver.log_batches_total, server.driver.log_entries_total, server.driver.log_bytes_total
-    size = len(server.disk.submissions[0].payload)
-    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 2, size]
-    assert (server.driver.elections_total, server.driver.leader_changes_total) == (1, 1)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

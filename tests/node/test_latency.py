@@ -71,6 +71,8 @@ def test_each_request_is_measured_once_from_its_arrival_to_its_answer() -> None:
 class Question:
     """One with this answer."""
 
+    is_urgent = False
+
     def __init__(self, answer: bytes | Refusal | None) -> None:
         self._answer = answer
 

@@ -99,7 +99,7 @@ def test_a_segment_continues_a_log_in_all_that_it_says(other: dict[str, Any]) ->
     )
     replay = Replay(header)
     assert replay.continues(header)
-    assert not replay.continues(header._replace(**other))  # type: ignore[arg-type]  # none of these is the one of bytes
+    assert not replay.continues(header._replace(**other))
 
 
 @pytest.mark.parametrize("other", [Identity(b"0123456789abcdef", NodeId(2)), Identity(bytes(16), NodeId(1))])
