@@ -2,8 +2,9 @@
 
 Raft repeats what matters, so nothing here waits or queues beyond a bound; who sends is told that it was not sent.
 
-A link has one channel at a time, and three states: dialling, up, pausing. `on_up` is called when it comes up, and
-`on_down` once for each of these calls, when it is lost or stopped.
+A link has three states: dialling, up, pausing. `on_up` is called when it comes up, and `on_down` once for each of these
+calls, when it is lost or stopped. It has one channel that counts, that of its latest dial: one that was given up just
+when its TLS came up may live on for a while, and what becomes of it means nothing.
 """
 
 import asyncio
@@ -95,6 +96,8 @@ class PeerLink:
         self._limits = limits
         self._channel: Channel | None = None
         """The one that is up."""
+        self._dialled: Channel | None = None
+        """The one of the latest dial."""
         self._closed: asyncio.Future[None] | None = None
         self._welcomed: asyncio.Future[None] | None = None
         self._dialling: asyncio.Task[None] | None = None
@@ -172,6 +175,8 @@ class PeerLink:
 
     def channel_opened(self, channel: Channel) -> None:
         """TLS is up: check who it is, and introduce this node."""
+        if channel is not self._dialled or channel.is_closed:
+            raise RemoteProtocolError("this node has given that connection up meanwhile")
         identity = remote_identity(channel.transport)
         if identity.cluster != self._cluster or identity.node_id != self._peer.node_id:
             raise RemoteProtocolError(f"its certificate is of {identity}")
@@ -189,9 +194,9 @@ class PeerLink:
         if self._welcomed is not None and not self._welcomed.done():
             self._welcomed.set_result(None)
 
-    def channel_closed(self, channel: Channel) -> None:  # noqa: ARG002 - one link has one channel at a time
+    def channel_closed(self, channel: Channel) -> None:
         """The connection is gone."""
-        if self._closed is not None and not self._closed.done():
+        if channel is self._dialled and self._closed is not None and not self._closed.done():
             self._closed.set_result(None)
 
     async def _keep_up(self) -> None:
@@ -229,12 +234,14 @@ class PeerLink:
             unread_bytes_max=2 * self._limits.queued_bytes_max,
             silence_seconds=self._limits.silence_seconds,
         )
-        _, channel = await loop.create_connection(
-            lambda: Channel(self, limits), self._peer.host, self._peer.port, ssl=self._context, server_hostname=""
-        )
+        channel = self._dialled = Channel(self, limits)
         try:
+            await loop.create_connection(
+                lambda: channel, self._peer.host, self._peer.port, ssl=self._context, server_hostname=""
+            )
             await asyncio.wait((closed, welcomed), return_when=asyncio.FIRST_COMPLETED)
-        except asyncio.CancelledError:
+        except BaseException:
+            # Whoever is stopped in the very pass in which TLS comes up is given no connection, though there is one.
             channel.abort("it has not answered in time")
             raise
         if closed.done() or channel.is_closed:

@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from raftd.consensus.types import NodeId
 from raftd.net.acceptor import AcceptorLimits
+from raftd.net.channel import Channel
 from raftd.net.peer_link import LinkLimits, PeerAddress, PeerLink
 from raftd.net.peer_listener import PeerListener
 from raftd.net.tls import client_context, server_context
@@ -336,6 +338,45 @@ def test_another_node_behind_the_address_is_refused_and_told_once(
     (message,) = told_by_log(caplog)
     assert message.startswith("cannot reach node 2 at 127.0.0.1:")
     assert message.endswith(": its certificate is of raftd://demo/node/3")
+
+
+def test_a_connection_that_was_given_up_as_it_came_up_means_nothing(
+    run: Run, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its TLS is up in the very pass in which its time is over: whoever dialled is not given it, and nobody else is."""
+    seconds = 0.3
+
+    async def scenario() -> None:
+        log = Log()
+        async with peer_of(certificates, log) as listener:
+            opened, greeted, first = listener.channel_opened, list[object](), list[Channel]()
+
+            def stop_once(*greeting: object) -> None:
+                # Both nodes are in this process, which stands still before the peer's part of the handshake is sent.
+                if not greeted:
+                    time.sleep(seconds)
+                greeted.append(greeting)
+
+            def hear_nothing_of_the_first(channel: Channel) -> None:
+                opened(channel)
+                if len(greeted) == 1:
+                    channel.transport.pause_reading()
+                    first.append(channel)
+
+            listener._acceptor._context.sni_callback = stop_once
+            monkeypatch.setattr(listener, "channel_opened", hear_nothing_of_the_first)
+            async with linked(certificates, listener.port, replace(LIMITS, connect_seconds=seconds)) as (link, own):
+                await until(lambda: link.is_up)
+                # With asyncio's own loop it still stands here, and ends only now.
+                for channel in first:
+                    channel.abort("its host is back")
+                for number in range(20):
+                    assert link.send(encode_frame(b"%d" % number))
+                    await until(lambda: len(log.received) == number + 1)  # noqa: B023 - it is done within the round
+                assert own.told == ["up 2"]
+                assert link.connect_failures_total == 1
+
+    run(scenario())
 
 
 def test_a_peer_that_refuses_says_why(run: Run, certificates: Certificates, caplog: pytest.LogCaptureFixture) -> None:
