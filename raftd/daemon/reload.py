@@ -16,6 +16,7 @@ from raftd import events
 from raftd.daemon.credentials import Credentials, read_credentials
 from raftd.errors import RaftdError, SettingsError
 from raftd.http.view import Configuration
+from raftd.kv.access import AccessRules
 from raftd.settings import NodeSettings, load
 from raftd.settings.changes import compare
 from raftd.wire.client import Refusal, RefusalCode
@@ -35,6 +36,8 @@ class Loaded:
 
     settings: NodeSettings
     credentials: Credentials
+    rules: AccessRules
+    """What the settings say of access. Made while a file can still be refused."""
 
 
 class Supervisor(Protocol):
@@ -59,7 +62,7 @@ def read_files(current: NodeSettings) -> Loaded:
         raise SettingsError(
             f"{settings.whole.path}: {' and '.join(forbidden)} cannot change: this is another cluster's file"
         )
-    return Loaded(settings, read_credentials(settings))
+    return Loaded(settings, read_credentials(settings), settings.access_rules)
 
 
 class Reloader:

@@ -137,7 +137,7 @@ class Service:
         self._narrator = self._make_narrator(raft)
         self._view = self._make_view(log_lines_dropped)
         self._reloader = Reloader(
-            Loaded(settings, credentials),
+            Loaded(settings, credentials, settings.access_rules),
             use=self._use,
             supervisor=notifier,
             status_line=self._status_line,
@@ -492,7 +492,7 @@ class Service:
             replace(self._view.facts, client_addresses=self._client_addresses, members=settings.members), configuration
         )
         logging.getLogger().setLevel(logging.getLevelNamesMapping()[settings.log.level.upper()])
-        self._gateway.use(rules=settings.access_rules, client_addresses=self._client_addresses)
+        self._gateway.use(rules=loaded.rules, client_addresses=self._client_addresses)
         self._clients.use(context=credentials.client_listening, limits=self._client_limits())
         self._peers.use(context=credentials.peer_listening)
         self._links.use(context=credentials.peer_dialling)

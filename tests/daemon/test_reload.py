@@ -14,7 +14,9 @@ from raftd.daemon import reload as reload_module
 from raftd.daemon.credentials import read_credentials
 from raftd.daemon.reload import Loaded, Outcome, Reloader
 from raftd.http.view import Configuration
+from raftd.kv.access import AccessRules
 from raftd.settings import load
+from raftd.settings.model import NodeSettings
 from raftd.wire.client import Refusal, RefusalCode
 
 
@@ -43,7 +45,7 @@ class Node:
     def reloader(self, settings: Path) -> Reloader:
         node = load(settings).node(1)
         reloader = Reloader(
-            Loaded(node, read_credentials(node)),
+            Loaded(node, read_credentials(node), node.access_rules),
             use=self.use,
             supervisor=self,
             status_line=lambda: "leader",
@@ -94,6 +96,7 @@ def test_what_is_different_counts_and_is_named(settings: Path, caplog: pytest.Lo
         assert outcome["waiting"] == []
         loaded, configuration = node.used[-1]
         assert loaded.settings.access[0].allow == ("read", "admin")
+        assert not loaded.rules.of("admin").writes_any
         assert configuration.settings_hash == outcome["settings_hash"] != started.settings_hash
         assert configuration.reloaded_seconds == started.reloaded_seconds + 100
         assert (configuration.reloads_done, configuration.reloads_refused, configuration.is_refused) == (1, 0, False)
@@ -104,6 +107,25 @@ def test_what_is_different_counts_and_is_named(settings: Path, caplog: pytest.Lo
         run(scenario())
     assert events_of(caplog) == ["settings_reloaded"]
     assert caplog.records[0].getMessage() == "reloaded: access, the peer certificate, the client certificate"
+
+
+def test_rules_that_cannot_be_made_are_refused(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While they are read: once they are used, a mistake would end a node that runs."""
+
+    def broken(_: NodeSettings) -> AccessRules:
+        raise ValueError("no such rule")
+
+    async def scenario() -> None:
+        node = Node()
+        reloader = node.reloader(settings)
+        monkeypatch.setattr(NodeSettings, "access_rules", property(broken))
+        refusal = await ask(reloader)
+        assert isinstance(refusal, Refusal)
+        assert refusal.message == "the old settings stay: ValueError: no such rule"
+        assert node.configuration.is_refused
+        await reloader.stop()
+
+    run(scenario())
 
 
 def copy_half(settings: Path, name: str) -> None:

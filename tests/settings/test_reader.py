@@ -26,6 +26,8 @@ from raftd.settings import Settings
         ("allow: [read]", "allow: read", '28:40: access[1].allow is "read" where a list is expected'),
         ("allow: [read]", "allow: []", "28:40: access[1].allow has 0 items; 1 to 3 are allowed"),
         ("allow: [read]", "allow: [raed]", '28:41: access[1].allow "raed" is none of read, write, admin; did'),
+        ("prefix: app/", 'prefix: "\\ud800x"', "28:27: access[1].prefix has half of a surrogate pair ("),
+        ("pki/node-{node}.peer.key", '"\\udfff"', "21:10: tls.peer.key has half of a surrogate pair ("),
         ("pki/node-{node}.peer.key", "{node}", "21:10: tls.peer.key is a mapping where one path is expected; a"),
         ("http_address: n3.example.net", "http_address: [::1]", "16:20: not valid YAML"),
         ("http_address: n3.example.net", "http_address: [n3]", "16:19: nodes[2].http_address is a list where o"),
