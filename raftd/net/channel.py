@@ -5,7 +5,8 @@ A channel reads frames and hands them on; whoever owns it decides what they mean
 - a frame's length, from its first four bytes on (`FrameReader`);
 - the time until the first frame, and to a second state that the owner calls `establish` for (slow handshakes);
 - what is written but not taken: above the high-water mark nothing more is read from a side that does not read, a side
-  that stays there for `stall_seconds` is cut off, and so is one with more than `unread_bytes_max` waiting for it;
+  that takes next to nothing for `stall_seconds` is cut off, and so is one with more than `unread_bytes_max` waiting for
+  it; who reads slowly but steadily may take as long as it likes;
 - the time for which the other host may be silent (`raftd.net.silence`), and the time that it has for its goodbye.
 
 A channel says nothing to the log: why it ended is in `reason`, and who owns it knows whether that is news.
@@ -35,8 +36,10 @@ class ChannelLimits:
     high_water_bytes: int = 1 << 20
     unread_bytes_max: int = 64 << 20
     stall_seconds: float = 30.0
+    stall_bytes: int = 64 << 10
+    """Above the high-water mark the other side takes at least so much in `stall_seconds`."""
     frame_seconds: float = 15.0
-    """From a frame's first bytes to its last: an unfinished frame holds memory."""
+    """From a frame's first bytes to its last: an unfinished frame holds memory. Not while nothing is read from it."""
     silence_seconds: int = 30
     """The other host has not even acknowledged anything: it is gone."""
     close_seconds: float = 2.0
@@ -61,7 +64,8 @@ class Channel(asyncio.Protocol):
 
     __slots__ = (
         "_closed", "_deadline", "_established", "_limits", "_loop", "_owner", "_partial_since", "_partial_timer",
-        "_reader", "_receive", "_stalled", "_transport", "loss", "reason", "remote_address",
+        "_reader", "_receive", "_sent_bytes", "_stalled", "_taken_bytes", "_transport", "loss", "reason",
+        "remote_address",
     )  # fmt: skip
 
     def __init__(self, owner: ChannelOwner, limits: ChannelLimits) -> None:
@@ -73,6 +77,10 @@ class Channel(asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         """Of the handshake, later of the goodbye."""
         self._stalled: asyncio.TimerHandle | None = None
+        """While nothing is read from the other side, since it does not read."""
+        self._sent_bytes = 0
+        self._taken_bytes = 0
+        """Of these, what the other side's kernel had taken when that was last looked at."""
         self._partial_since: float | None = None
         """When the frame began that has not come in full; None between frames."""
         self._partial_timer: asyncio.TimerHandle | None = None
@@ -129,6 +137,7 @@ class Channel(asyncio.Protocol):
         if self._closed or transport is None:
             return
         transport.write(data)
+        self._sent_bytes += len(data)
         if transport.get_write_buffer_size() > self._limits.unread_bytes_max:
             self.abort("it does not read what it asked for")
 
@@ -189,13 +198,16 @@ class Channel(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The other side does not keep up: ask nothing more of ourselves for it."""
         self.transport.pause_reading()
-        self._stalled = self._loop.call_later(self._limits.stall_seconds, self.abort, "it has stopped reading")
+        self._watch_stall()
 
     def resume_writing(self) -> None:
         """The other side reads again."""
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+        if self._partial_since is not None:
+            # The rest of the frame may have been here all the time.
+            self._partial_since = self._loop.time()
         if not self._closed:
             self.transport.resume_reading()
 
@@ -213,6 +225,16 @@ class Channel(asyncio.Protocol):
     def _receive_early(self, payloads: list[bytes]) -> None:
         self._owner.channel_frames(self, payloads)
 
+    def _watch_stall(self) -> None:
+        self._taken_bytes = self._sent_bytes - self.unsent_bytes
+        self._stalled = self._loop.call_later(self._limits.stall_seconds, self._check_stall)
+
+    def _check_stall(self) -> None:
+        if self._sent_bytes - self.unsent_bytes - self._taken_bytes < self._limits.stall_bytes:
+            self.abort("it has stopped reading")
+        else:
+            self._watch_stall()
+
     def _watch_partial(self, *, is_new: bool) -> None:
         """A frame is unfinished. One timer looks after all of a connection's frames: most of them are done by then."""
         if is_new or self._partial_since is None:
@@ -225,7 +247,9 @@ class Channel(asyncio.Protocol):
         if self._partial_since is None or self._closed:
             return
         left = self._partial_since + self._limits.frame_seconds - self._loop.time()
-        if left <= 0:
+        if self._stalled is not None:
+            self._partial_timer = self._loop.call_later(self._limits.frame_seconds, self._check_partial)
+        elif left <= 0:
             self.abort("it has begun a frame and not finished it")
         else:
             self._partial_timer = self._loop.call_later(left, self._check_partial)

@@ -3,6 +3,7 @@ import contextlib
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -210,6 +211,85 @@ def test_who_never_reads_is_cut_off(run: Run, certificates: Certificates, limits
             assert channel.unsent_bytes == 0
 
     run(scenario())
+
+
+class SlowlyTaken(asyncio.Transport):
+    """A connection whose other side takes what the test says."""
+
+    def __init__(self) -> None:
+        super().__init__({"socket": socket.socket()})
+        self.unsent_bytes = 0
+        self.is_reading_paused = False
+        self.is_aborted = False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent_bytes
+
+    def write(self, data: "bytes | bytearray | memoryview[Any]") -> None:
+        self.unsent_bytes += len(data)
+
+    def pause_reading(self) -> None:
+        self.is_reading_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_reading_paused = False
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+def test_who_reads_slowly_is_not_cut_off() -> None:
+    """As long as it has taken enough each time that it is looked at, though more than that is written meanwhile."""
+
+    async def scenario() -> None:
+        transport = SlowlyTaken()
+        channel = Channel(Owner(), replace(LIMITS, stall_bytes=1000))
+        channel.connection_made(transport)
+        channel.send(bytes(100_000))
+        channel.pause_writing()
+        assert transport.is_reading_paused
+        for _ in range(100):
+            transport.unsent_bytes -= 1000
+            channel.send(bytes(2000))
+            channel._check_stall()
+            assert not channel.is_closed
+        transport.unsent_bytes -= 999
+        channel.send(bytes(2000))
+        channel._check_stall()
+        assert (channel.reason, transport.is_aborted) == ("it has stopped reading", True)
+        channel.connection_lost(None)
+        transport.get_extra_info("socket").close()
+
+    asyncio.run(scenario())
+
+
+def test_a_frame_of_who_reads_slowly_has_time() -> None:
+    """While nothing is read from it, its frame cannot be finished; afterwards it has as long as any other."""
+
+    async def scenario() -> None:
+        transport, loop = SlowlyTaken(), asyncio.get_running_loop()
+        channel = Channel(Owner(), replace(LIMITS, frame_seconds=15.0))
+        channel.connection_made(transport)
+        channel.data_received(encode_frame(b"hello")[:5])
+        channel.pause_writing()
+        began_at = channel._partial_since = loop.time() - 100.0
+        channel._check_partial()
+        assert not channel.is_closed
+        channel.resume_writing()
+        assert not transport.is_reading_paused
+        assert channel._partial_since > began_at
+        channel._check_partial()
+        assert not channel.is_closed
+        channel._partial_since -= 15.0
+        channel._check_partial()
+        assert channel.reason == "it has begun a frame and not finished it"
+        channel.connection_lost(None)
+        transport.get_extra_info("socket").close()
+
+    asyncio.run(scenario())
 
 
 def test_a_closed_channel_does_not_wait_long_for_who_never_reads(run: Run, certificates: Certificates) -> None:
