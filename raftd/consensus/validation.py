@@ -105,9 +105,12 @@ def _check_append_entries(message: AppendEntries) -> None:
 
 
 def _check_append_entries_reply(node: Node, message: AppendEntriesReply) -> None:
+    if not message.success and not message.conflict_index:
+        # To what this node said in a term that is over, when its log may have been longer than it is now.
+        return
     # Leader append-only (§5.4.3): our log still holds all that it was when this answer was written.
     _require(message.match_index <= node.log.last_index, "speaks of entries that this leader does not have")
-    if not message.success and message.conflict_index:
+    if not message.success:
         _require(message.conflict_index <= message.match_index, "says where to go on behind what it refuses")
         _require(message.conflict_term <= node.current_term, "conflicts with an entry newer than its own term")
 

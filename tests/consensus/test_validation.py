@@ -18,6 +18,8 @@ from raftd.consensus import (
     Term,
     observe,
 )
+from raftd.consensus.messages import AppendEntriesReply
+from raftd.consensus.types import NO_INDEX, NO_TERM
 from raftd.errors import RemoteProtocolError
 from tests.consensus.words import (
     accepted,
@@ -158,6 +160,16 @@ def test_a_leader_refuses(message: Message, complaint: str) -> None:
 def test_what_may_be_late_is_not_refused(message: Message) -> None:
     """Messages from earlier terms or lives, about things this node no longer knows of, are no one's fault."""
     say(follower(), 2, message)
+
+
+def test_an_answer_to_an_earlier_term_may_speak_of_entries_that_are_gone() -> None:
+    """What this node appended when it led before may have been replaced before it led again."""
+    raft = make_leader(1)
+    progress = deepcopy(dict(raft.progress))
+    raft.step(NodeId(2), AppendEntriesReply(raft.current_term, False, LogIndex(99), NO_INDEX, NO_TERM))
+    for peer, before in progress.items():
+        now = raft.progress[peer]
+        assert (now.match_index, now.next_index) == (before.match_index, before.next_index)
 
 
 def test_the_last_chunk_of_a_snapshot_may_be_empty() -> None:
