@@ -34,6 +34,8 @@ class Check:
 
     name: str
     failure: str | None
+    is_open: bool = False
+    """Whether nobody was asked: where something else is wrong that would only take time."""
 
 
 def liveness(status: NodeStatus, limits: HealthLimits) -> tuple[Check, ...]:
@@ -56,7 +58,7 @@ def readiness(status: NodeStatus, limits: HealthLimits, read_index: LogIndex | N
         Check("replay", None if status.replayed else "the log has not been replayed yet"),
         Check("voter", None if status.is_voter else _not_a_voter(status)),
         _knows_leader(status),
-        Check("quorum", UNCONFIRMED if read_index is None else None),
+        _is_confirmed(read_index),
         _lag(status, read_index, limits.apply_lag_entries_max),
         _stays(status),
     )
@@ -68,7 +70,7 @@ def leadership(status: NodeStatus, limits: HealthLimits, read_index: LogIndex | 
     return (
         *liveness(status, limits),
         Check("role", None if leads else f"the node is a {status.role.value}"),
-        Check("quorum", UNCONFIRMED if leads and read_index is None else None),
+        _is_confirmed(read_index if leads else NO_INDEX),
         _stays(status),
     )
 
@@ -83,18 +85,15 @@ def following(
         Check("role", None if follows else f"the node is a {status.role.value}"),
         Check("replay", None if status.replayed else "the log has not been replayed yet"),
         _knows_leader(status),
-        Check("quorum", UNCONFIRMED if follows and read_index is None else None),
+        _is_confirmed(read_index if follows else NO_INDEX),
         _lag(status, read_index, lag_entries_max),
         _stays(status),
     )
 
 
 def explain(name: str, checks: tuple[Check, ...]) -> str:
-    """One line for each check, `[+]name ok` or `[-]name failed: why`, and a last one with the sum."""
-    lines = [
-        f"[+]{check.name} ok" if check.failure is None else f"[-]{check.name} failed: {check.failure}"
-        for check in checks
-    ]
+    """One line for each check, `[+]name ok`, `[-]name failed: why` or `[?]name not asked`; a last one with the sum."""
+    lines = [_explain(check) for check in checks]
     passed = all(check.failure is None for check in checks)
     return "\n".join([*lines, f"{name} check {'passed' if passed else 'failed'}"])
 
@@ -102,6 +101,16 @@ def explain(name: str, checks: tuple[Check, ...]) -> str:
 def summarize(checks: tuple[Check, ...]) -> str:
     """`ok`, or the failures in one line."""
     return "; ".join(f"{check.name}: {check.failure}" for check in checks if check.failure is not None) or "ok"
+
+
+def _explain(check: Check) -> str:
+    if check.failure is not None:
+        return f"[-]{check.name} failed: {check.failure}"
+    return f"[?]{check.name} not asked" if check.is_open else f"[+]{check.name} ok"
+
+
+def _is_confirmed(read_index: LogIndex | None) -> Check:
+    return Check("quorum", UNCONFIRMED if read_index is None else None, is_open=read_index == NO_INDEX)
 
 
 def _not_a_voter(status: NodeStatus) -> str:

@@ -33,6 +33,8 @@ class AcceptorLimits:
 
     connections_max: int = 1000
     """Connections with TLS up; a further one is closed at once, or as soon as its TLS is up."""
+    kept_max: int = 8
+    """The last of these, at most a tenth, that are kept for whom the owner of the channels prefers."""
     handshakes_max: int = 128
     """TLS handshakes under way; for a further one, the oldest is ended."""
     handshake_seconds: float = 5.0
@@ -114,6 +116,15 @@ class Acceptor:
             self.refused_total += 1
             raise RemoteProtocolError(f"{self._limits.connections_max} {self._purpose} are connected already")
         self.accepted_total += 1
+
+    def is_crowded(self) -> bool:
+        """Whether only those connections are left that are kept for some."""
+        limits = self._limits
+        return self.connections > limits.connections_max - min(limits.kept_max, limits.connections_max // 10)
+
+    def refused(self) -> None:
+        """The owner closes a connection that has been opened, for a bound."""
+        self.refused_total += 1
 
     def released(self, channel: Channel) -> None:
         """One of the channels has lost its connection."""

@@ -2,6 +2,8 @@
 
 A certificate is looked at when a connection begins, and again when that may have changed: when other authorities are
 trusted, and when its time is over. A connection that could not begin now ends after the answers that it is owed.
+
+The last few of all connections are kept for administrators: one user with many must not lock them out.
 """
 
 import asyncio
@@ -38,6 +40,9 @@ class ClientReceiver(Protocol):
 
 class ClientHandler(Protocol):
     """Who serves clients."""
+
+    def may_administer(self, user: str) -> bool:
+        """Whether the last connections that there may be are kept for this user."""
 
     def client_connected(self, channel: Channel, user: str) -> ClientReceiver:
         """A user, known by certificate, is there."""
@@ -150,6 +155,11 @@ class ClientListener:
         if user is None or identity.cluster != self._cluster:
             complaint = f"{identity} is not a user of the cluster {self._cluster}"
             channel.refuse(HandshakeRefusal(HandshakeRefusalCode.NOT_ALLOWED, complaint))
+            return
+        if self._acceptor.is_crowded() and not self._handler.may_administer(user):
+            self._acceptor.refused()
+            complaint = "the connections that are left are kept for administrators"
+            channel.refuse(HandshakeRefusal(HandshakeRefusalCode.TOO_MANY_CONNECTIONS, complaint))
             return
         self._expiries[channel] = remote_expiry(channel.transport)
         receiver = self._handler.client_connected(channel, user)

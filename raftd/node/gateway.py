@@ -212,6 +212,10 @@ class Gateway:
         if self._replay_target == NO_INDEX and leadership.leader_id is not None:
             self._replay_target = leadership.commit_index
 
+    def may_administer(self, user: str) -> bool:
+        """Whether the rules say so."""
+        return self._rules.of(user).administers
+
     def client_connected(self, channel: Channel, user: str) -> ClientConnection:
         """A client is there, known by its certificate as `user`."""
         connection = ClientConnection(

@@ -257,7 +257,8 @@ class Limits:
         Key(
             "connections",
             kinds.integer(1, 100_000),
-            "Client connections at a time; further ones are refused.",
+            "Client connections at a time; further ones are refused. The last 8, a tenth at most, are kept for "
+            "administrators.",
             Change.RELOAD,
         ),
     ] = 1000

@@ -63,6 +63,9 @@ def sign(authority: Path, authority_key: Path, directory: Path, *names: tuple[in
 class Nobody:
     """Serves no one."""
 
+    def may_administer(self, _user: str) -> bool:
+        return False
+
     def client_connected(self, _channel: Channel, _user: str) -> ClientReceiver:
         raise AssertionError
 

@@ -95,6 +95,9 @@ class Node:
             wall_clock=lambda: self.now,
         )
 
+    def may_administer(self, _user: str) -> bool:
+        return False
+
     def client_connected(self, channel: Channel, _user: str) -> Client:
         return Client(channel)
 

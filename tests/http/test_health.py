@@ -1,4 +1,6 @@
+import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,6 +102,18 @@ def test_explanation_names_each_check_and_the_sum() -> None:
     checks = (Check("loop", None), Check("disk", "it hangs"))
     assert explain("livez", checks) == "[+]loop ok\n[-]disk failed: it hangs\nlivez check failed"
     assert explain("livez", checks[:1]) == "[+]loop ok\nlivez check passed"
+
+
+def test_what_nobody_was_asked_is_not_called_well(leader_with: Callable[..., NodeStatus]) -> None:
+    """Docs and node say the same of one that knows no leader, and so asks nobody."""
+    alone = leader_with(role=Role.CANDIDATE, leader_id=None)
+    text = explain("readyz", readiness(alone, LIMITS))
+    shown = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
+    assert textwrap.indent(text, "    ") in shown
+    assert "[?]quorum not asked" in text
+    assert "[+]quorum ok" in explain("readyz", readiness(leader_with(), LIMITS, LogIndex(1)))
+    assert "[?]quorum" in explain("leader", leadership(alone, LIMITS, None))
+    assert "[-]quorum failed" in explain("leader", leadership(leader_with(), LIMITS, None))
 
 
 def test_summary_is_one_line() -> None:

@@ -82,6 +82,7 @@ class Certificates:
         for node_id in (1, 2, 3):
             issue_node(self.directory, node_id, ["127.0.0.1"])
         issue_user(self.directory, "alice")
+        issue_user(self.directory, "root")
         issue_user(self.directory, "late", days=1, now=datetime.now(UTC) - timedelta(days=2))
 
     def node(self, node_id: int, name: AuthorityName = "peer") -> TlsFiles:

@@ -64,6 +64,10 @@ class Session:
 @dataclass
 class Node:
     sessions: list[Session] = field(default_factory=list)
+    administrators: set[str] = field(default_factory=set)
+
+    def may_administer(self, user: str) -> bool:
+        return user in self.administrators
 
     def client_connected(self, channel: Channel, user: str) -> Session:
         self.sessions.append(Session(channel, user))
@@ -351,6 +355,45 @@ def test_the_number_of_connections_can_be_exchanged(run: Run, certificates: Cert
             assert len(node.sessions) == 2
             await first.close()
             await second.close()
+
+    run(scenario())
+
+
+def test_the_last_connections_are_for_administrators(run: Run, certificates: Certificates) -> None:
+    """One user with as many as it can have keeps nobody out who could do something about it."""
+
+    async def scenario() -> None:
+        async with listening(certificates) as (node, listener):
+            node.administrators.add("root")
+            listener.use(limits=AcceptorLimits(connections_max=20))
+            remotes = [await handshake(listener.port, certificates.user()) for _ in range(19)]
+            refusal = remotes[-1][1]
+            assert all(isinstance(reply, Welcome) for _, reply in remotes[:-1])
+            assert isinstance(refusal, HandshakeRefusal)
+            assert refusal.code is HandshakeRefusalCode.TOO_MANY_CONNECTIONS
+            assert refusal.message == "the connections that are left are kept for administrators"
+            assert await remotes[-1][0].is_ended()
+            assert listener.refused_total == 1
+            for _ in range(2):
+                remotes.append(await handshake(listener.port, certificates.user("root")))
+                assert isinstance(remotes[-1][1], Welcome)
+            assert [session.user for session in node.sessions[-2:]] == ["root", "root"]
+            for remote, _ in remotes:
+                await remote.close()
+
+    run(scenario())
+
+
+def test_where_there_are_few_connections_none_is_kept(run: Run, certificates: Certificates) -> None:
+    """At most a tenth of them."""
+
+    async def scenario() -> None:
+        async with listening(certificates) as (_, listener):
+            listener.use(limits=AcceptorLimits(connections_max=9))
+            remotes = [await handshake(listener.port, certificates.user()) for _ in range(9)]
+            assert all(isinstance(reply, Welcome) for _, reply in remotes)
+            for remote, _ in remotes:
+                await remote.close()
 
     run(scenario())
 

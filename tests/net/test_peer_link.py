@@ -2,7 +2,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-import time
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -354,7 +354,7 @@ def test_a_connection_that_was_given_up_as_it_came_up_means_nothing(
             def stop_once(*greeting: object) -> None:
                 # Both nodes are in this process, which stands still before the peer's part of the handshake is sent.
                 if not greeted:
-                    time.sleep(seconds)
+                    threading.Event().wait(seconds)
                 greeted.append(greeting)
 
             def hear_nothing_of_the_first(channel: Channel) -> None:
