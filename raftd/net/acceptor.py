@@ -185,23 +185,29 @@ class Acceptor:
             # Its callback comes in the loop's next pass only, and the bound holds now.
             del self._handshakes[oldest]
             oldest.cancel()
-        task = asyncio.get_running_loop().create_task(self._handshake(connection, address))
+        channel = self._make_channel()
+        task = asyncio.get_running_loop().create_task(self._handshake(connection, channel, address))
         self._handshakes[task] = None
-        task.add_done_callback(functools.partial(self._ended, connection))
+        task.add_done_callback(functools.partial(self._ended, connection, channel))
 
-    def _ended(self, connection: socket.socket, task: asyncio.Task[bool]) -> None:
+    def _ended(self, connection: socket.socket, channel: Channel, task: asyncio.Task[bool]) -> None:
         self._handshakes.pop(task, None)
         # Here and not in the task, for one that was cancelled before its first step has run no code at all.
-        if task.cancelled() or not task.result():
-            self.refused_total += 1
+        if not task.cancelled() and task.result():
+            return
+        self.refused_total += 1
+        if channel.is_connected:
+            # It was ended in the very pass in which its TLS came up. The socket is its transport's to close.
+            channel.abort("its handshake was ended for another's")
+        else:
             connection.close()
 
-    async def _handshake(self, connection: socket.socket, address: str) -> bool:
+    async def _handshake(self, connection: socket.socket, channel: Channel, address: str) -> bool:
         """Whether TLS is up; then the connection is its channel's."""
         connection.setblocking(False)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._make_channel,
+                lambda: channel,
                 connection,
                 ssl=self._context,
                 ssl_handshake_timeout=self._limits.handshake_seconds,

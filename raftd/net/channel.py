@@ -104,6 +104,11 @@ class Channel(asyncio.Protocol):
         return self._transport
 
     @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection, be it one that is being closed."""
+        return self._transport is not None
+
+    @property
     def is_closed(self) -> bool:
         """Whether nothing more will be sent or received."""
         return self._closed

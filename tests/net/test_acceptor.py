@@ -293,3 +293,27 @@ def test_a_handshake_cancelled_before_its_first_step_is_closed(run: Run, certifi
             await until(lambda: owner.acceptor.refused_total == 2)
 
     run(scenario())
+
+
+def test_a_handshake_that_is_ended_as_it_succeeds_leaves_no_connection(run: Run, certificates: Certificates) -> None:
+    """Its transport closes the socket: a number that is given out twice would be two connections' at a time."""
+
+    async def scenario() -> None:
+        async with accepting(certificates) as owner:
+            opened = owner.channel_opened
+
+            def end_it(channel: Channel) -> None:
+                opened(channel)
+                for task in owner.acceptor._handshakes:
+                    task.cancel()
+
+            owner.channel_opened = end_it  # type: ignore[method-assign]  # for this one test
+            remote = await dial(owner.acceptor.port, certificates.user())
+            assert await remote.is_ended()
+            await until(lambda: owner.closed)
+            assert owner.closed == owner.opened
+            assert (owner.acceptor.connections, owner.acceptor.handshakes) == (0, 0)
+            assert owner.closed[0].reason == "its handshake was ended for another's"
+            await remote.close()
+
+    run(scenario())
