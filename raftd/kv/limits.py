@@ -70,6 +70,9 @@ class Limits:
     answer_bytes_max: int = 256 << 20
     """Remembered answers of all sessions together, with what keeping them takes (`ANSWER_OVERHEAD_BYTES`). Beyond it a
     session may remember one short answer, and no other."""
+    answer_bytes_per_user_max: int = 32 << 20
+    """The same of one user's sessions: a program that never says what it has got must not keep everyone else from
+    writing."""
     advance_ms_max: int = 20_000
     """One ADVANCE_CLOCK moves the clock by at most this much; whatever more passed is forgotten."""
     ttl_ms_min: int = 10_000

@@ -11,7 +11,7 @@ from raftd.kv.answers import Answer, Outcome
 from raftd.kv.commands import Revision, SessionId, Stamp
 from raftd.kv.limits import Limits
 from raftd.kv.machine import StateMachine
-from raftd.kv.operations import Put, Write
+from raftd.kv.operations import Get, Put, Transaction, Write
 from raftd.kv.snapshot_loader import SnapshotLoader
 from tests.cli.backups import machine_of
 
@@ -193,6 +193,42 @@ def test_a_long_answer_waits_until_there_is_room_for_it() -> None:
     assert driver.ask(long(sessions[-2])).outcome is Outcome.OK
     assert driver.ask(long(sessions[-3])).outcome is Outcome.TOO_MANY_IN_FLIGHT
     assert driver.ask(commands.put(sessions[-3], 1, 1, b"k", b"v")).outcome is Outcome.OK
+
+
+def test_what_one_user_has_remembered_is_nobody_else_s_loss() -> None:
+    """Who reads a long value in one transaction after another, and never says what he has got, is the one who waits.
+
+    So it is on a node that has it all from a snapshot.
+    """
+    driver = Driver(Limits(answer_bytes_max=1 << 20, answer_bytes_per_user_max=1 << 17))
+    greedy, another, modest = driver.open(), driver.open(), driver.open(user="bob")
+    driver.ask(commands.put(modest, 1, 1, b"k", bytes(5000)), "bob")
+    look = Write(Transaction((), (Get(b"k"),)))
+    outcomes = [driver.ask(commands.write(greedy, sequence, 1, look)).outcome for sequence in range(1, 101)]
+    assert outcomes == 26 * [Outcome.OK] + 74 * [Outcome.TOO_MANY_IN_FLIGHT]
+    follower = Driver()
+    follower.machine = restored(driver.machine)
+    previous = Write(Put(b"k", bytes(2000), previous=True))
+    for each in (driver, follower):
+        # Of his other session one short answer is remembered.
+        assert each.ask(commands.write(another, 1, 1, previous)).outcome is Outcome.TOO_MANY_IN_FLIGHT
+        assert each.ask(commands.put(another, 1, 1, b"own", b"")).outcome is Outcome.OK
+        assert each.ask(commands.put(another, 2, 1, b"own", b"")).outcome is Outcome.TOO_MANY_IN_FLIGHT
+        # The other user has as many in flight, and as long ones, as before.
+        assert each.ask(commands.put(modest, 2, 1, b"own", b""), "bob").outcome is Outcome.OK
+        written = each.ask(commands.write(modest, 3, 1, previous), "bob")
+        assert (written.outcome, len(written.body) > 5000) == (Outcome.OK, True)
+        assert each.ask(commands.write(modest, 4, 1, previous), "bob").outcome is Outcome.OK
+    assert follower.machine.digest() == driver.machine.digest()
+
+
+def restored(machine: StateMachine) -> StateMachine:
+    """Another machine, of a snapshot of this one."""
+    reader = machine.begin_snapshot()
+    loader = SnapshotLoader(machine.limits)
+    while (piece := reader.read(1 << 20)) is not None:
+        loader.feed(piece)
+    return loader.finish()
 
 
 def test_sessions_expire_by_logged_time_only() -> None:
