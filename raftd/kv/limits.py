@@ -41,7 +41,8 @@ PAGE_BYTES_MAX: Final = 512 << 10
 """A page has no further item once it has this many bytes; so it is longer by less than one item."""
 
 ANSWER_BYTES_MAX: Final = 3 << 19
-"""An answer to a write, 1.5 MiB: it may have to be remembered. One that would be longer is RESULT_TOO_LARGE."""
+"""The body of an answer to a write, 1.5 MiB: it may have to be remembered, and has a head of 17 bytes besides. What
+would be longer is RESULT_TOO_LARGE. The same of an answer that shows a lease."""
 
 SHORT_ANSWER_BYTES_MAX: Final = 1024
 """An answer to a write for which there is always room, though too many are remembered already; without its head."""

@@ -9,9 +9,11 @@ from raftd.errors import InvariantViolation
 from raftd.kv import answers, commands
 from raftd.kv.answers import Answer, Outcome
 from raftd.kv.commands import Revision, SessionId, Stamp
+from raftd.kv.items import KeyValue
 from raftd.kv.limits import Limits
 from raftd.kv.machine import StateMachine
-from raftd.kv.operations import Get, Put, Transaction, Write
+from raftd.kv.operations import Delete, Get, Put, Transaction, Write
+from raftd.kv.results import decode_transaction
 from raftd.kv.snapshot_loader import SnapshotLoader
 from tests.cli.backups import machine_of
 
@@ -220,6 +222,19 @@ def test_what_one_user_has_remembered_is_nobody_else_s_loss() -> None:
         assert (written.outcome, len(written.body) > 5000) == (Outcome.OK, True)
         assert each.ask(commands.write(modest, 4, 1, previous), "bob").outcome is Outcome.OK
     assert follower.machine.digest() == driver.machine.digest()
+
+
+def test_what_a_transaction_shows_and_undoes_has_no_revision() -> None:
+    """A key that it creates and deletes again leaves nothing, and another write gets the revision that was shown."""
+    driver = Driver()
+    session = driver.open()
+    driver.ask(commands.put(session, 1, 1, b"k", b""))
+    passing = Transaction((), (Put(b"n", b""), Get(b"n"), Delete(b"n")))
+    answer = driver.ask(commands.write(session, 2, 2, Write(passing)))
+    shown = decode_transaction(answer.body, passing).results[1]
+    assert isinstance(shown, KeyValue)
+    assert (answer.revision, shown.create_revision, driver.machine.revision) == (1, 2, 1)
+    assert driver.ask(commands.put(session, 3, 3, b"other", b"")).revision == 2
 
 
 def restored(machine: StateMachine) -> StateMachine:
