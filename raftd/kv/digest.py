@@ -7,7 +7,7 @@ from typing import Final
 from raftd.kv.snapshot import State
 from raftd.kv.types import Record
 
-_TOTALS: Final = struct.Struct("<11Q")
+_TOTALS: Final = struct.Struct("<15Q")
 _RECORD: Final = struct.Struct("<4Q2Q")
 _SESSION: Final = struct.Struct("<6Q")
 _ANSWER: Final = struct.Struct("<2Q")
@@ -17,19 +17,26 @@ _CHANGE: Final = struct.Struct("<Q3?2Q")
 
 
 def totals_of(state: State) -> bytes:
-    """How much there is of everything, as of which entry, and the hash of all answers; takes no time."""
+    """How much there is of everything, as of which entry, and the hash of all answers; takes no time.
+
+    Counts and bytes both: what is there may be empty, and what was lost may have been.
+    """
     store, sessions, leases, history, last_applied, state_hash = state
     return _TOTALS.pack(
         last_applied,
         state_hash,
         store.revision,
+        len(store),
         store.bytes_total,
         sessions.clock_ms,
+        len(sessions),
+        sessions.answer_count,
         sessions.answer_bytes,
         sessions.expired_total,
         len(leases),
         leases.key_total,
         history.compacted_revision,
+        len(history),
         history.bytes_total,
     )
 

@@ -41,7 +41,8 @@ PAGE_BYTES_MAX: Final = 512 << 10
 """A page has no further item once it has this many bytes; so it is longer by less than one item."""
 
 ANSWER_BYTES_MAX: Final = 3 << 19
-"""An answer to a write, 1.5 MiB: it may have to be remembered. One that would be longer is RESULT_TOO_LARGE."""
+"""The body of an answer to a write, 1.5 MiB: it may have to be remembered, and has a head of 17 bytes besides. What
+would be longer is RESULT_TOO_LARGE. The same of an answer that shows a lease."""
 
 SHORT_ANSWER_BYTES_MAX: Final = 1024
 """An answer to a write for which there is always room, though too many are remembered already; without its head."""
@@ -70,6 +71,9 @@ class Limits:
     answer_bytes_max: int = 256 << 20
     """Remembered answers of all sessions together, with what keeping them takes (`ANSWER_OVERHEAD_BYTES`). Beyond it a
     session may remember one short answer, and no other."""
+    answer_bytes_per_user_max: int = 32 << 20
+    """The same of one user's sessions: a program that never says what it has got must not keep everyone else from
+    writing."""
     advance_ms_max: int = 20_000
     """One ADVANCE_CLOCK moves the clock by at most this much; whatever more passed is forgotten."""
     ttl_ms_min: int = 10_000

@@ -322,7 +322,7 @@ class StateMachine:
             if refused.outcome is Outcome.FENCED:
                 return answers.encode_fenced(term, revision, refused.revision)
             return answers.encode(refused.outcome, term, revision)
-        if len(body) > self._sessions.room_bytes():
+        if len(body) > self._sessions.room_bytes(session):
             return answers.encode(Outcome.TOO_MANY_IN_FLIGHT, term, self._store.revision)
         changes = draft.changes()
         if len(changes) < _MANY_MIN:

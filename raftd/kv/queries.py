@@ -124,10 +124,6 @@ def parse_query(opcode: QueryOpcode, data: bytes, start: int = 0) -> Query:
         CommandTooLarge: a key or a bound is too long.
         InvalidCommand: it is not a valid query.
     """
-    if opcode is QueryOpcode.GET:
-        key = data[start:]
-        check_key(key)
-        return Get(key)
     reader = Reader(data, start)
     try:
         query = _read_query(opcode, reader)
@@ -142,7 +138,9 @@ def parse_query(opcode: QueryOpcode, data: bytes, start: int = 0) -> Query:
 def _read_query(opcode: QueryOpcode, reader: Reader) -> Query:
     match opcode:
         case QueryOpcode.GET:
-            return Get(reader.rest())
+            key = reader.rest()
+            check_key(key)
+            return Get(key)
         case QueryOpcode.RANGE:
             wanted, revision = read_range(reader, revision_flag=RANGE_FLAG_AT_REVISION)
             return RangeQuery(wanted, None if revision is None else Revision(revision))

@@ -5,8 +5,8 @@ A session remembers its answers from its first unanswered sequence on. What the 
     below first_unanswered                      SEQUENCE_ANSWERED: the client has said that it needs no answer
     remembered                                  the remembered answer, byte for byte
     first_unanswered + in_flight_max or above   TOO_MANY_IN_FLIGHT, not remembered
-    any other, with too many answers in all     TOO_MANY_IN_FLIGHT, not remembered, where this session remembers one
-                                                already, or the new one would be long
+    any other, with too many answers of its     TOO_MANY_IN_FLIGHT, not remembered, where this session remembers one
+    user, or of all users                       already, or the new one would be long
     any other                                   applied, and its answer remembered
 
 `first_unanswered` never goes back, so a delayed duplicate cannot bring a forgotten sequence to life: each sequence is
@@ -43,13 +43,24 @@ _MANY_MIN: Final = 256
 """With so many deadlines that have come, all are looked at, instead of taking one after the other off the heap."""
 
 
+class Share:
+    """What one user has of the table, in all of his sessions together; for the table to change."""
+
+    __slots__ = ("answer_bytes", "session_count")
+
+    def __init__(self) -> None:
+        self.session_count = 0
+        self.answer_bytes = 0
+        """Of his remembered answers, each with `ANSWER_OVERHEAD_BYTES`."""
+
+
 class Session:
     """One client's session. Fields are the table's to change.
 
     Invariant: every remembered sequence is in [first_unanswered, first_unanswered + in_flight_max).
     """
 
-    __slots__ = ("address", "answers", "first_unanswered", "last_active_ms", "ttl_ms", "user")
+    __slots__ = ("address", "answers", "first_unanswered", "last_active_ms", "share", "ttl_ms", "user")
 
     def __init__(self, user: bytes, ttl_ms: int, last_active_ms: int) -> None:
         self.user = user
@@ -61,6 +72,9 @@ class Session:
         self.answers: dict[int, bytes] = {}
         self.address = b""
         """Where the last write came from: no part of the state, but one object for all of the session's changes."""
+        self.share: Share
+        """Its user's; there once the session is in a table. A write has it at hand, where a dict would have to be asked
+        three times."""
 
     def copy(self) -> "Session":
         """Another one that is the same."""
@@ -78,7 +92,7 @@ class SessionTable:
         "_in_flight_max",
         "_limits",
         "_sessions",
-        "_sessions_of",
+        "_shares",
         "_walk",
         "answer_bytes",
         "answer_count",
@@ -90,8 +104,8 @@ class SessionTable:
         self._limits = limits
         self._in_flight_max = limits.in_flight_max
         self._sessions: dict[SessionId, Session] = {}
-        self._sessions_of: dict[bytes, int] = {}
-        """How many a user has; none is not there."""
+        self._shares: dict[bytes, Share] = {}
+        """Of each user; one without sessions is not there."""
         self._deadlines: list[tuple[int, SessionId]] = []
         self._walk: SessionWalk | None = None
         self.clock_ms = 0
@@ -111,7 +125,10 @@ class SessionTable:
     def open(self, session_id: SessionId, user: bytes, ttl_ms: int) -> Session | None:
         """Open a session that lives `ttl_ms` (0: the default), brought into bounds; None if there are too many."""
         limits = self._limits
-        if len(self._sessions) >= limits.sessions_max or self._sessions_of.get(user, 0) >= limits.sessions_per_user_max:
+        if len(self._sessions) >= limits.sessions_max:
+            return None
+        share = self._shares.get(user)
+        if share is not None and share.session_count >= limits.sessions_per_user_max:
             return None
         granted_ms = max(limits.ttl_ms_min, min(ttl_ms or limits.ttl_ms_default, limits.ttl_ms_max))
         session = Session(user, granted_ms, self.clock_ms)
@@ -142,20 +159,29 @@ class SessionTable:
             return Outcome.TOO_MANY_IN_FLIGHT
         # One short answer (`room_bytes`) is always allowed: else a session could be shut out by what others have the
         # table remember.
-        if session.answers and self._is_full():
+        if session.answers and self._is_full(session.share):
             return Outcome.TOO_MANY_IN_FLIGHT
         return None
 
-    def room_bytes(self) -> int:
-        """How long the body of a further answer may be that is to be remembered.
+    def room_bytes(self, session: Session) -> int:
+        """How long the body of a further answer may be that the session is to remember.
 
         Without this, each of a user's twenty thousand sessions could have every node remember the longest answer there
         is: thirty gigabytes.
         """
-        return SHORT_ANSWER_BYTES_MAX if self._is_full() else ANSWER_BYTES_MAX
+        return SHORT_ANSWER_BYTES_MAX if self._is_full(session.share) else ANSWER_BYTES_MAX
 
-    def _is_full(self) -> bool:
-        return self.answer_bytes + ANSWER_OVERHEAD_BYTES * self.answer_count >= self._limits.answer_bytes_max
+    def _is_full(self, share: Share) -> bool:
+        """Whether too much is remembered for this user, or for all.
+
+        His own bound is the one that he meets: else one who never says what he has got would have the table full, and
+        everybody else wait for him.
+        """
+        limits = self._limits
+        return (
+            share.answer_bytes >= limits.answer_bytes_per_user_max
+            or self.answer_bytes + ANSWER_OVERHEAD_BYTES * self.answer_count >= limits.answer_bytes_max
+        )
 
     def has_answered(self, session_id: SessionId, sequence: int) -> bool:
         """Whether an answer to the sequence is remembered."""
@@ -165,8 +191,10 @@ class SessionTable:
     def remember(self, session: Session, sequence: int, answer: bytes) -> None:
         """Keep the answer to a sequence for which `refusal` gave None, in a session that the same command touched."""
         session.answers[sequence] = answer
-        self.answer_bytes += len(answer)
+        answer_bytes = len(answer)
+        self.answer_bytes += answer_bytes
         self.answer_count += 1
+        session.share.answer_bytes += answer_bytes + ANSWER_OVERHEAD_BYTES
 
     def close(self, session_id: SessionId, user: bytes) -> bool:
         """Forget a session and its answers.
@@ -255,34 +283,42 @@ class SessionTable:
         # No answer is remembered from first_unanswered + in_flight_max on, however far the client says it has come.
         skipped = first_unanswered - session.first_unanswered
         if skipped > self._in_flight_max:
-            self._uncount(answers)
+            self._uncount(session)
             answers.clear()
         else:
             before, forgotten_bytes = len(answers), 0
             for sequence in range(session.first_unanswered, first_unanswered):
                 forgotten_bytes += len(answers.pop(sequence, b""))
+            # As `_uncount`, without the call: nearly every write comes this way.
+            forgotten = before - len(answers)
             self.answer_bytes -= forgotten_bytes
-            self.answer_count -= before - len(answers)
+            self.answer_count -= forgotten
+            session.share.answer_bytes -= forgotten_bytes + ANSWER_OVERHEAD_BYTES * forgotten
         session.first_unanswered = first_unanswered
 
     def _add(self, session_id: SessionId, session: Session) -> None:
         self._sessions[session_id] = session
-        self._sessions_of[session.user] = self._sessions_of.get(session.user, 0) + 1
+        share = session.share = self._shares.setdefault(session.user, Share())
+        share.session_count += 1
         heapq.heappush(self._deadlines, (self._deadline_ms(session), session_id))
 
     def _remove(self, session_id: SessionId, session: Session) -> None:
         if self._walk is not None:
             self._walk.keep(session_id, session)
         del self._sessions[session_id]
-        self._sessions_of[session.user] -= 1
-        if not self._sessions_of[session.user]:
-            del self._sessions_of[session.user]
+        share = session.share
+        share.session_count -= 1
+        if not share.session_count:
+            del self._shares[session.user]
         if session.answers:
-            self._uncount(session.answers)
+            self._uncount(session)
 
-    def _uncount(self, answers: dict[int, bytes]) -> None:
-        self.answer_bytes -= _bytes_of(answers)
-        self.answer_count -= len(answers)
+    def _uncount(self, session: Session) -> None:
+        """Count off all answers of a session, which are about to be forgotten."""
+        answer_bytes, answer_count = sum(map(len, session.answers.values())), len(session.answers)
+        self.answer_bytes -= answer_bytes
+        self.answer_count -= answer_count
+        session.share.answer_bytes -= answer_bytes + ANSWER_OVERHEAD_BYTES * answer_count
 
 
 class SessionWalk:
@@ -318,7 +354,3 @@ class SessionWalk:
             self._position = session_id
             session = self._kept.pop(session_id, None)
             yield session_id, self._sessions[session_id] if session is None else session
-
-
-def _bytes_of(answers: dict[int, bytes]) -> int:
-    return sum(map(len, answers.values()))

@@ -20,7 +20,7 @@ class Address:
     """A host, by name or by IP address, and a TCP port."""
 
     host: str
-    """Without brackets."""
+    """Without brackets; a name as `fold_name` gives it, where it was parsed."""
     port: int
 
     def __str__(self) -> str:
@@ -52,11 +52,20 @@ def parse_address(text: str, default_port: int) -> Address:
         host, separator, port = text.partition(":")
         if not is_host(host):
             raise AddressError(f"is not an address: {host!r} is neither a host's name nor an IP address")
+        host = fold_name(host)
     if not separator:
         return Address(host, default_port)
     if _PORT.fullmatch(port) is None or int(port) > PORT_MAX:
         raise AddressError(f"is not an address: the port {port!r} is not a number from 1 to {PORT_MAX}")
     return Address(host, int(port))
+
+
+def fold_name(host: str) -> str:
+    """The one spelling of a host's name: case says nothing (RFC 4343), and a dot at the end only that it is whole.
+
+    An IPv4 address is left as it is.
+    """
+    return host.lower().removesuffix(".")
 
 
 def is_ip_address(host: str) -> bool:

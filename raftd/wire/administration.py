@@ -91,8 +91,7 @@ def decode_change(payload: bytes) -> MembershipChange:
             raise DecodeError(f"node {old} cannot take its own place: a new node needs an id of its own")
     elif old:
         raise DecodeError(f"{kind.name} replaces nobody, and names node {old}")
-    _check_address(kind, address)
-    return _change(kind, node_id, old, address)
+    return _change(kind, node_id, old, _read_address(kind, address))
 
 
 def encode_transfer(target: int | None) -> bytes:
@@ -138,12 +137,13 @@ def _check_node(node_id: NodeId) -> None:
         raise DecodeError(f"{node_id} names no node: ids are 1 to {NODE_ID_MAX}")
 
 
-def _check_address(kind: ChangeKind, address: str) -> None:
+def _read_address(kind: ChangeKind, address: str) -> str:
+    """The address in its one spelling, since consensus and the rules of a change compare texts."""
     if kind in (ChangeKind.PROMOTE, ChangeKind.REMOVE):
         if address:
             raise DecodeError(f"{kind.name} has no address")
-        return
+        return ""
     try:
-        parse_member_addresses(address)
+        return str(parse_member_addresses(address))
     except AddressError as error:
         raise DecodeError(f"the address {address!r} {error}") from error

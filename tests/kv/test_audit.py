@@ -1,10 +1,15 @@
+from collections.abc import Callable
+
 import pytest
 
 from raftd.consensus.types import LogIndex, Term
 from raftd.kv import commands
 from raftd.kv.audit import AUDIT_ENTRIES, AUDIT_KEYS
 from raftd.kv.commands import SessionId, Stamp
+from raftd.kv.digest import totals_of
 from raftd.kv.machine import StateMachine
+from raftd.kv.operations import Put, Write
+from raftd.kv.types import NO_LEASE, LeaseId, Revision
 
 KEYS = 5 * AUDIT_KEYS + 3
 SESSION = SessionId(1)
@@ -71,3 +76,74 @@ def test_a_missing_key_shows_at_once() -> None:
     record = changed._store.get(b"key001")
     changed._store.change(b"key001", record, None)
     assert all(one != other for one, other in zip(audits_of(machine, 6), audits_of(changed, 6), strict=True))
+
+
+def machine_with_everything() -> StateMachine:
+    """A machine that has something of each part, and a session without answers."""
+    machine = machine_with_keys()
+    apply(machine, commands.lease_grant(SESSION, KEYS + 1, 1))
+    granted = LeaseId(machine.last_applied)
+    apply(machine, commands.write(SESSION, KEYS + 2, 1, Write(Put(b"leased", b"", granted))))
+    apply(machine, commands.open_session())
+    return machine
+
+
+def attribute(part: str, name: str) -> Callable[[StateMachine], None]:
+    """A damage that makes one number larger."""
+
+    def damage(machine: StateMachine) -> None:
+        owner = getattr(machine, part) if part else machine
+        setattr(owner, name, getattr(owner, name) + 1)
+
+    return damage
+
+
+def add_key(machine: StateMachine) -> None:
+    store = machine._store
+    bytes_total = store.bytes_total
+    store.create(b"another", (Revision(1), Revision(1), 1, NO_LEASE, b"alice", b""))
+    store.bytes_total = bytes_total
+
+
+def drop_change(machine: StateMachine) -> None:
+    machine.history._changes.pop()
+
+
+def remember_nothing(machine: StateMachine) -> None:
+    session = dict(machine._sessions)[SESSION]
+    machine._sessions.remember(session, KEYS + 3, b"")
+
+
+def end_session(machine: StateMachine) -> None:
+    *_, (session_id, session) = machine._sessions
+    assert not session.answers
+    assert machine._sessions.close(session_id, b"alice")
+
+
+DAMAGES: dict[str, Callable[[StateMachine], None]] = {
+    "applied entries": attribute("", "last_applied"),
+    "answers given": attribute("", "state_hash"),
+    "revision": attribute("_store", "revision"),
+    "keys": add_key,
+    "bytes of keys": attribute("_store", "bytes_total"),
+    "clock": attribute("_sessions", "clock_ms"),
+    "open sessions": end_session,
+    "expired sessions": attribute("_sessions", "expired_total"),
+    "remembered answers": remember_nothing,
+    "bytes of remembered answers": attribute("_sessions", "answer_bytes"),
+    "leases": lambda machine: machine.leases.remove(next(iter(machine.leases))),
+    "keys on leases": lambda machine: machine.leases.detach(next(iter(machine.leases)).lease_id, b"leased"),
+    "let go changes": attribute("history", "compacted_revision"),
+    "held changes": drop_change,
+    "bytes of held changes": attribute("history", "bytes_total"),
+}
+
+
+@pytest.mark.parametrize("part", DAMAGES)
+def test_each_part_that_is_more_or_less_shows_at_once(part: str) -> None:
+    """On one node alone, with everything else as it was: the totals of all parts are in each audit."""
+    machine, damaged = machine_with_everything(), machine_with_everything()
+    assert machine.audit() == damaged.audit()
+    DAMAGES[part](damaged)
+    assert totals_of(machine._state()) != totals_of(damaged._state())
+    assert machine.audit() != damaged.audit()

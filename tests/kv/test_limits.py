@@ -41,10 +41,21 @@ def test_the_default_lies_within_its_bounds() -> None:
     assert limits.ttl_ms_min <= limits.ttl_ms_default <= limits.ttl_ms_max < 1 << 32
 
 
-@pytest.mark.parametrize("field", ["sessions_max", "sessions_per_user_max", "in_flight_max", "answer_bytes_max"])
+@pytest.mark.parametrize(
+    "field",
+    ["sessions_max", "sessions_per_user_max", "in_flight_max", "answer_bytes_max", "answer_bytes_per_user_max"],
+)
 def test_nothing_is_unbounded(field: str) -> None:
     """Every bound is a positive number."""
     assert getattr(Limits(), field) > 0
+
+
+def test_no_user_has_more_than_all() -> None:
+    """Each bound of one user's leaves room for others."""
+    limits = Limits()
+    assert 2 * limits.sessions_per_user_max <= limits.sessions_max
+    assert 2 * limits.leases_per_user_max <= limits.leases_max
+    assert 8 * limits.answer_bytes_per_user_max <= limits.answer_bytes_max
 
 
 def test_the_bounds_are_those_of_this_version() -> None:
@@ -54,6 +65,7 @@ def test_the_bounds_are_those_of_this_version() -> None:
         "sessions_per_user_max": 20_000,
         "in_flight_max": 1024,
         "answer_bytes_max": 268_435_456,
+        "answer_bytes_per_user_max": 33_554_432,
         "advance_ms_max": 20_000,
         "ttl_ms_min": 10_000,
         "ttl_ms_max": 86_400_000,

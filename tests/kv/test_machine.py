@@ -9,9 +9,11 @@ from raftd.errors import InvariantViolation
 from raftd.kv import answers, commands
 from raftd.kv.answers import Answer, Outcome
 from raftd.kv.commands import Revision, SessionId, Stamp
+from raftd.kv.items import KeyValue
 from raftd.kv.limits import Limits
 from raftd.kv.machine import StateMachine
-from raftd.kv.operations import Put, Write
+from raftd.kv.operations import Delete, Get, Put, Transaction, Write
+from raftd.kv.results import decode_transaction
 from raftd.kv.snapshot_loader import SnapshotLoader
 from tests.cli.backups import machine_of
 
@@ -193,6 +195,55 @@ def test_a_long_answer_waits_until_there_is_room_for_it() -> None:
     assert driver.ask(long(sessions[-2])).outcome is Outcome.OK
     assert driver.ask(long(sessions[-3])).outcome is Outcome.TOO_MANY_IN_FLIGHT
     assert driver.ask(commands.put(sessions[-3], 1, 1, b"k", b"v")).outcome is Outcome.OK
+
+
+def test_what_one_user_has_remembered_is_nobody_else_s_loss() -> None:
+    """Who reads a long value in one transaction after another, and never says what he has got, is the one who waits.
+
+    So it is on a node that has it all from a snapshot.
+    """
+    driver = Driver(Limits(answer_bytes_max=1 << 20, answer_bytes_per_user_max=1 << 17))
+    greedy, another, modest = driver.open(), driver.open(), driver.open(user="bob")
+    driver.ask(commands.put(modest, 1, 1, b"k", bytes(5000)), "bob")
+    look = Write(Transaction((), (Get(b"k"),)))
+    outcomes = [driver.ask(commands.write(greedy, sequence, 1, look)).outcome for sequence in range(1, 101)]
+    assert outcomes == 26 * [Outcome.OK] + 74 * [Outcome.TOO_MANY_IN_FLIGHT]
+    follower = Driver()
+    follower.machine = restored(driver.machine)
+    previous = Write(Put(b"k", bytes(2000), previous=True))
+    for each in (driver, follower):
+        # Of his other session one short answer is remembered.
+        assert each.ask(commands.write(another, 1, 1, previous)).outcome is Outcome.TOO_MANY_IN_FLIGHT
+        assert each.ask(commands.put(another, 1, 1, b"own", b"")).outcome is Outcome.OK
+        assert each.ask(commands.put(another, 2, 1, b"own", b"")).outcome is Outcome.TOO_MANY_IN_FLIGHT
+        # The other user has as many in flight, and as long ones, as before.
+        assert each.ask(commands.put(modest, 2, 1, b"own", b""), "bob").outcome is Outcome.OK
+        written = each.ask(commands.write(modest, 3, 1, previous), "bob")
+        assert (written.outcome, len(written.body) > 5000) == (Outcome.OK, True)
+        assert each.ask(commands.write(modest, 4, 1, previous), "bob").outcome is Outcome.OK
+    assert follower.machine.digest() == driver.machine.digest()
+
+
+def test_what_a_transaction_shows_and_undoes_has_no_revision() -> None:
+    """A key that it creates and deletes again leaves nothing, and another write gets the revision that was shown."""
+    driver = Driver()
+    session = driver.open()
+    driver.ask(commands.put(session, 1, 1, b"k", b""))
+    passing = Transaction((), (Put(b"n", b""), Get(b"n"), Delete(b"n")))
+    answer = driver.ask(commands.write(session, 2, 2, Write(passing)))
+    shown = decode_transaction(answer.body, passing).results[1]
+    assert isinstance(shown, KeyValue)
+    assert (answer.revision, shown.create_revision, driver.machine.revision) == (1, 2, 1)
+    assert driver.ask(commands.put(session, 3, 3, b"other", b"")).revision == 2
+
+
+def restored(machine: StateMachine) -> StateMachine:
+    """Another machine, of a snapshot of this one."""
+    reader = machine.begin_snapshot()
+    loader = SnapshotLoader(machine.limits)
+    while (piece := reader.read(1 << 20)) is not None:
+        loader.feed(piece)
+    return loader.finish()
 
 
 def test_sessions_expire_by_logged_time_only() -> None:

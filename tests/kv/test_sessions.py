@@ -8,7 +8,7 @@ from raftd.errors import LocalProtocolError
 from raftd.kv import sessions
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import SessionId
-from raftd.kv.limits import ANSWER_OVERHEAD_BYTES, Limits
+from raftd.kv.limits import ANSWER_BYTES_MAX, ANSWER_OVERHEAD_BYTES, SHORT_ANSWER_BYTES_MAX, Limits
 from raftd.kv.sessions import CLOCK_MS_MAX, Session, SessionTable
 
 ALICE, BOB = b"alice", b"bob"
@@ -136,6 +136,28 @@ def test_remembered_bytes_are_bounded_and_nobody_is_shut_out() -> None:
     assert table.refusal(greedy, 3) is None
 
 
+def test_no_user_fills_what_is_remembered() -> None:
+    """One who has his share must wait in each of his sessions, with nobody else; he gets it back as he answers."""
+    table, greedy = table_with_session(Limits(answer_bytes_per_user_max=100 + 2 * ANSWER_OVERHEAD_BYTES))
+    another, modest = table.open(SessionId(2), ALICE, 0), table.open(SessionId(3), BOB, 0)
+    assert another is not None
+    assert modest is not None
+    table.remember(greedy, 1, bytes(99))
+    assert table.room_bytes(another) == ANSWER_BYTES_MAX
+    table.remember(another, 1, bytes(1))
+    for session in (greedy, another):
+        assert table.refusal(session, 2) is Outcome.TOO_MANY_IN_FLIGHT
+        assert table.room_bytes(session) == SHORT_ANSWER_BYTES_MAX
+    table.remember(modest, 1, bytes(99))
+    assert table.refusal(modest, 2) is None
+    assert table.room_bytes(modest) == ANSWER_BYTES_MAX
+    third = table.open(SessionId(4), ALICE, 0)
+    assert third is not None
+    assert table.refusal(third, 1) is None  # a short answer
+    assert table.close(SessionId(2), ALICE)
+    assert table.refusal(greedy, 2) is None
+
+
 def test_remembered_bytes_are_given_back() -> None:
     """A session that ends, either way, takes its answers with it."""
     table, session = table_with_session()
@@ -241,6 +263,60 @@ def test_a_rebuilt_heap_is_in_order() -> None:
     for clock_ms in range(1, 60):
         table.advance_clock(1)
         assert len(table) == sum(ttl_ms + 1 > clock_ms for ttl_ms in lifetimes)
+
+
+def assert_counted(table: SessionTable) -> None:
+    """What the table has counted is what one finds who looks at every session."""
+    found = [(session.user, answer) for _, session in table for answer in session.answers.values()]
+    assert (table.answer_count, table.answer_bytes) == (len(found), sum(len(answer) for _, answer in found))
+    users = {session.user for _, session in table}
+    assert table._shares.keys() == users
+    for user in users:
+        share, sizes = table._shares[user], [len(answer) for owner, answer in found if owner == user]
+        assert share.session_count == sum(session.user == user for _, session in table)
+        assert share.answer_bytes == sum(sizes) + ANSWER_OVERHEAD_BYTES * len(sizes)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["open", "write", "write", "write", "keep", "close", "advance"]), st.integers(0, 40)),
+        max_size=80,
+    )
+)
+@settings(deadline=None)
+def test_what_is_remembered_is_counted_exactly(steps: list[tuple[str, int]]) -> None:
+    """After any steps each count, of all and of each user, is what one finds; and so it is of what a walk shows."""
+    limits = Limits(ttl_ms_min=1, advance_ms_max=9, in_flight_max=6, answer_bytes_max=2500)
+    table = SessionTable(limits)
+    for position, (action, number) in enumerate(steps):
+        session_id = SessionId(1 + number % (position + 1))
+        user = (ALICE, BOB, b"carol")[session_id % 3]
+        if action == "open":
+            user = (ALICE, BOB, b"carol")[(position + 1) % 3]
+            table.open(SessionId(position + 1), user, 1 + number)
+        elif action == "advance":
+            table.advance_clock(number % 10)
+        elif action == "close":
+            table.close(session_id, user)
+        else:
+            session = table.touch(session_id, user, number % 17 if action == "keep" else 0)
+            if action == "write" and session is not None:
+                sequence = session.first_unanswered + number % 7
+                if sequence not in session.answers and table.refusal(session, sequence) is None:
+                    table.remember(session, sequence, bytes(number * 20))
+        assert_counted(table)
+    restored = SessionTable(limits)
+    restored.clock_ms = table.clock_ms
+    for session_id, shown in table.begin_walk().resume():
+        twin = Session(shown.user, shown.ttl_ms, shown.last_active_ms)
+        twin.first_unanswered = shown.first_unanswered
+        assert restored.restore(session_id, twin)
+        for sequence, answer in shown.answers.items():
+            restored.remember(twin, sequence, answer)
+    assert_counted(restored)
+    assert {user: share.answer_bytes for user, share in restored._shares.items()} == {
+        user: share.answer_bytes for user, share in table._shares.items()
+    }
 
 
 actions = st.lists(

@@ -36,6 +36,9 @@ def test_any_text_is_an_address_or_refused(text: str) -> None:
         ("[::1]", "::1", 7400),
         ("[0:0:0:0:0:0:0:1]:65535", "::1", 65535),
         ("n_1:80", "n_1", 80),
+        ("N1.Example.NET.:80", "n1.example.net", 80),
+        ("n1.", "n1", 7400),
+        ("[FE80::1%Eth0]:80", "fe80::1%Eth0", 80),
     ],
 )
 def test_the_port_may_be_left_out(text: str, host: str, port: int) -> None:
@@ -63,6 +66,9 @@ def test_the_port_may_be_left_out(text: str, host: str, port: int) -> None:
         ("7400", "neither a host's name"),
         ("-n1", "neither a host's name"),
         ("n1..net", "neither a host's name"),
+        ("n1..", "neither a host's name"),
+        (".", "neither a host's name"),
+        ("127.0.0.1.", "neither a host's name"),
         ("n 1", "neither a host's name"),
         ("http://n1", "port"),
         ("n1\n", "neither a host's name"),

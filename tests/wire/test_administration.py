@@ -37,6 +37,12 @@ def test_changes_with_addresses_round_trip(node_id: NodeId, kind: ChangeKind) ->
     assert decode_change(HEADER + encode_change(kind, node_id, address=ADDRESS)) == ADDRESSED[kind](node_id, ADDRESS)
 
 
+def test_consensus_is_told_an_address_in_its_one_spelling() -> None:
+    """It compares texts: a second node in the same place must not pass because of a capital letter."""
+    body = encode_change(ChangeKind.ADD_VOTER, 4, address=ADDRESS.replace("n4:7401", "N4.:7401"))
+    assert decode_change(HEADER + body) == AddVoter(NodeId(4), ADDRESS)
+
+
 @settings(deadline=None)
 @given(node_ids)
 def test_changes_without_addresses_round_trip(node_id: NodeId) -> None:

@@ -45,12 +45,22 @@ def test_the_spelling() -> None:
         "client=0.0.0.0:7400,peer=n1:7401,http=n1:7402",
         "client=n1:7400, peer=n1:7401,http=n1:7402",
         "client=n 1:7400,peer=n1:7401,http=n1:7402",
+        "client=n1..:7400,peer=n1:7401,http=n1:7402",
+        "client=[FE80::1]:7400,peer=n1:7401,http=n1:7402",
+        "client=192.0.2.1.:7400,peer=n1:7401,http=n1:7402",
     ],
 )
 def test_anything_else_is_refused(text: str) -> None:
     """One spelling for each place, so that equal places are equal texts."""
     with pytest.raises(AddressError):
         parse_member_addresses(text)
+
+
+@pytest.mark.parametrize("host", ["n4", "N4", "n4.", "N4."])
+def test_one_host_s_name_has_one_spelling(host: str) -> None:
+    """However it was written when it was replicated: equal places are equal addresses, and equal texts once written."""
+    addresses = parse_member_addresses(f"client={host}:7400,peer={host}:7401,http=n4:7402")
+    assert str(addresses) == "client=n4:7400,peer=n4:7401,http=n4:7402"
 
 
 def test_the_longest_fits_a_membership() -> None:

@@ -439,7 +439,14 @@ BOUNDS = limits.Limits()
         ("Limits", "keys deleted by ranges, in one command | {} |", limits.DELETE_RANGE_KEYS_MAX),
         ("Limits", "items of one page | {} |", limits.PAGE_ITEMS_MAX),
         ("Limits", "bytes of one page | {}, and one item", limits.PAGE_BYTES_MAX),
-        ("Limits", "answer to a write | {} bytes", limits.ANSWER_BYTES_MAX),
+        ("Limits", "body of the answer to a write, or to LEASE | {} bytes", limits.ANSWER_BYTES_MAX),
+        ("Limits", "remembered answers of all users, before they wait | {} bytes", BOUNDS.answer_bytes_max),
+        ("Limits", "remembered answers of one user, before he waits | {} bytes", BOUNDS.answer_bytes_per_user_max),
+        ("Limits", "bytes, {} of each answer among them", limits.ANSWER_OVERHEAD_BYTES),
+        ("Exactly once", "Each answer counts with {} bytes more", limits.ANSWER_OVERHEAD_BYTES),
+        ("Exactly once", "a body of more than {} bytes", limits.SHORT_ANSWER_BYTES_MAX),
+        ("Exactly once", "while {} MiB of answers", BOUNDS.answer_bytes_per_user_max >> 20),
+        ("Exactly once", "or {} MiB for those of all users", BOUNDS.answer_bytes_max >> 20),
         ("Limits", "leases of all users | {} |", BOUNDS.leases_max),
         ("Limits", "leases of one user | {} |", BOUNDS.leases_per_user_max),
         ("Limits", "keys of one lease | {} |", BOUNDS.keys_per_lease_max),
@@ -448,6 +455,24 @@ BOUNDS = limits.Limits()
 def test_limits(name: str, phrase: str, number: int) -> None:
     """The document's limits are the code's."""
     assert phrase.format(f"{number:,}") in re.sub(r"\s+", " ", section(name))
+
+
+def test_what_needs_a_grant_to_write_anything() -> None:
+    """The document names each command that concerns no key, and no other; and so does the code."""
+    session = SessionId(1)
+    examples = {
+        "OPEN_SESSION": commands.open_session(),
+        "CLOSE_SESSION": commands.close_session(session),
+        "KEEP_ALIVE": commands.keep_alive(session, 1),
+        "LEASE_GRANT": commands.lease_grant(session, 1, 1),
+        "LEASE_REVOKE": commands.lease_revoke(session, 1, 1, LeaseId(1)),
+    }
+    sentence = section("Commands").partition("a grant to write anything, ")[2].partition(".")[0]
+    named = set(re.findall(r"[A-Z]+_[A-Z_]+", sentence))
+    assert named == {*examples, "LEASE_KEEP_ALIVE"}
+    assert "a transaction that is empty" in re.sub(r"\s+", " ", sentence)
+    empty = commands.write(session, 1, 1, Write(Transaction((), ())))
+    assert {commands.validate_client_command(each) for each in (*examples.values(), empty)} == {()}
 
 
 def test_times_and_sizes_in_words() -> None:
