@@ -157,15 +157,52 @@ class History:
 
     def changes_of(self, key: bytes, before_revision: int) -> Iterator[Change]:
         """The held changes of `key` below `before_revision`, newest first; nothing may change meanwhile."""
+        return self.changes_from(self.newest_of(key), before_revision)
+
+    def changes_from(self, at: int, before_revision: int) -> Iterator[Change]:
+        """As `changes_of`, along a key's chain from its change at `at` on; nothing, if that is held no more."""
         self._index()
         changes, older, offset = self._changes, self._older, self._offset
         first = offset + self._first
-        at = self._newest_of.get(key, _NO_POSITION)
         while at >= first:
             held = changes[at - offset]
             if held[0] < before_revision:
                 yield Change._make(held[:-1])
             at = older[at - offset]
+
+    def newest_of(self, key: bytes) -> int:
+        """The position of the newest change of `key`; below all that are held if none is."""
+        self._index()
+        return self._newest_of.get(key, _NO_POSITION)
+
+    def first_since(
+        self, key: bytes, position: int, links_max: int, at: int | None = None
+    ) -> tuple[int, Record | None, int]:
+        """Look for the first change of `key` at or after `position`, along its chain, over some links only.
+
+        Args:
+            key: whose chain.
+            position: what `position_after` gives now.
+            links_max: at least 1.
+            at: where the search goes on: what it has come to before, whatever was appended and let go of since. None:
+                at the newest change, which the index must know (`absent_keys`, `newest_of`).
+
+        Returns:
+            The position that was come to, below `position` if there is no such change; the record that the key had
+            before that change; and how many links are left, 0: go on from there.
+        """
+        if at is None:
+            at = self._newest_of.get(key, _NO_POSITION)
+        if at < position:
+            return at, None, links_max
+        older, offset = self._older, self._offset
+        before = older[at - offset]
+        while before >= position:
+            links_max -= 1
+            if not links_max:
+                return before, None, 0
+            at, before = before, older[before - offset]
+        return at, self._changes[at - offset][2], links_max
 
     def position_after(self, revision: int) -> int:
         """The position of the first change after `revision`, which is `compacted_revision` or newer."""

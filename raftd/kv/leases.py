@@ -13,7 +13,8 @@ from typing import Final
 from raftd.kv.limits import Limits
 from raftd.kv.types import LeaseId
 
-_IDS_SLACK: Final = 64
+_GONE_PART: Final = 8
+_GONE_SLACK: Final = 256
 
 
 class Lease:
@@ -30,19 +31,48 @@ class Lease:
         self.keys: set[bytes] = set()
 
 
-class LeaseTable:
-    """All leases by id."""
+class _LeasesById:
+    """Some leases, found from any id on.
 
-    __slots__ = ("_ids", "_leases", "_leases_of", "_limits", "key_total")
+    `ids` ascend, with some that are over: ids only ever grow, so a new one comes last, and taking one out of the middle
+    would move all behind it. Whoever goes over them passes over an eighth of the leases and `_GONE_SLACK` at most.
+    """
+
+    __slots__ = ("ids", "leases")
+
+    def __init__(self) -> None:
+        self.leases: dict[LeaseId, Lease] = {}
+        self.ids: list[LeaseId] = []
+
+    def add(self, lease: Lease) -> None:
+        """Add one whose id is above all others."""
+        self.leases[lease.lease_id] = lease
+        self.ids.append(lease.lease_id)
+
+    def remove(self, lease_id: LeaseId) -> None:
+        """Remove one that is there."""
+        leases = self.leases
+        del leases[lease_id]
+        if len(self.ids) > len(leases) + len(leases) // _GONE_PART + _GONE_SLACK:
+            self.ids = list(leases)
+
+    def ids_after(self, lease_id: int) -> Iterator[LeaseId]:
+        """See `LeaseTable.ids_after`."""
+        ids, leases = self.ids, self.leases
+        return (ids[at] for at in range(bisect_right(ids, lease_id), len(ids)) if ids[at] in leases)
+
+
+class LeaseTable:
+    """All leases by id, and those of each user."""
+
+    __slots__ = ("_all", "_leases", "_leases_of", "_limits", "key_total")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._leases: dict[LeaseId, Lease] = {}
-        # Ascending, with some that are over: ids only ever grow, so a new one comes last, and taking one out of the
-        # middle would move all behind it.
-        self._ids: list[LeaseId] = []
-        self._leases_of: dict[bytes, int] = {}
-        """How many a user has; none is not there."""
+        self._all = _LeasesById()
+        self._leases = self._all.leases
+        self._leases_of: dict[bytes, _LeasesById] = {}
+        """Those of a user; whoever has none is not there."""
         self.key_total = 0
         """Keys that are on a lease."""
 
@@ -62,10 +92,13 @@ class LeaseTable:
         lease = self._leases.get(lease_id)
         return lease if lease is not None and lease.user == user else None
 
-    def ids_after(self, lease_id: int) -> Iterator[LeaseId]:
-        """The ids above `lease_id`, ascending; nothing may change meanwhile. To find it costs nothing that counts."""
-        ids, leases = self._ids, self._leases
-        return (ids[at] for at in range(bisect_right(ids, lease_id), len(ids)) if ids[at] in leases)
+    def ids_after(self, lease_id: int, user: bytes | None = None) -> Iterator[LeaseId]:
+        """The ids above `lease_id`, ascending, of a user's leases or all; nothing may change meanwhile.
+
+        To find the first costs nothing that counts, whatever others have.
+        """
+        leases = self._all if user is None else self._leases_of.get(user)
+        return iter(()) if leases is None else leases.ids_after(lease_id)
 
     def grant(self, lease_id: LeaseId, user: bytes, ttl_ms: int) -> Lease | None:
         """Grant a lease of `ttl_ms` (0: the default), brought into bounds; None if there are too many.
@@ -73,26 +106,29 @@ class LeaseTable:
         `lease_id` is above all ids before.
         """
         limits = self._limits
-        if len(self._leases) >= limits.leases_max or self._leases_of.get(user, 0) >= limits.leases_per_user_max:
+        own = self._leases_of.get(user)
+        if len(self._leases) >= limits.leases_max or (own and len(own.leases) >= limits.leases_per_user_max):
             return None
         granted_ms = max(limits.lease_ttl_ms_min, min(ttl_ms or limits.lease_ttl_ms_default, limits.lease_ttl_ms_max))
         return self.restore(lease_id, user, granted_ms)
 
     def restore(self, lease_id: LeaseId, user: bytes, ttl_ms: int) -> Lease:
         """Put back what a snapshot has shown; ids come ascending."""
-        lease = self._leases[lease_id] = Lease(lease_id, ttl_ms, user)
-        self._ids.append(lease_id)
-        self._leases_of[user] = self._leases_of.get(user, 0) + 1
+        lease = Lease(lease_id, ttl_ms, user)
+        self._all.add(lease)
+        own = self._leases_of.get(user)
+        if own is None:
+            own = self._leases_of[user] = _LeasesById()
+        own.add(lease)
         return lease
 
     def remove(self, lease: Lease) -> None:
         """End a lease whose keys are gone."""
-        del self._leases[lease.lease_id]
-        self._leases_of[lease.user] -= 1
-        if not self._leases_of[lease.user]:
+        self._all.remove(lease.lease_id)
+        own = self._leases_of[lease.user]
+        own.remove(lease.lease_id)
+        if not own.leases:
             del self._leases_of[lease.user]
-        if len(self._ids) > 2 * len(self._leases) + _IDS_SLACK:
-            self._ids = list(self._leases)
 
     def has_room(self, lease: Lease, more: int) -> bool:
         """Whether `more` keys may be put on the lease."""

@@ -11,7 +11,7 @@ Nothing that can be seen from outside depends on the order of a dict or set, on 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
-from typing import Final, TypeAlias, assert_never
+from typing import Final, TypeAlias
 
 from raftd.consensus.types import NO_INDEX, LogIndex, Term
 from raftd.errors import InvariantViolation
@@ -27,7 +27,7 @@ from raftd.kv.leases import Lease, LeaseTable
 from raftd.kv.limits import EXPIRED_KEYS_MAX, Limits
 from raftd.kv.operations import Delete, DeleteRange
 from raftd.kv.queries import HistoryQuery, RangeQuery
-from raftd.kv.reads import answer_history, answer_range
+from raftd.kv.reads import Reading, begin_reading
 from raftd.kv.results import delete_range_body
 from raftd.kv.sessions import Session, SessionTable
 from raftd.kv.snapshot import SnapshotReader, State
@@ -157,14 +157,20 @@ class StateMachine:
         return answers.encode_get(term, self._store.revision, record)
 
     def answer(self, query: RangeQuery | HistoryQuery, term: Term) -> bytes:
-        """The answer to a query about more than one present value, by a node in `term`."""
-        match query:
-            case RangeQuery():
-                return answer_range(self._store, self.history, query, term)
-            case HistoryQuery():
-                return answer_history(self.history, query, term, self._store.revision)
-            case _:
-                assert_never(query)
+        """The answer to a query about more than one present value, by a node in `term`, however long it takes."""
+        reading = begin_reading(query)
+        answer = None
+        while answer is None:
+            answer = self.go_on(reading, term)
+        return answer
+
+    def go_on(self, reading: Reading, term: Term) -> bytes | None:
+        """Take one step of answering a query (`raftd.kv.reads`), by a node that is in `term` now.
+
+        Returns:
+            The answer, which is of one moment, whatever was applied since the first step; None: it takes a further one.
+        """
+        return reading.step(self._store, self.history, term)
 
     def grows(self, data: bytes, start: int = 0) -> bool:
         """Whether the command from `start` to the end of `data` would make more keys or bytes, if it were applied now.

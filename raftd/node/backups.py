@@ -329,7 +329,7 @@ class Backups:
 
 
 class BackupQuestion:
-    """A backup that waits for its read index, to begin then (`raftd.node.requests.Question`)."""
+    """A backup that waits for its read index, to begin then (`raftd.node.question_queue.Question`)."""
 
     __slots__ = ("_backups", "_connection", "_request_id")
 

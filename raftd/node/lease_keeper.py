@@ -158,14 +158,13 @@ class LeaseKeeper:
         leases = self._machine.leases
         limit = min(query.limit or PAGE_ITEMS_MAX, PAGE_ITEMS_MAX)
         listed: list[ListedLease] = []
-        for lease_id in leases.ids_after(query.after):
+        for lease_id in leases.ids_after(query.after, user):
             lease = leases.get(lease_id)
             if lease is None:
                 raise InvariantViolation(f"lease {lease_id} is listed and not there")
-            if user is None or lease.user == user:
-                if len(listed) == limit:
-                    return leases_body(listed, more=True)
-                listed.append(ListedLease(lease_id, lease.ttl_ms, len(lease.keys), lease.user))
+            if len(listed) == limit:
+                return leases_body(listed, more=True)
+            listed.append(ListedLease(lease_id, lease.ttl_ms, len(lease.keys), lease.user))
         return leases_body(listed, more=False)
 
     def _leads(self, now: float) -> bool:

@@ -5,25 +5,28 @@ from collections.abc import Callable
 from raftd.consensus.types import Term
 from raftd.kv.machine import StateMachine
 from raftd.kv.queries import HistoryQuery, RangeQuery
+from raftd.kv.reads import begin_reading
+from raftd.node.question_queue import UNFINISHED, Unfinished
 from raftd.node.watch_feed import Watch
 from raftd.node.watches import Watches
 from raftd.wire.client import Refusal
 
 
 class PageQuestion:
-    """A range or a history."""
+    """A range or a history, answered in as many steps as it takes."""
 
-    __slots__ = ("_machine", "_query")
+    __slots__ = ("_machine", "_reading")
 
     is_urgent = False
 
     def __init__(self, machine: StateMachine, query: RangeQuery | HistoryQuery) -> None:
         self._machine = machine
-        self._query = query
+        self._reading = begin_reading(query)
 
-    def answer(self, term: Term, /) -> bytes:
+    def answer(self, term: Term, /) -> bytes | Unfinished:
         """See `Question`."""
-        return self._machine.answer(self._query, term)
+        answer = self._machine.go_on(self._reading, term)
+        return UNFINISHED if answer is None else answer
 
     def refused(self) -> bool:
         """See `Question`."""

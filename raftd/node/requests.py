@@ -3,8 +3,10 @@
 A write is `queued` until the turn's propose, then `pending` until its entry is applied here or the leadership it was
 proposed under ends. A read is queued until the turn's ReadIndex, then waits for its confirmation and, if the state
 machine is behind its read index, for that. Then a get is answered at once, and a question, which may cost more, when
-its turn comes: only so much time is spent on questions in one turn of the loop. Those of keep-alives do not wait behind
-the others, or whoever reads much would cost all others their leases.
+its turn comes (`raftd.node.question_queue`): only so much time is spent on questions in one turn of the loop, and one
+that takes longer is answered in steps, over several turns. Before each of them it is looked whether its client is still
+there, and reads. Keep-alives do not wait behind the others, or whoever reads much would cost all others their leases;
+nor may a step be long, for a leader that is held up takes its leases to be held up, too.
 
 Invariants: pending writes are of one term, in the log's order; `bytes_held` is the sum over both stages.
 """
@@ -13,44 +15,24 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import Final, Protocol, TypeAlias
+from typing import Final, TypeAlias
 
 from raftd.consensus.types import NO_TERM, LogIndex, ReadId, Term
 from raftd.errors import InvariantViolation
 from raftd.kv.machine import StateMachine
 from raftd.node.connection import ClientConnection
 from raftd.node.latency import NOT_MEASURED, Latencies, Observers
+from raftd.node.question_queue import Asked, Question, QuestionQueue, Unfinished
 from raftd.wire.client import Refusal, RefusalCode, RequestKind, encode_answer, encode_refusal
 
 Asker: TypeAlias = tuple[ClientConnection, int, int, float, Observers]
 """(connection, request id, bytes held, when it came, where its latency goes)"""
 
-
-class Question(Protocol):
-    """What is read, if it is more than one key."""
-
-    @property
-    def is_urgent(self) -> bool:
-        """Whether it goes before those that are not."""
-        ...
-
-    def answer(self, term: Term, /) -> bytes | Refusal | None:
-        """The state machine's answer in this term; a refusal; or None: what there was to answer, was."""
-        ...
-
-    def refused(self) -> bool:
-        """It will not be answered; returns whether the client is to be told so, which is not so if it was already."""
-        ...
-
-
 Read: TypeAlias = tuple[ClientConnection, int, "bytes | Question", float]
 """(connection, request id, key or question, when it came)"""
 
-Asked: TypeAlias = tuple[ClientConnection, int, Question, float]
-"""A read of a question that may be answered."""
-
 QUESTION_SECONDS_MAX: Final = 0.003
-"""Spent on answering questions in one turn, and what the last one takes; the same on urgent ones."""
+"""Spent on answering questions in one turn, and what the last step takes; the same on urgent ones."""
 
 UNREAD: Final = Refusal(RefusalCode.OVERLOADED, "too many bytes of answers are unread on this connection already")
 """What a client gets that asks faster than it reads: small, and it may ask again."""
@@ -78,8 +60,8 @@ class Requests:
         self._quorum_reads: list[Read] = []
         self._unconfirmed_reads: dict[ReadId, list[Read]] = {}
         self._confirmed_reads: deque[tuple[LogIndex, list[Read]]] = deque()
-        self._questions: deque[Asked] = deque()
-        self._urgent_questions: deque[Asked] = deque()
+        self._questions = QuestionQueue()
+        self._urgent_questions = QuestionQueue()
         self._owed: list[ClientConnection] = []
         self.bytes_held = 0
         """Bytes of commands that are queued or pending."""
@@ -259,26 +241,29 @@ class Requests:
         self._answer_some(self._questions, term)
         return bool(self._urgent_questions or self._questions)
 
-    def _answer_some(self, questions: deque[Asked], term: Term) -> None:
+    def _answer_some(self, questions: QuestionQueue, term: Term) -> None:
         if not questions:
             return
         observers = self._latencies.read
         end = self._clock() + QUESTION_SECONDS_MAX
         while questions:
-            connection, request_id, question, arrived = questions.popleft()
+            asked = questions.take()
+            connection, request_id, question, arrived = asked
             if connection.channel.is_closed:
                 question.refused()
                 _done_without_answer(connection)
                 continue
             answer = UNREAD if connection.is_behind else question.answer(term)
             now = self._clock()
-            if answer is None:
-                _done_without_answer(connection)
-            elif isinstance(answer, Refusal):
-                self._refuse_reads([(connection, request_id, question, arrived)], answer)
-            else:
+            if isinstance(answer, bytes):
                 (observers.refused if answer[0] else observers.ok)(now - arrived, self._machine.last_applied)
                 self._settle(connection, encode_answer(request_id, answer))
+            elif isinstance(answer, Unfinished):
+                questions.put_back(asked)
+            elif answer is None:
+                _done_without_answer(connection)
+            else:
+                self._refuse_reads([(connection, request_id, question, arrived)], answer)
             if now >= end:
                 break
 
@@ -312,7 +297,7 @@ class Requests:
         self.owe(connection, encode_refusal(request_id, refusal))
 
     def _may_answer(self, asked: Asked) -> None:
-        (self._urgent_questions if asked[2].is_urgent else self._questions).append(asked)
+        (self._urgent_questions if asked[2].is_urgent else self._questions).add(asked)
 
     def _settle(self, connection: ClientConnection, frame: bytes) -> None:
         connection.in_flight -= 1

@@ -94,6 +94,15 @@ class World:
                 now = self.present.get(key)
                 record = now if now is not None and now[1] <= revision else history.record_at(key, position)
                 assert record == state.get(key)
+                if now is not record:
+                    assert self.look_link_by_link(key, position) == record
+
+    def look_link_by_link(self, key: bytes, position: int) -> Record | None:
+        """As `record_at`, left after each link and taken up again."""
+        at, record, left = self.history.first_since(key, position, 1)
+        while not left:
+            at, record, left = self.history.first_since(key, position, 1, at)
+        return record
 
 
 steps = st.one_of(
@@ -161,6 +170,22 @@ def test_one_key_s_changes_come_newest_first(keys: list[bytes], key: bytes, befo
         world.step({each: b"v"})
     expected = [change for change in reversed(world.held()) if change.key == key and change.revision < before]
     assert list(world.history.changes_of(key, before)) == expected
+
+
+def test_a_chain_that_was_let_go_of_has_an_end() -> None:
+    """Whoever was on the way along it finds nothing more, and no other key's changes."""
+    world = World()
+    for _ in range(4):
+        world.step({b"a": b"v"})
+    history = world.history
+    at, _, left = history.first_since(b"a", history.position_after(0), 2, history.newest_of(b"a"))
+    assert left == 0
+    assert [change.revision for change in history.changes_from(at, 9)] == [2, 1]
+    for _ in range(20):
+        world.step({b"b": b"v"})
+    position = history.position_after(history.compacted_revision)
+    assert history.first_since(b"a", position, 2, at) == (at, None, 2)
+    assert list(history.changes_from(at, 99)) == []
 
 
 def test_a_change_is_held_for_its_time() -> None:

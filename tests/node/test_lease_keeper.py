@@ -7,10 +7,11 @@ from raftd.kv import answers
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import Opcode, decode
 from raftd.kv.limits import ANSWER_BYTES_MAX, KEY_BYTES_MAX, PAGE_ITEMS_MAX
-from raftd.kv.operations import Put
+from raftd.kv.operations import Put, Range, Transaction
 from raftd.kv.pages import decode_leases
-from raftd.kv.queries import LeaseQuery, LeasesQuery
-from raftd.kv.types import LeaseId
+from raftd.kv.queries import LeaseQuery, LeasesQuery, RangeQuery
+from raftd.kv.store import Store
+from raftd.kv.types import LeaseId, Record
 from raftd.node.applying import Applier
 from raftd.wire.client import Consistency, RefusalCode, ResponseKind
 from raftd.wire.watch import decode_keep_alive_answer
@@ -261,6 +262,47 @@ def test_a_new_leader_gives_each_lease_its_full_time() -> None:
     since = cluster.scheduler.now
     cluster.advance_until(lambda: second.machine.leases.get(lease) is None)
     assert 3.0 - TICK_SECONDS <= cluster.scheduler.now - since <= 3.0 + 5 * TICK_SECONDS
+
+
+def test_who_reads_much_of_the_past_does_not_make_leases_live_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tick that comes late counts for nobody, so no step of a question may be long.
+
+    Here the clock shows what each step costs; all of one question are a fifth of a second.
+    """
+    server, client = alone()
+    first = client.put(b"first")[0]
+    settle(server)
+    revision = client.answer(first).revision
+    for number in range(0, 20_000, 100):
+        client.write(Transaction((), tuple(Put(b"a%06d" % at, b"") for at in range(number, number + 100))))
+        if number % 10_000 == 0:
+            settle(server)
+    settle(server)
+    lease = grant(server, client, 2000)
+    client.write(Put(b"held", b"", lease=lease))
+    settle(server)
+    get, scheduler = Store.get, server.scheduler
+
+    def slow(store: Store, key: bytes) -> Record | None:
+        scheduler.now += 1e-5
+        return get(store, key)
+
+    monkeypatch.setattr(Store, "get", slow)
+    server.requests._clock = scheduler.time
+    reader = server.client("alice")
+    began = scheduler.now
+    while len(server.machine.leases):
+        assert scheduler.now < began + 3.0
+        while reader.connection.in_flight < 2:
+            reader.ask(RangeQuery(Range(b"a", b"b", 1), revision))
+        before = scheduler.now
+        scheduler.one_pass()
+        assert scheduler.now < before + 0.02
+        server.store()
+        if scheduler.now == before:
+            scheduler.now += 0.001
+    assert scheduler.now >= began + 2.0 - TICK_SECONDS
+    assert len(reader.responses) >= 8
 
 
 def test_a_list_of_leases_has_pages() -> None:

@@ -1,12 +1,15 @@
 from raftd.consensus.types import Term
 from raftd.kv import answers
 from raftd.kv.machine import StateMachine
-from raftd.kv.operations import Range
+from raftd.kv.operations import Put, Range
 from raftd.kv.pages import decode_range
 from raftd.kv.queries import RangeQuery
+from raftd.kv.types import Revision
+from raftd.node.question_queue import UNFINISHED
 from raftd.node.questions import LeaderQuestion, PageQuestion, WatchQuestion
 from raftd.wire.client import Refusal, RefusalCode, ResponseKind
 from raftd.wire.watch import WatchFlag, WatchRequest
+from tests.kv.test_execution import Writer
 from tests.node.watch_parts import Node, as_connection
 
 TERM = Term(3)
@@ -15,9 +18,26 @@ TERM = Term(3)
 def test_a_page_is_of_the_state_when_it_is_answered() -> None:
     """And not of that when it was asked for."""
     question = PageQuestion(StateMachine(), RangeQuery(Range(b"", b"")))
-    answer = answers.decode(question.answer(TERM))
+    answered = question.answer(TERM)
+    assert isinstance(answered, bytes)
+    answer = answers.decode(answered)
     assert (answer.term, decode_range(answer.body).key_count) == (TERM, 0)
     assert question.refused()
+
+
+def test_a_page_that_takes_several_steps_says_so() -> None:
+    """Until it is there."""
+    past = Writer()
+    past.write(Put(b"z", b"then"))
+    for number in range(1001):
+        past.write(Put(b"%04d" % number, b""))
+    question = PageQuestion(past.driver.machine, RangeQuery(Range(b"", b""), Revision(1)))
+    steps = 1
+    while (answer := question.answer(TERM)) is UNFINISHED:
+        steps += 1
+    assert steps > 1
+    assert isinstance(answer, bytes)
+    assert [key for key, _ in decode_range(answers.decode(answer).body).items] == [b"z"]
 
 
 def test_a_watch_answers_for_itself() -> None:

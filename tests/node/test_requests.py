@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from raftd.consensus.types import LogIndex, ReadId, Term
 from raftd.errors import InvariantViolation
 from raftd.kv.answers import Outcome
+from raftd.node.question_queue import UNFINISHED, Unfinished
 from raftd.node.requests import QUESTION_SECONDS_MAX, Requests
 from raftd.wire.client import Refusal, RefusalCode
 from tests.node.parts import Client, Server
@@ -129,7 +130,7 @@ class FakeQuestion:
         self.is_urgent = is_urgent
         self.is_done = False
 
-    def answer(self, _: Term, /) -> bytes | Refusal | None:
+    def answer(self, _: Term, /) -> bytes | Refusal | Unfinished | None:
         assert not self.is_done
         self.is_done = True
         if self.is_silent:
@@ -237,13 +238,78 @@ def test_a_question_of_who_has_gone_is_not_answered(requests: Requests, client: 
     assert client.connection.in_flight == 0
 
 
+class LongQuestion(FakeQuestion):
+    """Takes some steps first, each of which is counted."""
+
+    def __init__(self, number: int, steps: int) -> None:
+        super().__init__(number)
+        self.steps = steps
+        self.done = 0
+
+    def answer(self, term: Term, /) -> bytes | Refusal | Unfinished | None:
+        self.done += 1
+        return UNFINISHED if self.done < self.steps else super().answer(term)
+
+
+def test_a_question_that_takes_long_is_answered_over_several_turns(server: Server, client: Client) -> None:
+    """Meanwhile it counts as under way, so whoever drains waits for it, and others are answered."""
+    now = [0.0]
+
+    def passing() -> float:
+        now[0] += QUESTION_SECONDS_MAX / 2
+        return now[0]
+
+    requests = Requests(server.machine, clock=passing)
+    question, other = LongQuestion(4, 9), server.client()
+    requests.queue_question(client.connection, 1, question)
+    turns = 0
+    while not requests.is_idle:
+        if turns == 1:
+            requests.queue_question(other.connection, 1, FakeQuestion(2))
+        assert requests.read_count >= 1
+        assert client.connection.in_flight == 1
+        is_left = requests.answer_questions(Term(1))
+        turns += 1
+        requests.flush()
+        assert is_left == (requests.read_count > 0)
+        assert question.done <= 2 * turns
+        assert bool(other.responses) == (turns > 1)
+    assert list(client.responses) == [1]
+    assert (question.done, turns, client.connection.in_flight) == (9, 5, 0)
+
+
+@pytest.mark.parametrize("end", ["gone", "behind"])
+def test_nobody_works_on_for_a_client_that_has_gone_or_does_not_read(server: Server, client: Client, end: str) -> None:
+    """What is unfinished is dropped, or refused, before the next step."""
+    now = [0.0]
+
+    def passing() -> float:
+        now[0] += QUESTION_SECONDS_MAX
+        return now[0]
+
+    requests = Requests(server.machine, clock=passing)
+    question = LongQuestion(4, 9)
+    requests.queue_question(client.connection, 1, question)
+    assert requests.answer_questions(Term(1))
+    if end == "gone":
+        client.channel.is_closed = True
+    else:
+        client.channel.unsent_bytes = 1 << 30
+    assert not requests.answer_questions(Term(1))
+    requests.flush()
+    assert (question.done, question.is_done, requests.is_idle, client.connection.in_flight) == (1, True, True, 0)
+    if end == "behind":
+        assert client.refusal(1).code is RefusalCode.OVERLOADED
+
+
 def skip_to(server: Server, index: int) -> None:
     while server.machine.last_applied < index:
         server.machine.skip(LogIndex(server.machine.last_applied + 1))
 
 
 def queue_question(requests: Requests, step: str, client: Client, number: int) -> FakeQuestion:
-    question = FakeQuestion(number, is_urgent=number % 5 == 0)
+    is_urgent = number % 5 == 0
+    question = FakeQuestion(number, is_urgent=is_urgent) if is_urgent else LongQuestion(number, 1 + number % 4)
     if step == "question":
         requests.queue_read(client.connection, number, question)
     elif step == "question by quorum":

@@ -182,7 +182,7 @@ MUTANTS: Final = (
         "page_of_another_revision",
         "a page of an earlier revision shows what keys have now",
         "kv/reads.py",
-        "return record if record is not None and record[1] <= revision else history.record_at(key, position)",
-        "return record if record is not None else history.record_at(key, position)",
+        "            if record is None or record[1] > revision:\n",
+        "            if record is None:\n",
     ),
 )
