@@ -120,10 +120,7 @@ def _endpoints(text: str) -> tuple[str, ...]:
 
 
 def _namespace(text: str) -> str:
-    try:
-        Namespace(text)
-    except UnicodeEncodeError:
-        raise ConfigurationError("a namespace is UTF-8, and this one is not") from None
+    Namespace(text)  # which raises a ClientError if it can be none
     return text
 
 
