@@ -24,6 +24,7 @@ import click
 
 from raftd import pki
 from raftd import settings as settings_package
+from raftd.cli.named_path import DIRECTORY
 from raftd.cli.output import OutputFormat, show_rows, warn, write
 from raftd.cli.status import COLUMNS, look
 from raftd.cli.whole import Whole
@@ -52,7 +53,7 @@ class DemoError(RaftdError):
 @click.option(
     "--dir",
     "directory",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=DIRECTORY,
     default=Path("raftd-demo"),
     show_default=True,
     help="Where settings, certificates, data and logs go.",

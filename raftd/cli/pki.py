@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from raftd import pki
+from raftd.cli.named_path import PATH
 from raftd.cli.output import OutputFormat, Style, Styled, format_option, show_rows, warn, write
 from raftd.cli.whole import Whole
 from raftd.errors import ExitCode, TlsError
@@ -35,7 +36,7 @@ def _directory_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--dir",
         "directory",
-        type=click.Path(path_type=Path),
+        type=PATH,
         default=Path("pki"),
         show_default=True,
         help="Where the authorities are, and where new files go.",
@@ -220,7 +221,7 @@ def rotate_ca(phase: str | None, name: str, directory: Path, days: float | None,
 
 
 @group.command("show", short_help="Show certificates, and when they expire.")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
+@click.argument("files", nargs=-1, type=PATH, metavar="[FILE]...")
 @_directory_option
 @format_option
 def show(files: tuple[Path, ...], directory: Path, output_format: OutputFormat) -> int:
