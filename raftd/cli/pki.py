@@ -22,6 +22,7 @@ from raftd.wire.identity import NODE_ID_MAX, IdentityError, authority_identity, 
 EXPIRES_SOON_DAYS = 30
 FINGERPRINT_CHARACTERS_SHOWN = 16
 
+_DAY_SECONDS: Final = 86_400
 AUTHORITIES: Final[tuple[pki.AuthorityName, ...]] = ("peer", "client")
 _ROTATION_COLUMNS = ("authority", "phase", "trusted", "issuing", "stale", "next")
 _NEXT: Final = {
@@ -43,13 +44,27 @@ def _directory_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+class _Days(click.types.FloatParamType):
+    """How long a certificate holds."""
+
+    name = "days"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Be click's `convert`."""
+        days = super().convert(value, param, ctx)
+        # Put so that it refuses `nan`, too.
+        if not 1 <= days * _DAY_SECONDS <= DAYS_MAX * _DAY_SECONDS:
+            self.fail(f"a certificate holds for at least one second, and for at most {DAYS_MAX} days.", param, ctx)
+        return days
+
+
 def _days_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--days",
-        type=click.FloatRange(0, DAYS_MAX, min_open=True),
+        type=_Days(),
         default=default,
         show_default=True,
-        help="How long it holds; a fraction of a day is for trying out what happens then.",
+        help="How long it holds; a fraction of a day, of a second at least, is for trying out what happens then.",
     )
 
 
@@ -185,7 +200,7 @@ def issue_user(name: str, directory: Path, days: float, *, renew: bool, force: b
 @_directory_option
 @click.option(
     "--days",
-    type=click.FloatRange(0, DAYS_MAX, min_open=True),
+    type=_Days(),
     help="How long what is made holds, if not as long as always.",
 )
 @format_option

@@ -158,6 +158,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--namespace",
+        cls=_NamespaceOption,
         metavar="PREFIX",
         callback=_checked(_namespace),
         show_envvar=True,
