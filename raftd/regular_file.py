@@ -16,9 +16,13 @@ def open_regular(path: Path) -> BinaryIO:
     """Open a file for reading; returns or raises at once, whatever is there.
 
     Raises:
-        OSError: it cannot be opened, or it is not a regular file; `strerror` says which.
+        OSError: it cannot be opened, it is not a regular file, or no file can be called that; `strerror` says which.
     """
-    _require_regular(path, path.stat())
+    try:
+        status = path.stat()
+    except ValueError:  # a zero byte in it, or a character that the system's names cannot have
+        raise OSError(errno.EINVAL, "no file can be called that", str(path)) from None
+    _require_regular(path, status)
     # In between the name may have come to mean something else; without O_NONBLOCK that could be a FIFO, too.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:

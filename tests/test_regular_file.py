@@ -63,3 +63,11 @@ def test_a_name_that_comes_to_mean_a_fifo_is_refused_too(tmp_path: Path, monkeyp
         open_regular(path)
     assert len(looks) == 1
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_names_that_no_file_can_have(name: str) -> None:
+    """As of any file that cannot be opened: whoever named it is told so in one line."""
+    with pytest.raises(OSError, match="no file can be called that") as refused:
+        open_regular(Path(name))
+    assert refused.value.strerror == "no file can be called that"

@@ -1,8 +1,9 @@
 """Backups as files: what one says of itself, and whether a state can be made of it."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from uuid import UUID
 
 import click
 
+from raftd.cli.seekable import name_of_input, opened_seekable
 from raftd.consensus.membership_codec import decode_membership
 from raftd.errors import DecodeError
 from raftd.kv.machine import StateMachine
@@ -70,63 +72,120 @@ _LATEST_MS: Final = 253_402_300_799_000
 
 
 def inspect(path: Path) -> Contents:
-    """Read what a backup says of itself; whether the rest is right, nobody has looked.
+    """As `BackupFile.inspect`, of the file with this name."""
+    with opened(str(path)) as backup:
+        return backup.inspect()
 
-    Raises:
-        BackupFileError: It is none, or not as long as it says.
+
+def load(path: Path, advance: Callable[[int], None], *, thorough: bool = False) -> tuple[BackupHeader, StateMachine]:
+    """As `BackupFile.load`, of the file with this name."""
+    with opened(str(path)) as backup:
+        return backup.load(advance, thorough=thorough)
+
+
+@contextmanager
+def opened(file: str) -> Iterator["BackupFile"]:
+    """Open a backup; `-` is standard input. Raises: BackupFileError: it cannot be."""
+    with ExitStack() as stack:
+        name = name_of_input(file)
+        with _reading(name):
+            stream = stack.enter_context(opened_seekable(file))
+        yield BackupFile(name, stream)
+
+
+class BackupFile:
+    """A file that is open, and said to be a backup.
+
+    Args:
+        name: what a message calls it.
+        stream: its bytes.
     """
-    parser = BackupParser()
-    begin = b""
-    head: Head | None = None
-    with _opened(path) as stream:
-        for data in _pieces(stream, _BEGIN_BYTES):
-            with _judging(path, parser):
+
+    def __init__(self, name: str, stream: BinaryIO) -> None:
+        self.name = name
+        self._stream = stream
+
+    def inspect(self) -> Contents:
+        """Read what a backup says of itself; whether the rest is right, nobody has looked.
+
+        Raises:
+            BackupFileError: It is none, or not as long as it says.
+        """
+        parser = BackupParser()
+        begin = b""
+        head: Head | None = None
+        for data in self._pieces(_BEGIN_BYTES):
+            with self._judging(parser):
                 begin += b"".join(parser.feed(data))
                 head = decode_head(begin)
             if head is not None:
                 break
-        stream.seek(0, 2)
-        length = stream.tell()
-    with _judging(path, parser):
-        header, metadata = parser.header, parser.metadata
-        if header is None or head is None or metadata is None or length != header.file_length:
-            parser.finish(length)
-            raise DecodeError("there is no state in it")
-        voters = decode_membership(metadata.membership).all_voters
-    return Contents(header, head, tuple(sorted(voters)))
+        with _reading(self.name):
+            length = self._stream.seek(0, os.SEEK_END)
+        with self._judging(parser):
+            header, metadata = parser.header, parser.metadata
+            if header is None or head is None or metadata is None or length != header.file_length:
+                parser.finish(length)
+                raise DecodeError("there is no state in it")
+            voters = decode_membership(metadata.membership).all_voters
+        return Contents(header, head, tuple(sorted(voters)))
 
+    def load(self, advance: Callable[[int], None], *, thorough: bool = False) -> tuple[BackupHeader, StateMachine]:
+        """Make a state of a backup, in just the way in which a node does it.
 
-def load(path: Path, advance: Callable[[int], None], *, thorough: bool = False) -> tuple[BackupHeader, StateMachine]:
-    """Make a state of a backup, in just the way in which a node does it.
+        Args:
+            advance: is told how many more bytes of it are done with.
+            thorough: make a snapshot of the state, too, and see whether that is, byte for byte, what it was made of.
 
-    Args:
-        path: of the file.
-        advance: is told how many more bytes of it are done with.
-        thorough: make a snapshot of the state, too, and see whether that is, byte for byte, what it was made of.
-
-    Raises:
-        BackupFileError: It is none, or damaged, or its state cannot be loaded; the message says after which byte.
-    """
-    parser, loader = BackupParser(), SnapshotLoader()
-    payload_hash = hashlib.sha256()
-    length = 0
-    with _opened(path) as stream:
-        for data in _pieces(stream):
-            with _judging(path, parser):
+        Raises:
+            BackupFileError: It is none, or damaged, or its state cannot be loaded; the message says after which byte.
+        """
+        parser, loader = BackupParser(), SnapshotLoader()
+        payload_hash = hashlib.sha256()
+        length = 0
+        for data in self._pieces(_READ_BYTES):
+            with self._judging(parser):
                 for payload in parser.feed(data):
                     payload_hash.update(payload)
                     loader.feed(payload)
             length += len(data)
             advance(len(data))
-    with _judging(path, parser):
-        header = parser.finish(length)
-        machine = loader.finish()
-        promised = (header.last_included_index, header.revision, header.state_hash)
-        if (machine.last_applied, machine.revision, machine.state_hash) != promised:
-            raise DecodeError("its header is that of another state")
-        if thorough and _hash_of(machine) != payload_hash.digest():
-            raise DecodeError("the state that it makes is not the one that it was made of")
-    return header, machine
+        with self._judging(parser):
+            header = parser.finish(length)
+            machine = loader.finish()
+            promised = (header.last_included_index, header.revision, header.state_hash)
+            if (machine.last_applied, machine.revision, machine.state_hash) != promised:
+                raise DecodeError("its header is that of another state")
+            if thorough and _hash_of(machine) != payload_hash.digest():
+                raise DecodeError("the state that it makes is not the one that it was made of")
+        return header, machine
+
+    def _pieces(self, length: int) -> Iterator[bytes]:
+        """All of it, from the beginning on."""
+        with _reading(self.name):
+            self._stream.seek(0)
+        while True:
+            with _reading(self.name):
+                data = self._stream.read(length)
+            if not data:
+                return
+            yield data
+
+    @contextmanager
+    def _judging(self, parser: BackupParser) -> Iterator[None]:
+        """Say of which file, and after which byte, something is wrong."""
+        try:
+            yield
+        except DecodeError as error:
+            raise BackupFileError(f"{self.name}: byte {parser.checked_bytes}: {error}") from None
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BackupFileError(f"{name}: {error.strerror}") from None
 
 
 def _hash_of(machine: StateMachine) -> bytes:
@@ -136,26 +195,3 @@ def _hash_of(machine: StateMachine) -> bytes:
     while (piece := reader.read(_READ_BYTES)) is not None:
         digest.update(piece)
     return digest.digest()
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    try:
-        with path.open("rb") as stream:
-            yield stream
-    except OSError as error:
-        raise BackupFileError(f"{path}: {error.strerror}") from None
-
-
-def _pieces(stream: BinaryIO, length: int = _READ_BYTES) -> Iterator[bytes]:
-    while data := stream.read(length):
-        yield data
-
-
-@contextmanager
-def _judging(path: Path, parser: BackupParser) -> Iterator[None]:
-    """Say of which file, and after which byte, something is wrong."""
-    try:
-        yield
-    except DecodeError as error:
-        raise BackupFileError(f"{path}: byte {parser.checked_bytes}: {error}") from None

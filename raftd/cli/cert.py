@@ -10,6 +10,7 @@ import click
 
 from raftd import settings as settings_package
 from raftd.cli.cert_probe import Port, ports_of, row_of, served_certificate, shortened, unreachable
+from raftd.cli.named_path import PATH
 from raftd.cli.output import OutputFormat, format_option, show_record, show_rows, write
 from raftd.cli.raftd import DEFAULT_CONFIG
 from raftd.cli.status import ASKED_AT_ONCE_MAX, Row, look, with_patience
@@ -87,7 +88,7 @@ def _examine(port: Port, config: ClientConfig, now: datetime, warn_days: int) ->
 @click.option(
     "--settings",
     "path",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=DEFAULT_CONFIG,
     show_default=True,
     envvar="RAFTD_CONFIG",

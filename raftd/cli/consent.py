@@ -1,8 +1,13 @@
 """Consent to what cannot be undone: the cluster's name, typed by a person or given beforehand."""
 
 import sys
+from typing import Final
 
 import click
+
+from raftd.cli.output import complain
+
+_NOBODY: Final = "nobody is there to ask: give --yes NAME; nothing was changed"
 
 
 def check_consent(name: str, given: str | None, purpose: str) -> None:
@@ -18,12 +23,22 @@ def check_consent(name: str, given: str | None, purpose: str) -> None:
         click.Abort: The question was answered with Ctrl-C.
     """
     if given is None:
-        try:
-            given = click.prompt(f"To {purpose}, type the cluster's name", err=True)
-        except click.Abort:
-            if sys.stdin is not None and sys.stdin.isatty():
-                raise
-            print(file=sys.stderr)  # the question has no line end yet
-            raise click.ClickException("nobody is there to ask: give --yes NAME; nothing was changed") from None
+        given = _ask(f"To {purpose}, type the cluster's name")
     if given != name:
         raise click.ClickException(f"{given!r} is not the cluster's name, {name!r}; nothing was changed")
+
+
+def _ask(question: str) -> str:
+    if any(stream is None for stream in (sys.stdin, sys.stdout, sys.stderr)):  # closed; to read a line takes all three
+        raise click.ClickException(_NOBODY)
+    try:
+        return str(click.prompt(question, err=True))
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        complain("\n")  # the question has no line end yet
+        raise click.ClickException(_NOBODY) from None
+    except OSError:  # the question cannot be written, or the answer not be read
+        raise click.ClickException(_NOBODY) from None
+    except UnicodeDecodeError:
+        raise click.ClickException("what was typed is not text, and no cluster's name; nothing was changed") from None

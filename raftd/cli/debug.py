@@ -19,6 +19,7 @@ from raftd.cli.archive import pack, write_new
 from raftd.cli.examine import Examined, examine
 from raftd.cli.findings import rows
 from raftd.cli.inquiry import inquire
+from raftd.cli.named_path import FILE
 from raftd.cli.output import OutputFormat, document, write
 from raftd.cli.status import look, with_patience
 from raftd.cli.target import Target, pass_target
@@ -50,7 +51,7 @@ certificates and private keys are not.
 @click.command("debug", short_help="Gather everything for a bug report.")
 @click.option(
     "--file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="Write it here, instead of into a new file in this directory.",
 )
 @pass_target

@@ -24,6 +24,7 @@ import click
 
 from raftd import pki
 from raftd import settings as settings_package
+from raftd.cli.named_path import DIRECTORY
 from raftd.cli.output import OutputFormat, show_rows, warn, write
 from raftd.cli.status import COLUMNS, look
 from raftd.cli.whole import Whole
@@ -36,7 +37,8 @@ _CLUSTER: Final = "demo"
 _USER: Final = "admin"
 _HOST: Final = "127.0.0.1"
 _PORTS_PER_NODE: Final = 10
-_START_SECONDS: Final = 30.0
+_START_SECONDS: Final = 60.0
+"""Python alone takes seconds to start where many nodes start at once on a busy machine."""
 _TRY_SECONDS: Final = 1.0
 """How long one try to write may take, before it is looked whether all nodes are still there."""
 _STOP_SECONDS: Final = 15.0
@@ -52,7 +54,7 @@ class DemoError(RaftdError):
 @click.option(
     "--dir",
     "directory",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=DIRECTORY,
     default=Path("raftd-demo"),
     show_default=True,
     help="Where settings, certificates, data and logs go.",
@@ -247,9 +249,13 @@ def _wait_for_quorum(client: Client, directory: Path, processes: dict[int, subpr
         try:
             client.put("raftd/demo", "ready")
             found = client.get("raftd/demo")
-        except ClientError:
+        except ClientError as error:
             if time.monotonic() > deadline:
-                raise
+                logs = ", ".join(f"node-{node_id}.log" for node_id in processes)
+                raise DemoError(
+                    f"the nodes run, but nothing could be written for {_START_SECONDS:g} s: {error}\n"
+                    f"what they say is in {logs}, in {directory}"
+                ) from None
         else:
             if found is None or found.value != b"ready":
                 raise DemoError("the key that was just written is not there")

@@ -11,6 +11,7 @@ from raftd import settings as settings_package
 from raftd.cli.examine import DAY_SECONDS, examine, expiry_finding
 from raftd.cli.findings import COLUMNS, Finding, Level, exit_code, rows
 from raftd.cli.inquiry import inquire
+from raftd.cli.named_path import PATH
 from raftd.cli.output import OutputFormat, format_option, show_rows, write
 from raftd.cli.raftd import DEFAULT_CONFIG
 from raftd.cli.status import look, with_patience
@@ -29,7 +30,7 @@ from raftd.pki import describe, describe_all
 @click.option(
     "--settings",
     "settings_path",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=DEFAULT_CONFIG,
     show_default=True,
     envvar="RAFTD_CONFIG",

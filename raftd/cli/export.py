@@ -1,7 +1,6 @@
 """`raftctl export`: all keys, or those that begin alike, into a file."""
 
 import contextlib
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import click
 
 from raftd.cli.dump import Entry, Header, Writer
 from raftd.cli.listing import Selection, pages
+from raftd.cli.named_path import FILE
 from raftd.cli.new_file import new_file
-from raftd.cli.output import write_bytes
+from raftd.cli.output import complain, write_bytes
 from raftd.cli.parameters import Span, prefix_argument, stale_option
 from raftd.cli.progress import Progress
 from raftd.cli.target import Target, pass_target
@@ -22,7 +22,7 @@ from raftd.errors import ExitCode
 @prefix_argument
 @click.option(
     "--file",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="Write into this file, which appears when it is complete, instead of standard output.",
 )
 @click.option("--leased", is_flag=True, help="With the keys that end with a lease, which are left out otherwise.")
@@ -47,7 +47,7 @@ def export_command(target: Target, prefix: bytes, file: Path | None, *, leased: 
             with new_file(file) as stream:
                 exported, left_out = _export(client, selection, stream.write, leased=leased)
     ending = f"; {left_out} with a lease were left out" if left_out else ""
-    print(f"raftctl: exported {exported} keys{ending}", file=sys.stderr)
+    complain(f"raftctl: exported {exported} keys{ending}\n")
     return ExitCode.OK
 
 

@@ -1,11 +1,10 @@
 """`raftctl history`: who changed a key, when, and from where."""
 
-import sys
 from datetime import UTC, datetime
 
 import click
 
-from raftd.cli.output import OutputFormat, format_option, printable, show_rows
+from raftd.cli.output import OutputFormat, complain, format_option, printable, show_rows
 from raftd.cli.parameters import COUNT, U64_MAX, key_argument
 from raftd.cli.target import Target, pass_target
 from raftd.cli.whole import Whole
@@ -39,7 +38,7 @@ def history_command(
         changes = client.history(key, limit=limit, before=before, values=values)
     rows = [change_row(change, output_format, values=values) for change in changes]
     if not rows and output_format is OutputFormat.TABLE:
-        print(f"raftctl: no change of {printable(key)} is held", file=sys.stderr)
+        complain(f"raftctl: no change of {printable(key)} is held\n")
     else:
         show_rows(rows, (*_COLUMNS, "value", "previous_value") if values else _COLUMNS, output_format)
     return ExitCode.OK if rows else ExitCode.NOT_FOUND

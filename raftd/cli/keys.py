@@ -8,6 +8,7 @@ from raftd.cli.explain import explanation_record, explanation_text
 from raftd.cli.listing import Selection, record_of, show_keys
 from raftd.cli.output import (
     OutputFormat,
+    complain,
     format_option,
     is_terminal,
     printable,
@@ -113,7 +114,7 @@ def _find(client: Client, key: bytes, revision: int | None, *, stale: bool) -> K
 
 def _show_value(found: KeyValue | None, key: bytes, output_format: OutputFormat, *, raw: bool) -> int:
     if found is None:
-        print(f"raftctl: there is no key {printable(key)}", file=sys.stderr)  # warn() would escape it once more
+        complain(f"raftctl: there is no key {printable(key)}\n")  # warn() would escape it once more
         return ExitCode.NOT_FOUND
     if output_format is not OutputFormat.TABLE:
         show_record(record_of(found), output_format)

@@ -1,12 +1,11 @@
 """`raftctl list`, and what other commands need to show many keys."""
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import click
 
-from raftd.cli.output import OutputFormat, format_option, printable, write
+from raftd.cli.output import OutputFormat, complain, format_option, printable, write
 from raftd.cli.parameters import (
     Span,
     keys_only_option,
@@ -83,7 +82,7 @@ def show_keys(client: Client, selection: Selection, output_format: OutputFormat,
         else:
             stream.show([{"key": item.key} for item in page.items])
     if next_page is not None:
-        print(f"raftctl: there are more keys; `raftctl list` goes on with --page {next_page}", file=sys.stderr)
+        complain(f"raftctl: there are more keys; `raftctl list` goes on with --page {next_page}\n")
     return shown
 
 

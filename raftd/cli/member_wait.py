@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, assert_never
 
-from raftd.cli.output import is_terminal
+from raftd.cli.output import complain, is_terminal
 from raftd.client import ChangeKind, Client, Members, Unavailable
 
 _POLL_SECONDS: Final = 0.2
@@ -124,14 +124,12 @@ class _Progress:
     """One line on a terminal, written over again and again; nothing anywhere else."""
 
     def __init__(self) -> None:
-        self._stream = sys.stderr if is_terminal(sys.stderr) else None
+        self._is_shown = is_terminal(sys.stderr)
 
     def show(self, text: str) -> None:
-        if self._stream is not None:
-            self._stream.write(f"{_CLEAR_LINE}{text}")
-            self._stream.flush()
+        if self._is_shown:
+            complain(f"{_CLEAR_LINE}{text}")
 
     def end(self) -> None:
-        if self._stream is not None:
-            self._stream.write(_CLEAR_LINE)
-            self._stream.flush()
+        if self._is_shown:
+            complain(_CLEAR_LINE)

@@ -14,6 +14,21 @@ SUFFIX: Final = ".part"
 """What the name of an unfinished file ends with."""
 
 
+def check_place(path: Path) -> None:
+    """Find out early that `new_file` would fail: make the unfinished file, as only that tells, and remove it again.
+
+    Raises:
+        click.ClickException: it would.
+    """
+    partial = _partial_of(path)
+    descriptor = _begin(path, partial)
+    try:
+        # Before it is let go of: it may be another's as soon as it is.
+        partial.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def new_file(path: Path, check: Callable[[Path], None] | None = None) -> Iterator[BinaryIO]:
     """A stream into a file, for this user alone, that takes its name when it is complete, and is durable then.
@@ -27,10 +42,10 @@ def new_file(path: Path, check: Callable[[Path], None] | None = None) -> Iterato
             link or the like, which it would take the place of. Nothing is left behind then, nor if anything else is
             raised inside.
     """
-    partial = path.with_name(f"{path.name}{SUFFIX}")
+    partial = _partial_of(path)
+    descriptor = _begin(path, partial)
     try:
-        _check_place(path)
-        with os.fdopen(_take(partial), "wb") as stream:
+        with os.fdopen(descriptor, "wb") as stream:
             try:
                 yield stream
                 stream.flush()
@@ -57,7 +72,21 @@ def discard_unfinished(partial: Path) -> None:
         os.close(descriptor)
 
 
-def _check_place(path: Path) -> None:
+def _partial_of(path: Path) -> Path:
+    if not path.name:  # `/`, and `.` by any of its names
+        raise click.ClickException(f"{path} is a directory")
+    return path.with_name(f"{path.name}{SUFFIX}")
+
+
+def _begin(path: Path, partial: Path) -> int:
+    try:
+        _check_replaceable(path)
+        return _take(partial)
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from None
+
+
+def _check_replaceable(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISREG(path.lstat().st_mode):
             raise click.ClickException(f"{path} is there, and is no regular file")

@@ -5,12 +5,17 @@ escaped (`\xNN`, `\n`, and `\\` for the backslash itself), so that a stored valu
 terminal. In JSON and YAML, bytes that are UTF-8 are a string and all others are `{"base64": "..."}`: the type tells
 them apart, so a script can restore every value exactly.
 
+**Characters.** JSON and YAML are UTF-8 whatever the locale says, as whoever reads them expects. Everything else is for
+people, in their locale's characters; one that it does not have is escaped (`\u2713`), since to refuse it would make a
+failure of what was done.
+
 **Colour** is for terminals: never into a pipe, and not where NO_COLOR is set (no-color.org) or TERM is `dumb`.
 """
 
 import base64
 import contextlib
 import enum
+import io
 import json
 import os
 import sys
@@ -66,9 +71,16 @@ def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice([each.value for each in OutputFormat]),
         default=OutputFormat.TABLE.value,
         show_default=True,
-        callback=lambda _context, _parameter, value: OutputFormat(value),
+        callback=_chosen,
         help="How to print the result.",
     )(function)
+
+
+def _chosen(context: click.Context, _parameter: click.Parameter, value: str) -> OutputFormat:
+    output_format = OutputFormat(value)
+    if output_format is not OutputFormat.TABLE and not context.resilient_parsing:
+        _configure(sys.stdout, encoding="utf-8")
+    return output_format
 
 
 def show_rows(rows: Sequence[Mapping[str, object]], columns: Sequence[str], output_format: OutputFormat) -> None:
@@ -183,14 +195,27 @@ def _writing() -> Iterator[TextIO]:
     except BrokenPipeError:
         raise click.exceptions.Exit(READER_GONE) from None  # click itself would make it exit code 1
     except OSError as error:
-        _abandon_stdout()
+        _abandon(sys.stdout)
         raise click.ClickException(f"cannot write the result: {error.strerror}") from None
+
+
+def complain(text: str) -> None:
+    """Write on standard error what is no result, as it is.
+
+    Where that is closed or full nobody reads it, and nothing else changes: the exit code still says what has happened.
+    """
+    if sys.stderr is None:  # `print` would take that for standard output, and the text for a result
+        return
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        _abandon(sys.stderr)
 
 
 def warn(name: str, message: str) -> None:
     """Say something on standard error that is no result, as `name: message`."""
-    lines = (printable(line) for line in message.splitlines())
-    print("\n".join(f"{name}: {line}" for line in lines), file=sys.stderr)
+    complain("".join(f"{name}: {printable(line)}\n" for line in message.splitlines()))
 
 
 def run_main(command: click.Command, name: str, arguments: Sequence[str] | None = None) -> int:
@@ -203,6 +228,8 @@ def run_main(command: click.Command, name: str, arguments: Sequence[str] | None 
         name: What the user called, `raftd` or `raftctl`.
         arguments: The command line without its first word; this process's own by default.
     """
+    for stream in (sys.stdout, sys.stderr):
+        _configure(stream)
     try:
         result = command.main(args=arguments, prog_name=name, standalone_mode=False)
         if sys.stdout is not None:
@@ -215,7 +242,7 @@ def run_main(command: click.Command, name: str, arguments: Sequence[str] | None 
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        _abandon_stdout()
+        _abandon(sys.stdout)
         return READER_GONE
     except RaftdError as error:
         warn(name, str(error) or type(error).__name__)
@@ -227,15 +254,23 @@ def _usage(name: str, error: click.UsageError) -> int:
     path = error.ctx.command_path if error.ctx is not None else name
     message = error.format_message()
     if error.ctx is not None and message == error.ctx.get_help():
-        print(message, file=sys.stderr)  # a group without a command: since click 8.2 the help is the error
+        complain(f"{message}\n")  # a group without a command: since click 8.2 the help is the error
     else:
         warn(name, f"{message.rstrip('.')} (see '{path} --help')")
     return ExitCode.USAGE
 
 
-def _abandon_stdout() -> None:
-    """Point standard output nowhere, or the interpreter's own flush at exit complains about the pipe."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _configure(stream: TextIO | None, *, encoding: str | None = None) -> None:
+    """Have `stream` escape characters that its encoding does not have."""
+    if isinstance(stream, io.TextIOWrapper):  # not None, nor what a test has put there
+        stream.reconfigure(encoding=encoding or stream.encoding, errors="backslashreplace")
+
+
+def _abandon(stream: TextIO) -> None:
+    """Point `stream` nowhere, or the interpreter's own flush at exit fails once more, and makes the exit code 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _escape(character: str) -> str:
@@ -245,6 +280,8 @@ def _escape(character: str) -> str:
         return character
     if character in "\n\r\t":
         return repr(character)[1:-1]
+    if "\ud800" <= character <= "\udfff" and not "\udc80" <= character <= "\udcff":
+        return f"\\u{ord(character):04x}"  # half of a pair, as JSON and YAML can write it: no bytes stand for it
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
 
 

@@ -6,6 +6,7 @@ Keys and values are bytes. What a shell passes is taken byte for byte, UTF-8 or 
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -21,6 +22,7 @@ from raftd.wire.duration import DurationError, parse_duration
 FENCE_VARIABLE: Final = "RAFTCTL_FENCE"
 FENCE_KEY_VARIABLE: Final = "RAFTCTL_FENCE_KEY"
 U64_MAX: Final = (1 << 64) - 1
+_U64: Final = re.compile(r"[0-9]{1,20}")
 STDIN: Final = b"-"
 
 REVISION: Final = Whole(0, U64_MAX)
@@ -59,7 +61,7 @@ def _fence(_context: click.Context, _parameter: click.Parameter, value: bool) ->
     if not value:
         return None
     token, key = os.environ.get(FENCE_VARIABLE, ""), os.environb.get(FENCE_KEY_VARIABLE.encode(), b"")
-    if not (token.isascii() and token.isdecimal() and int(token) <= U64_MAX and key):
+    if not (_U64.fullmatch(token) and int(token) <= U64_MAX and key):
         raise click.BadParameter(
             f"is for commands under `raftctl lock` or `raftctl elect`, which set {FENCE_VARIABLE} and "
             f"{FENCE_KEY_VARIABLE}"

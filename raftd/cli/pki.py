@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from raftd import pki
+from raftd.cli.named_path import PATH
 from raftd.cli.output import OutputFormat, Style, Styled, format_option, show_rows, warn, write
 from raftd.cli.whole import Whole
 from raftd.errors import ExitCode, TlsError
@@ -21,6 +22,7 @@ from raftd.wire.identity import NODE_ID_MAX, IdentityError, authority_identity, 
 EXPIRES_SOON_DAYS = 30
 FINGERPRINT_CHARACTERS_SHOWN = 16
 
+_DAY_SECONDS: Final = 86_400
 AUTHORITIES: Final[tuple[pki.AuthorityName, ...]] = ("peer", "client")
 _ROTATION_COLUMNS = ("authority", "phase", "trusted", "issuing", "stale", "next")
 _NEXT: Final = {
@@ -35,20 +37,34 @@ def _directory_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--dir",
         "directory",
-        type=click.Path(path_type=Path),
+        type=PATH,
         default=Path("pki"),
         show_default=True,
         help="Where the authorities are, and where new files go.",
     )(function)
 
 
+class _Days(click.types.FloatParamType):
+    """How long a certificate holds."""
+
+    name = "days"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Be click's `convert`."""
+        days = super().convert(value, param, ctx)
+        # Put so that it refuses `nan`, too.
+        if not 1 <= days * _DAY_SECONDS <= DAYS_MAX * _DAY_SECONDS:
+            self.fail(f"a certificate holds for at least one second, and for at most {DAYS_MAX} days.", param, ctx)
+        return days
+
+
 def _days_option(default: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--days",
-        type=click.FloatRange(0, DAYS_MAX, min_open=True),
+        type=_Days(),
         default=default,
         show_default=True,
-        help="How long it holds; a fraction of a day is for trying out what happens then.",
+        help="How long it holds; a fraction of a day, of a second at least, is for trying out what happens then.",
     )
 
 
@@ -184,7 +200,7 @@ def issue_user(name: str, directory: Path, days: float, *, renew: bool, force: b
 @_directory_option
 @click.option(
     "--days",
-    type=click.FloatRange(0, DAYS_MAX, min_open=True),
+    type=_Days(),
     help="How long what is made holds, if not as long as always.",
 )
 @format_option
@@ -220,7 +236,7 @@ def rotate_ca(phase: str | None, name: str, directory: Path, days: float | None,
 
 
 @group.command("show", short_help="Show certificates, and when they expire.")
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="[FILE]...")
+@click.argument("files", nargs=-1, type=PATH, metavar="[FILE]...")
 @_directory_option
 @format_option
 def show(files: tuple[Path, ...], directory: Path, output_format: OutputFormat) -> int:

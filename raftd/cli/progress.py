@@ -5,7 +5,7 @@ import time
 from types import TracebackType
 from typing import Final, Self
 
-from raftd.cli.output import is_terminal
+from raftd.cli.output import complain, is_terminal
 
 _BAR_CHARACTERS: Final = 30
 _DRAW_SECONDS: Final = 0.1
@@ -42,10 +42,10 @@ class Progress:
     ) -> None:
         if self._is_shown:
             self._draw()
-            print(file=sys.stderr, flush=True)
+            complain("\n")
 
     def _draw(self) -> None:
-        print(f"\r{self._what}  {bar(self._done, self._total)}\x1b[K", end="", file=sys.stderr, flush=True)
+        complain(f"\r{self._what}  {bar(self._done, self._total)}\x1b[K")
 
 
 def bar(done: int, total: int | None) -> str:

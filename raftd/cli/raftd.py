@@ -7,6 +7,7 @@ import click
 
 from raftd import settings as settings_package
 from raftd.cli.commands import LazyGroup, version_option
+from raftd.cli.named_path import PATH
 from raftd.cli.output import run_main, warn, write
 from raftd.cli.whole import Whole
 from raftd.errors import ExitCode
@@ -15,7 +16,7 @@ DEFAULT_CONFIG = Path("/etc/raftd/raftd.yaml")
 
 _config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=DEFAULT_CONFIG,
     show_default=True,
     envvar="RAFTD_CONFIG",

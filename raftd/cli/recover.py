@@ -8,6 +8,7 @@ import click
 
 from raftd import settings as settings_package
 from raftd.cli.consent import check_consent
+from raftd.cli.named_path import PATH
 from raftd.cli.output import OutputFormat, show_record, write
 from raftd.cli.owner import give_like
 from raftd.cli.raftd import DEFAULT_CONFIG
@@ -26,7 +27,7 @@ Nodes that can come back should: a majority of them, and nothing is lost and not
 @click.command("recover", short_help="Go on with one node when a majority is lost.")
 @click.option(
     "--config",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=DEFAULT_CONFIG,
     show_default=True,
     envvar="RAFTD_CONFIG",

@@ -1,5 +1,6 @@
 """`raftctl reload`: nodes read their settings and certificates anew."""
 
+import re
 from typing import Final
 
 import click
@@ -11,12 +12,13 @@ from raftd.client import Client, ClientError
 from raftd.errors import ExitCode
 
 _COLUMNS: Final = ("node", "endpoint", "result", "changed", "waiting")
+_NODE_ID: Final = re.compile(r"0*[1-9][0-9]{0,19}")
 
 
 def _node(_context: click.Context, _parameter: click.Parameter, value: str) -> int | None:
     if value == "all":
         return None
-    if not (value.isascii() and value.isdigit() and int(value)):
+    if _NODE_ID.fullmatch(value) is None:
         raise click.BadParameter(f"{value!r} is neither a node's id nor `all`")
     return int(value)
 

@@ -1,21 +1,19 @@
 """`raftctl import`: keys out of a file that `raftctl export` has written."""
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import BinaryIO, Final
 
 import click
 
 from raftd.cli import dump
 from raftd.cli.dump import DumpError, Entry
+from raftd.cli.named_path import FILE_OR_STREAM
 from raftd.cli.output import OutputFormat, format_option, show_record, warn
-from raftd.cli.parameters import reading_stdin
 from raftd.cli.progress import Progress
+from raftd.cli.seekable import name_of_input, opened_seekable
 from raftd.cli.target import Target, pass_target
 from raftd.cli.whole import Whole
 from raftd.client import Client, ClientError, OutcomeUnknown, Put, Transaction, TransactionResult, version
@@ -44,7 +42,7 @@ class Checked:
 
 
 @click.command("import", short_help="Write keys and values from a file.")
-@click.argument("file", default="-")
+@click.argument("file", default="-", type=FILE_OR_STREAM)
 @click.option("--skip", type=Whole(min=0), default=0, metavar="N", help="Leave out the first N keys.")
 @click.option("--keep", is_flag=True, help="Leave keys alone that are there already.")
 @click.option("--dry-run", is_flag=True, help="Only check the file; no node is asked.")
@@ -67,7 +65,7 @@ def import_command(
       raftctl --namespace copy/ import < config.jsonl
     """
     namespace = Namespace(target.namespace if dry_run else target.resolve().namespace)
-    name = "standard input" if file == "-" else file
+    name = name_of_input(file)
     with _opened(file) as stream:
         try:
             checked = _check(stream, namespace)
@@ -162,17 +160,8 @@ def _check(stream: BinaryIO, namespace: Namespace) -> Checked:
 
 @contextlib.contextmanager
 def _opened(file: str) -> Iterator[BinaryIO]:
-    """A stream that can be read twice: what comes from a pipe is put aside first."""
     try:
-        with contextlib.ExitStack() as stack:
-            stream: BinaryIO
-            if file != "-":
-                stream = stack.enter_context(Path(file).open("rb"))
-            else:
-                stream = stack.enter_context(tempfile.TemporaryFile())
-                with reading_stdin() as source:
-                    shutil.copyfileobj(source, stream)
-                stream.seek(0)
+        with opened_seekable(file) as stream:
             yield stream
     except OSError as error:
-        raise ImportFileError(f"{file}: {error.strerror}") from None
+        raise ImportFileError(f"{name_of_input(file)}: {error.strerror}") from None

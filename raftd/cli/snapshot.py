@@ -1,16 +1,15 @@
 """`raftctl snapshot`: backups of everything that a cluster holds."""
 
-from pathlib import Path
-
 import click
 
 from raftd.cli import backup_file
 from raftd.cli.commands import LazyGroup
+from raftd.cli.named_path import FILE_OR_STREAM
 from raftd.cli.output import OutputFormat, format_option, show_record
 from raftd.cli.progress import Progress
 from raftd.errors import ExitCode
 
-_file_argument = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+_file_argument = click.argument("file", type=FILE_OR_STREAM)
 
 
 @click.group(
@@ -39,31 +38,37 @@ def group() -> None:
 @group.command("inspect", short_help="Show what a backup says of itself.")
 @_file_argument
 @format_option
-def inspect_command(file: Path, output_format: OutputFormat) -> int:
-    """Show of which cluster and when FILE is, and how much is in it. Only its beginning and its length are looked at.
+def inspect_command(file: str, output_format: OutputFormat) -> int:
+    """Show of which cluster and when FILE (`-`: standard input) is, and how much is in it.
+
+    Only its beginning and its length are looked at.
 
     \b
     Example:
       raftctl snapshot inspect monday.backup
     """
-    show_record(backup_file.inspect(file).record, output_format)
+    with backup_file.opened(file) as backup:
+        contents = backup.inspect()
+    show_record(contents.record, output_format)
     return ExitCode.OK
 
 
 @group.command("verify", short_help="See whether a backup is good.")
 @_file_argument
 @format_option
-def verify_command(file: Path, output_format: OutputFormat) -> int:
-    """Load FILE as a node would, and see whether that makes the very state that was saved; no node is asked.
+def verify_command(file: str, output_format: OutputFormat) -> int:
+    """Load FILE (`-`: standard input) as a node would, and see whether that makes the very state that was saved.
 
-    Exit code 1 and a line that says where, if it was cut or damaged.
+    No node is asked. Exit code 1 and a line that says where, if it was cut or damaged.
 
     \b
     Example:
       raftctl snapshot verify monday.backup
+      gpg --decrypt monday.backup.gpg | raftctl snapshot verify -
     """
-    contents = backup_file.inspect(file)
-    with Progress("verify", contents.header.file_length) as progress:
-        backup_file.load(file, progress.advance, thorough=True)
+    with backup_file.opened(file) as backup:
+        contents = backup.inspect()
+        with Progress("verify", contents.header.file_length) as progress:
+            backup.load(progress.advance, thorough=True)
     show_record({**contents.record, "verified": True}, output_format)
     return ExitCode.OK

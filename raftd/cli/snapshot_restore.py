@@ -13,8 +13,10 @@ import click
 
 from raftd import settings as settings_package
 from raftd.cli import backup_file
+from raftd.cli.backup_file import BackupFile
 from raftd.cli.consent import check_consent
 from raftd.cli.merging import MARKER, Counts, Restore, differences, keys_of
+from raftd.cli.named_path import FILE_OR_STREAM, PATH
 from raftd.cli.output import OutputFormat, format_option, show_record, warn
 from raftd.cli.owner import hand_over, owner_of
 from raftd.cli.progress import Progress
@@ -45,7 +47,7 @@ class Consent:
 
 
 @click.command("restore", short_help="Restore a backup.")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=FILE_OR_STREAM)
 @click.option("--dry-run", is_flag=True, help="Only show what would be changed in the cluster that runs.")
 @click.option(
     "--yes", "name", metavar="NAME", help="The name of the cluster that runs, instead of typing it when asked."
@@ -53,18 +55,18 @@ class Consent:
 @click.option("--from-cluster", type=click.UUID, metavar="ID", help="Yes, the backup is of this other cluster.")
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Make this node's data instead, of a new cluster.",
 )
-@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="With --data-dir: the new raftd.yaml.")
+@click.option("--config", type=PATH, metavar="FILE", help="With --data-dir: the new raftd.yaml.")
 @click.option("--node", type=Whole(min=1), metavar="N", help="With --data-dir: which node of it.")
 @click.option("--owner", metavar="USER", help="With --data-dir, as root: whom the node runs as; otherwise raftd.")
 @format_option
 @pass_target
 def restore_command(
     target: Target,
-    file: Path,
+    file: str,
     name: str | None,
     from_cluster: UUID | None,
     data_dir: Path | None,
@@ -85,7 +87,7 @@ def restore_command(
     As a new cluster: give the same FILE, and a raftd.yaml with a new cluster.id, on each host, before any node starts.
     Everything comes back, sessions and leases too, and revisions go on 10^12 above the backup's.
 
-    The whole file is checked before anything is changed.
+    The whole file is checked before anything is changed. FILE `-` is standard input; then --yes must say the name.
 
     \b
     Example:
@@ -109,13 +111,14 @@ def restore_command(
 
 
 def _as_node(
-    file: Path, settings: NodeSettings, data_dir: Path, owner_name: str | None, output_format: OutputFormat
+    file: str, settings: NodeSettings, data_dir: Path, owner_name: str | None, output_format: OutputFormat
 ) -> int:
     data_dir = data_dir.absolute()
     place = replace(settings, data_directory=data_dir)
     owner = owner_of(owner_name)
-    check_place(backup_file.inspect(file).header, place)
-    header, machine = _load(file)
+    with backup_file.opened(file) as backup:
+        check_place(backup.inspect().header, place)
+        header, machine = _load(backup)
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     give = (lambda _: None) if owner is None else partial(hand_over, owner=owner)
     found_node(header, machine, place, stamp, hand_over=give)
@@ -139,12 +142,13 @@ def _as_node(
 # Into a cluster that runs.
 
 
-def _into_running(target: Target, file: Path, consent: Consent, output_format: OutputFormat, *, dry_run: bool) -> int:
+def _into_running(target: Target, file: str, consent: Consent, output_format: OutputFormat, *, dry_run: bool) -> int:
     config = target.resolve()
     if config.namespace:
         raise click.UsageError("a backup is of all keys: restore it without a namespace")
     started = time.monotonic()
-    header, machine = _load(file)
+    with backup_file.opened(file) as backup:
+        header, machine = _load(backup)
     with Client.from_config(config) as client:
         cluster = _cluster(client, config.endpoints)
         _check_origin(header, cluster, consent)
@@ -200,12 +204,15 @@ def _merge(client: Client, header: BackupHeader, machine: StateMachine, counts: 
     return failure.exit_code
 
 
-def _load(file: Path) -> tuple[BackupHeader, StateMachine]:
-    length = backup_file.inspect(file).header.file_length
+def _load(backup: BackupFile) -> tuple[BackupHeader, StateMachine]:
+    length = backup.inspect().header.file_length
     with Progress("load", length) as progress:
-        header, machine = backup_file.load(file, progress.advance)
+        header, machine = backup.load(progress.advance)
     if machine.get(MARKER) is not None:
-        warn("raftctl", f"{file}: this was taken while a restore went on: it is half of one state and half of another")
+        warn(
+            "raftctl",
+            f"{backup.name}: this was taken while a restore went on: it is half of one state and half of another",
+        )
     return header, machine
 
 

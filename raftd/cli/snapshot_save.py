@@ -10,10 +10,12 @@ import click
 
 from raftd.cli import backup_file
 from raftd.cli.backup_file import BackupFileError
-from raftd.cli.new_file import new_file
+from raftd.cli.named_path import FILE_OR_STREAM, NamedPath
+from raftd.cli.new_file import check_place, new_file
 from raftd.cli.output import OutputFormat, format_option, show_record, warn, write_bytes
 from raftd.cli.progress import Progress
 from raftd.cli.rotation import name_of, rotate
+from raftd.cli.seekable import STREAM
 from raftd.cli.status import Overview, look, with_patience
 from raftd.cli.target import Target, pass_target
 from raftd.cli.whole import Whole
@@ -21,16 +23,15 @@ from raftd.client import Client, ClientConfig, ClientError, Unavailable
 from raftd.errors import DecodeError, ExitCode
 from raftd.storage.backup_format import BackupHeader, BackupParser
 
-_STANDARD_OUTPUT: Final = "-"
 _LAG_ENTRIES_MAX: Final = 10_000
 """How far behind a node may be and have a backup's beginning within about a second."""
 
 
 @click.command("save", short_help="Take a backup.")
-@click.argument("file", required=False)
+@click.argument("file", type=FILE_OR_STREAM, required=False)
 @click.option(
     "--directory",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=NamedPath(path_type=Path, file_okay=False, exists=True, writable=True),
     help="Make a file with a name of its own in here.",
 )
 @click.option("--keep", type=Whole(min=1), metavar="N", help="With --directory: the newest N of this node.")
@@ -67,10 +68,12 @@ def save_command(
     if keep is not None and directory is None:
         raise click.UsageError("--keep is for backups in a --directory")
     config = target.resolve()
+    if file not in {None, STREAM}:
+        check_place(Path(file))  # before a node is asked: a place that is named wrongly is no backup that failed
     started = time.monotonic()
     endpoint = _endpoint(config, node, stale=stale)
     with Client.from_config(config) as client:
-        if file == _STANDARD_OUTPUT:
+        if file == STREAM:
             header = _download(client, endpoint, stale=stale, sink=lambda _: contextlib.nullcontext(write_bytes))
             warn("raftctl", f"saved the state of revision {header.revision}, {header.file_length} bytes")
             return ExitCode.OK

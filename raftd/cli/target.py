@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import click
 
-from raftd.client import Client, ClientConfig, ClientError, ConfigurationError
+from raftd.cli.named_path import PATH
+from raftd.client import Client, ClientConfig, ClientError
 from raftd.client.config import PartialConfig, parse_endpoints, parse_timeout
 from raftd.client.namespace import Namespace
 
@@ -120,16 +121,24 @@ def _endpoints(text: str) -> tuple[str, ...]:
 
 
 def _namespace(text: str) -> str:
-    try:
-        Namespace(text)
-    except UnicodeEncodeError:
-        raise ConfigurationError("a namespace is UTF-8, and this one is not") from None
+    Namespace(text)  # which raises a ClientError if it can be none
     return text
 
 
-_PATH: Final = click.Path(path_type=Path)
+class _NamespaceOption(click.Option):
+    """The option --namespace: an empty variable says something here, as an empty flag does, namely: none.
+
+    click takes an empty variable for one that is not there. A raftctl that another one runs must not have the namespace
+    that a file says where the other has none.
+    """
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:  # noqa: ARG002 - click's signature
+        """Be click's `resolve_envvar_value`."""
+        return os.environ.get(f"{_ENVIRONMENT}_NAMESPACE")
+
+
 _OPTIONS: Final = (
-    click.option("--config", type=_PATH, show_envvar=True, help="A file that says all of the following, or some."),
+    click.option("--config", type=PATH, show_envvar=True, help="A file that says all of the following, or some."),
     click.option(
         "--endpoints",
         metavar="HOST:PORT,…",
@@ -137,9 +146,9 @@ _OPTIONS: Final = (
         show_envvar=True,
         help="Nodes to ask; one that answers is enough to find the others.",
     ),
-    click.option("--cacert", type=_PATH, show_envvar=True, help="The authority of the nodes' certificates."),
-    click.option("--cert", type=_PATH, show_envvar=True, help="Your certificate."),
-    click.option("--key", type=_PATH, show_envvar=True, help="Its private key."),
+    click.option("--cacert", type=PATH, show_envvar=True, help="The authority of the nodes' certificates."),
+    click.option("--cert", type=PATH, show_envvar=True, help="Your certificate."),
+    click.option("--key", type=PATH, show_envvar=True, help="Its private key."),
     click.option(
         "--timeout",
         metavar="DURATION",
@@ -149,6 +158,7 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--namespace",
+        cls=_NamespaceOption,
         metavar="PREFIX",
         callback=_checked(_namespace),
         show_envvar=True,

@@ -5,6 +5,7 @@ from typing import Final
 
 import click
 
+from raftd.cli.named_path import FILE_OR_STREAM
 from raftd.cli.output import OutputFormat, format_option, show_record, show_rows, write
 from raftd.cli.parameters import fenced_option, reading_stdin
 from raftd.cli.target import Target, pass_target
@@ -24,7 +25,7 @@ class TransactionTextError(click.ClickException):
 
 
 @click.command("txn", short_help="Do several things in one step, or none.")
-@click.argument("file", default="-")
+@click.argument("file", default="-", type=FILE_OR_STREAM)
 @fenced_option
 @format_option
 @pass_target

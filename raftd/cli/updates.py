@@ -1,5 +1,9 @@
 """`raftctl incr | cas`: changes of a key that depend on what it has."""
 
+import re
+from collections.abc import Sequence
+from typing import Final
+
 import click
 
 from raftd.cli.output import OutputFormat, format_option, show_record
@@ -9,9 +13,42 @@ from raftd.cli.whole import Whole
 from raftd.client import Fence
 from raftd.errors import ExitCode
 
+_NEGATIVE: Final = re.compile(r"-[0-9]+")
 
-# A negative number is an argument, though it looks like an option.
-@click.command("incr", short_help="Add to a number.", context_settings={"ignore_unknown_options": True})
+
+class _NegativeDelta(click.Command):
+    """A command of which a negative number, behind the first argument, is an argument, though it looks like an option.
+
+    click can only let through everything that looks so: then an option that is written wrongly is a key.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Be click's `parse_args`."""
+        place = self._place_of_number(args)
+        if place is not None:
+            number = args.pop(place)
+            args += [number] if "--" in args else ["--", number]
+        return super().parse_args(ctx, args)
+
+    def _place_of_number(self, args: Sequence[str]) -> int | None:
+        options = [each for each in self.params if isinstance(each, click.Option) and not each.is_flag]
+        with_value = {name for each in options for name in each.opts}
+        is_behind_key, is_value = False, False
+        for place, word in enumerate(args):
+            if is_value:
+                is_value = False
+            elif word == "--":
+                return None
+            elif word in with_value:
+                is_value = True
+            elif is_behind_key and _NEGATIVE.fullmatch(word):
+                return place
+            elif not word.startswith("-"):
+                is_behind_key = True
+        return None
+
+
+@click.command("incr", cls=_NegativeDelta, short_help="Add to a number.")
 @key_argument
 @click.argument("delta", type=Whole(-(1 << 63), (1 << 63) - 1), default=1)
 @if_revision_option
@@ -27,6 +64,7 @@ def incr_command(
     Example:
       raftctl incr visits
       raftctl incr stock -5
+      raftctl incr -- --odd-key -5
     """
     with target.client() as client:
         result = client.increment(key, delta, expected_revision=if_revision, fence=fence)

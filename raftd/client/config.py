@@ -159,15 +159,26 @@ def parse_timeout(text: str) -> float:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """A safe loader that refuses a key given twice, where PyYAML lets the last one win silently."""
+    """A safe loader that refuses a key given twice, where PyYAML lets the last one win silently.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[object, object]:
+    It also has one error for values that are not what they look like or are tagged as (a 31st of a short month, `!!bool
+    maybe`, a number of 5000 digits), where PyYAML lets through whatever Python says of them.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> object:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError):
+            raise ConfigurationError(f"line {node.start_mark.line + 1}: this value cannot be read") from None
+
+    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict[object, object]:
         seen: set[str] = set()
-        for key_node, _ in node.value:
+        # A scalar can be tagged as a mapping; of that, PyYAML says so itself.
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if isinstance(key_node, yaml.ScalarNode) and key_node.value in seen:
                 raise ConfigurationError(f"line {key_node.start_mark.line + 1}: {key_node.value!r} is given twice")
             seen.add(str(key_node.value))
-        return dict(super().construct_mapping(node, deep))
+        return dict(super().construct_mapping(node, deep))  # type: ignore[arg-type]  # it refuses another node itself
 
 
 def _read(path: Path) -> bytes:
@@ -210,6 +221,8 @@ def _path(document: Mapping[object, object], key: str, directory: Path) -> Path 
     value = document[key]
     if not isinstance(value, str) or not value:
         raise ConfigurationError(f"{key} must be the path of a file")
+    if "\0" in value or not _is_utf8(value):
+        raise ConfigurationError(f"{key} {value!r} is not the path of a file: none can be called that")
     return directory / _expanded(value)
 
 
@@ -231,4 +244,15 @@ def _timeout(value: object) -> float:
 def _namespace(value: object) -> str:
     if not isinstance(value, str):
         raise ConfigurationError("namespace must be text, such as app/")
+    if not _is_utf8(value):
+        raise ConfigurationError(f"namespace {value!r} is no text: UTF-8 does not have all of its characters")
     return value
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether it has no half of a surrogate pair, as YAML can write it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -33,6 +33,8 @@ from raftd.wire.watch import LEASES_KEPT_ALIVE_MAX, decode_keep_alive_answer, en
 
 T = TypeVar("T")
 
+TTL_SECONDS_MAX: Final = (1 << 32) // 1000
+"""A request has 32 bits for the milliseconds."""
 _PAUSE_SECONDS: Final = 0.1
 """After a keep-alive that came to nothing: the time that a lease has is not to be spent on asking without a pause."""
 _LOOK_SECONDS: Final = 1.0
@@ -154,8 +156,10 @@ class Leases:
 
     async def grant(self, ttl: float, *, keep_alive: bool) -> Lease:
         """As `AsyncClient.grant_lease`."""
-        if not 0 < ttl * 1000 < 1 << 32:
-            raise InvalidRequest("a lease's time to live is a number of seconds, and more than 0")
+        if not 0 < ttl <= TTL_SECONDS_MAX:
+            raise InvalidRequest(
+                f"a lease's time to live is more than 0 and at most {TTL_SECONDS_MAX} seconds (49.7 days)"
+            )
         ttl_ms = max(1, round(ttl * 1000))
         # Counted from before the first sending: that may be the one that was done, whichever was answered.
         sent_at = lease_clock()

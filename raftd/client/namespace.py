@@ -17,6 +17,7 @@ class Namespace:
         prefix: empty: all keys are what they are.
 
     Raises:
+        InvalidRequest: the prefix is text that UTF-8 does not have.
         TooLarge: the prefix leaves no room for a key.
     """
 
@@ -39,7 +40,7 @@ class Namespace:
         """The cluster's form of a key.
 
         Raises:
-            InvalidRequest: it is empty.
+            InvalidRequest: it is empty, or text that UTF-8 does not have.
             TooLarge: it is too long.
             TypeError: it is neither bytes nor str.
         """
@@ -60,7 +61,7 @@ class Namespace:
         """The cluster's form of a range: [low, high), or all keys that begin with `prefix`.
 
         Raises:
-            InvalidRequest: a prefix and a bound are given.
+            InvalidRequest: a prefix and a bound are given, or text that UTF-8 does not have.
             TooLarge: a bound is longer than a key may be.
             TypeError: one is neither bytes nor str.
         """
@@ -84,11 +85,19 @@ class Namespace:
 
 
 def to_bytes(value: bytes | str, what: str) -> bytes:
-    """What is meant, as bytes; text as its UTF-8. Raises: TypeError: it is neither."""
+    """What is meant, as bytes; text as its UTF-8.
+
+    Raises:
+        InvalidRequest: it is text that UTF-8 does not have: half of a surrogate pair is in it.
+        TypeError: it is neither.
+    """
     if isinstance(value, bytes):
         return value
     if isinstance(value, str):
-        return value.encode()
+        try:
+            return value.encode()
+        except UnicodeEncodeError:
+            raise InvalidRequest(f"{what} is UTF-8, and this one is not") from None
     raise TypeError(f"{what} is bytes or str, not {type(value).__name__}")
 
 
@@ -96,6 +105,7 @@ def to_value(value: bytes | str) -> bytes:
     """A value, as bytes.
 
     Raises:
+        InvalidRequest: it is text that UTF-8 does not have.
         TooLarge: it is too long.
         TypeError: it is neither bytes nor str.
     """

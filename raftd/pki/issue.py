@@ -296,8 +296,8 @@ def _issue(
 
 
 def _period(now: datetime | None, days: float) -> tuple[datetime, datetime]:
-    if not 0 < days <= DAYS_MAX:
-        raise TlsError(f"a certificate holds for more than 0 and at most {DAYS_MAX} days, not {days}")
+    if not 1 <= days * _DAY_SECONDS <= DAYS_MAX * _DAY_SECONDS:
+        raise TlsError(f"a certificate holds for at least a second and at most {DAYS_MAX} days, not {days:g} days")
     # X.509 has no fractions of a second.
     moment = (now or datetime.now(UTC)).replace(microsecond=0)
     return moment - BACKDATED, moment + timedelta(seconds=round(days * _DAY_SECONDS))

@@ -60,6 +60,8 @@ def check_place(path: Path) -> list[str]:
         return []
     except OSError as error:
         return [f"data_directory {path}: {error.strerror}"]
+    except ValueError:  # a zero byte in it, or a character that the system's names cannot have
+        return [f"data_directory {path}: no directory can be called that"]
     if not stat.S_ISDIR(mode):
         return [f"data_directory {path}: is not a directory"]
     if mode & _OTHERS:

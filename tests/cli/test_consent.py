@@ -48,3 +48,30 @@ def test_whoever_is_asked_may_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(click.Abort):
             check_consent("prod", None, "begin anew")
     os.close(controller)
+
+
+@pytest.mark.parametrize("closed", ["stdin", "stdout", "stderr"])
+def test_a_question_needs_all_three_streams(monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
+    """Where one was closed, nobody is there to ask."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("prod\n"))
+    monkeypatch.setattr(sys, closed, None)
+    with pytest.raises(click.ClickException, match="give --yes NAME; nothing was changed"):
+        check_consent("prod", None, "begin anew")
+
+
+def test_a_question_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where standard error is full."""
+
+    def fail(*_: object, **__: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(click, "prompt", fail)
+    with pytest.raises(click.ClickException, match="give --yes NAME; nothing was changed"):
+        check_consent("prod", None, "begin anew")
+
+
+def test_an_answer_that_is_no_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no cluster's name."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\n"), encoding="utf-8"))
+    with pytest.raises(click.ClickException, match="no cluster's name; nothing was changed"):
+        check_consent("prod", None, "begin anew")

@@ -13,7 +13,7 @@ import pytest
 from raftd import settings as settings_package
 from raftd.cli import demo
 from raftd.cli.demo import DemoError
-from raftd.client import Client
+from raftd.client import Client, Unavailable
 from raftd.errors import ExitCode, SettingsError
 from tests.e2e.cluster import command_that_dies_with_us
 
@@ -191,3 +191,24 @@ def test_the_directory_is_held_by_one(tmp_path: Path) -> None:
         pass
     with demo._alone_in(tmp_path / "d"):
         assert list((tmp_path / "d").iterdir()) == []
+
+
+def test_whoever_waits_in_vain_is_told_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nodes run and nothing can be written: why, their logs say."""
+
+    class Refused:
+        def put(self, *_: object) -> None:
+            raise Unavailable("127.0.0.1:7400: connection refused")
+
+    class Alive:
+        def poll(self) -> None:
+            """It runs."""
+
+    monkeypatch.setattr(demo, "_START_SECONDS", 0.0)
+    processes = {1: Alive(), 2: Alive()}
+    with pytest.raises(DemoError) as caught:
+        demo._wait_for_quorum(Refused(), tmp_path, processes)  # type: ignore[arg-type]  # as much as it looks at
+    assert str(caught.value).splitlines() == [
+        "the nodes run, but nothing could be written for 0 s: 127.0.0.1:7400: connection refused",
+        f"what they say is in node-1.log, node-2.log, in {tmp_path}",
+    ]

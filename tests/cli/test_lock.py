@@ -70,6 +70,20 @@ def test_raftctl_in_the_command_means_the_same_cluster(
     client.delete("of-the-parent/inner")
 
 
+@pytest.mark.parametrize("command", [["lock", "l"], ["elect", "l", "me"]], ids=["lock", "elect"])
+def test_raftctl_in_the_command_has_no_namespace_either(
+    command: list[str], run: Raftctl, client: Client, cluster_directory: Path, tmp_path: Path
+) -> None:
+    """An empty one on the command line counts more than that of the file, there too."""
+    config = tmp_path / "raftctl.yaml"
+    text = (cluster_directory / "raftctl.yaml").read_text().replace("pki/", f"{cluster_directory}/pki/")
+    config.write_text(f"{text}namespace: of-the-file/\n")
+    inner = [*PROGRAM, "set", "--fenced", "inner", "1"]
+    run("--config", str(config), "--namespace", "", *command, "--", *inner)
+    assert client.get("of-the-file/inner") is None
+    assert client.delete("inner").deleted
+
+
 def test_another_holds_it(raftctl: Raftctl, client: Client) -> None:
     """--wait says how long; exit code 4, and the command does not run."""
     with client.lock("lock/held", ttl=5):

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from raftd.cli.new_file import discard_unfinished, new_file
+from raftd.cli.new_file import check_place, discard_unfinished, new_file
 
 
 def test_it_takes_its_name_when_it_is_complete(tmp_path: Path) -> None:
@@ -125,3 +125,25 @@ def test_another_user_s_file_is_not_written_to(tmp_path: Path) -> None:
     with pytest.raises(click.ClickException, match="in the way"), new_file(tmp_path / "file"):
         pass
     assert partial.stat().st_size == 0
+
+
+@pytest.mark.parametrize("name", ["", ".", "./", "/", "x/.."])
+def test_a_directory_has_no_name_to_take(name: str) -> None:
+    """One line, whatever it is called."""
+    for begin in (lambda: new_file(Path(name)).__enter__(), lambda: check_place(Path(name))):
+        with pytest.raises(click.ClickException, match=r"is a directory|no regular file|No such file"):
+            begin()
+
+
+def test_a_place_is_looked_at(tmp_path: Path) -> None:
+    """Nothing is left there, and what is there stays; what would fail is found out."""
+    path = tmp_path / "file"
+    check_place(path)
+    assert list(tmp_path.iterdir()) == []
+    path.write_text("old")
+    check_place(path)
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("file", "old")]
+    with pytest.raises(click.ClickException, match="none/file: No such file or directory"):
+        check_place(tmp_path / "none" / "file")
+    with new_file(path), pytest.raises(click.ClickException, match="another process is writing it"):
+        check_place(path)

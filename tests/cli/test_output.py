@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -227,3 +228,61 @@ def test_a_table_that_is_made_of_several() -> None:
     assert output.table([{"node": 7, "role": "x"}], COLUMNS, with_header=False, widths_min=widths) == (
         "   7  x         -             -            -\n"
     )
+
+
+SPEAKER = r"""import sys, click
+from raftd.cli import output
+@click.command()
+@output.format_option
+def speak(output_format):
+    output.show_record({"value": "\u2713".encode(), "name": "half \udcff"}, output_format)
+    output.complain("\u2713\n")
+    return 3
+sys.exit(output.run_main(speak, "raftctl"))
+"""
+"""Prints a character that few encodings have, and says so; its exit code has a meaning."""
+
+
+def speak(redirection: str, *arguments: str, encoding: str = "utf-8") -> tuple[int, bytes, bytes]:
+    words = " ".join(map(shlex.quote, [sys.executable, "-c", SPEAKER, *arguments]))
+    ended = subprocess.run(
+        ["bash", "-c", f"{words} {redirection}"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        timeout=30,
+        check=False,
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("encoding", "arguments", "out", "err"),
+    [
+        ("utf-8", [], "value  ✓\nname   half \\xff\n", "✓\n"),
+        ("ascii", [], "value  \\u2713\nname   half \\xff\n", "\\u2713\n"),
+        ("iso-8859-1", [], "value  \\u2713\nname   half \\xff\n", "\\u2713\n"),
+        ("ascii", ["-o", "json"], '{\n  "value": "✓",\n  "name": "half \\udcff"\n}\n', "\\u2713\n"),
+        ("iso-8859-1", ["-o", "yaml"], 'value: ✓\nname: "half \\uDCFF"\n', "\\u2713\n"),
+    ],
+)
+def test_characters_that_a_locale_does_not_have(encoding: str, arguments: list[str], out: str, err: str) -> None:
+    """They are escaped for people, and nothing fails for them after it was done; documents are UTF-8 everywhere."""
+    assert speak("", *arguments, encoding=encoding) == (3, out.encode(), err.encode())
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_complaints_that_nobody_reads(redirection: str) -> None:
+    """They become no result, and change no exit code."""
+    assert speak(redirection, "-o", "json")[:2] == (3, speak("", "-o", "json")[1])
+
+
+@pytest.mark.parametrize("redirection", ["2>&-", "2>/dev/full"])
+def test_errors_that_nobody_reads(redirection: str) -> None:
+    """Likewise."""
+    assert speak(redirection, "--nonsense") == (2, b"", b"")
+
+
+def test_half_of_a_surrogate_pair_is_shown() -> None:
+    """JSON and YAML can write it; no bytes stand for it, and it looks like nothing else."""
+    assert output.printable("a\ud800") == "a\\ud800"
+    assert output.printable("a\\ud800") == "a\\\\ud800"

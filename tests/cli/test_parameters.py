@@ -65,7 +65,7 @@ def test_a_fence_comes_from_the_environment(
     monkeypatch.setenv("RAFTCTL_FENCE_KEY", "locks/\udcff")
     assert run_main(command, "x", ["--fenced"]) == 0
     assert taken["fence"] == Fence(b"locks/\xff", 12)
-    for token, key in (("", "k"), ("1x", "k"), ("٣", "k"), (str(1 << 64), "k"), ("12", "")):
+    for token, key in (("", "k"), ("1x", "k"), ("٣", "k"), (str(1 << 64), "k"), ("9" * 5000, "k"), ("12", "")):
         monkeypatch.setenv("RAFTCTL_FENCE", token)
         monkeypatch.setenv("RAFTCTL_FENCE_KEY", key)
         assert run_main(command, "x", ["--fenced"]) == ExitCode.USAGE

@@ -1,9 +1,11 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from raftd import settings as settings_package
 from raftd.cli.output import run_main
 from raftd.cli.raftd import group
 from raftd.errors import ExitCode
@@ -56,6 +58,23 @@ def test_a_place_that_can_hold_no_data_is_named(
     (tmp_path / "1").write_text("x")
     raftd("check-config", "--config", str(settings), "--node", "1", code=ExitCode.CONFIGURATION)
     assert capsys.readouterr().err == f"raftd: data_directory {tmp_path}/1: is not a directory\n"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_names_that_no_file_can_have(
+    cluster_directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Wherever they come from: each is a line, as of any file that cannot be used."""
+    loaded = settings_package.load(cluster_directory / "raftd.yaml")
+    node = loaded.node(1)
+    wrong = replace(node, data_directory=Path(name), peer_tls=replace(node.peer_tls, certificate=Path(name)))
+    monkeypatch.setattr(settings_package, "load", lambda _: loaded)
+    monkeypatch.setattr(type(loaded), "node", lambda *_: wrong)
+    raftd("check-config", "--node", "1", code=ExitCode.TLS)
+    said = capsys.readouterr().err
+    assert "no file can be called that" in said
+    assert "no directory can be called that" in said
+    assert said.count("\n") == 2
 
 
 @pytest.mark.parametrize("command", ["run", "check-config"])

@@ -33,7 +33,8 @@ def test_a_node_says_what_has_changed(
 def test_who_cannot_be_told_is_shown(raftctl: Raftctl, raftctl_json: Callable[..., Any]) -> None:
     """A node that is not there, one that does not answer, a user who may not, and what is no node."""
     assert b"no node 7 answers" in raftctl("reload", "--node", "7", code=ExitCode.UNAVAILABLE)
-    assert b"neither a node's id nor `all`" in raftctl("reload", "--node", "x", code=ExitCode.USAGE)
+    for node in ("x", "0", "-1", "9" * 5000):
+        assert b"neither a node's id nor `all`" in raftctl("reload", "--node", node, code=ExitCode.USAGE)
     raftctl("--endpoints", "127.0.0.1:1", "reload", code=ExitCode.UNAVAILABLE)
     (status,) = raftctl_json("status")
     endpoints = f"{status['endpoint']},127.0.0.1:1"

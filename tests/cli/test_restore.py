@@ -1,4 +1,5 @@
 import io
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -74,19 +75,27 @@ def test_a_dry_run_writes_nothing(run: Raftctl, cluster_directory: Path, path: P
     assert client.count(prefix="im/") == 0
 
 
-@pytest.mark.parametrize("source", ["file", "pipe"])
+@pytest.mark.parametrize("source", ["file", "standard input", "pipe"])
 def test_a_cut_file_is_refused(
     raftctl: Raftctl, client: Client, path: Path, source: str, stdin: Callable[[bytes], io.BytesIO]
 ) -> None:
     """Before anything is written; the line is told."""
     data = path.read_bytes()[:5000]
-    if source == "file":
-        path.write_bytes(data)
-        said = raftctl("import", str(path), code=ExitCode.ERROR).decode()
-    else:
-        stdin(data)
-        said = raftctl("import", code=ExitCode.ERROR).decode()
-    name = path if source == "file" else "standard input"
+    name = str(path)
+    match source:
+        case "file":
+            path.write_bytes(data)
+            said = raftctl("import", name, code=ExitCode.ERROR).decode()
+        case "standard input":
+            stdin(data)
+            said, name = raftctl("import", code=ExitCode.ERROR).decode(), source
+        case _:
+            reading, writing = os.pipe()
+            with os.fdopen(reading), os.fdopen(writing, "wb") as stream:
+                stream.write(data)
+                stream.close()
+                name = f"/dev/fd/{reading}"
+                said = raftctl("import", name, code=ExitCode.ERROR).decode()
     line = data.count(b"\n") + 1
     assert said == f"raftctl: {name}: line {line}: the file ends in the middle of it: it was cut; nothing was written\n"
     assert client.count(prefix="im/") == 0
@@ -114,7 +123,7 @@ def test_what_cannot_be_imported(raftctl: Raftctl, path: Path, data: bytes, said
 def test_files_that_are_none(raftctl: Raftctl, tmp_path: Path) -> None:
     """The name and the reason."""
     assert b"No such file" in raftctl("import", str(tmp_path / "none"), code=ExitCode.ERROR)
-    assert b"Is a directory" in raftctl("import", str(tmp_path), code=ExitCode.ERROR)
+    assert b"is a directory" in raftctl("import", str(tmp_path), code=ExitCode.USAGE)
     raftctl("import", str(tmp_path), "--skip", "-1", code=ExitCode.USAGE)
 
 

@@ -1,9 +1,12 @@
 """`raftctl snapshot inspect | verify`."""
 
+import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import yaml
 
 from raftd.errors import ExitCode
@@ -40,4 +43,24 @@ def test_what_is_damaged_is_told_in_one_line(run: Raftctl, tmp_path: Path) -> No
     run("snapshot", "inspect", str(path))
     path.write_bytes(data[:-1])
     said = run("snapshot", "inspect", str(path), code=ExitCode.ERROR).decode()
+    assert "1 are missing: it was cut" in said
+
+
+@pytest.mark.parametrize("command", ["verify", "inspect"])
+def test_one_that_comes_through_a_pipe(
+    run: Raftctl, stdin: Callable[[bytes], io.BytesIO], tmp_path: Path, command: str
+) -> None:
+    """As standard input, or by a pipe's name: it is what it would be as a file."""
+    data = write_backup(tmp_path / "x").read_bytes()
+    shown = run("snapshot", command, str(tmp_path / "x"))
+    stdin(data)
+    assert run("snapshot", command, "-") == shown
+    reading, writing = os.pipe()
+    with os.fdopen(reading), os.fdopen(writing, "wb") as stream:
+        stream.write(data)
+        stream.close()
+        assert run("snapshot", command, f"/dev/fd/{reading}") == shown
+    stdin(data[:-1])
+    said = run("snapshot", command, "-", code=ExitCode.ERROR).decode()
+    assert said.startswith("raftctl: standard input: byte ")
     assert "1 are missing: it was cut" in said

@@ -1,6 +1,7 @@
 """`raftctl snapshot save`, of a node of a cluster of one."""
 
 import json
+import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from raftd.cli import snapshot_save
@@ -112,6 +114,49 @@ def test_what_makes_no_sense_is_a_usage_error(raftctl: Raftctl, tmp_path: Path) 
     """A file and a directory, neither, and --keep without a directory."""
     for arguments in ((), ("x", "--directory", str(tmp_path)), ("x", "--keep", "3")):
         raftctl("snapshot", "save", *arguments, code=ExitCode.USAGE)
+
+
+@pytest.fixture
+def empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the command runs; no backup may be begun."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Client, "begin_backup", None)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "code"), [("nodir/x", 1), ("", 2), ("./", 2), ("fifo", 1), ("/dev/full", 1), ("x.part/y", 1)]
+)
+def test_a_wrong_place_is_no_failed_backup(
+    raftctl: Raftctl, history: History, empty_directory: Path, file: str, code: int
+) -> None:
+    """It is found before any node is asked, which would tell of a failure to whoever watches the cluster."""
+    os.mkfifo("fifo")
+    before = history()
+    said = raftctl("snapshot", "save", file, code=code)
+    assert said.count(b"\n") == 1
+    assert history() == before
+    assert [path.name for path in empty_directory.iterdir()] == ["fifo"]
+
+
+def test_a_disk_that_is_full_is_a_failed_backup(
+    raftctl: Raftctl, history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever watches the cluster has to know of it."""
+
+    class Full:
+        def __call__(self, _: bytes) -> None:
+            raise click.ClickException("x: No space left on device")
+
+    @contextmanager
+    def place(_: object, header: object) -> Iterator[Full]:
+        assert header is not None
+        yield Full()
+
+    monkeypatch.setattr(snapshot_save._Place, "open", place)
+    before = history()
+    assert b"No space left" in raftctl("snapshot", "save", str(tmp_path / "x"), code=ExitCode.ERROR)
+    assert history()[1] > before[1]
 
 
 def test_a_node_that_is_not_there(raftctl: Raftctl, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import click
 import pytest
 
 from raftd.cli import target as target_module
+from raftd.cli.raftctl import group
 from raftd.cli.target import Target, target_of
 from raftd.client import ConfigurationError
 from raftd.client.config import PartialConfig
@@ -85,3 +86,38 @@ def test_a_namespace_in_the_file(places: tuple[Path, Path]) -> None:
     assert Target(None, PartialConfig()).resolve().namespace == "file/"
     assert Target(None, PartialConfig(namespace="flag/")).resolve().namespace == "flag/"
     assert Target(None, PartialConfig(namespace="")).resolve().namespace == ""
+
+
+@pytest.mark.parametrize(
+    ("variable", "arguments", "namespace"),
+    [
+        (None, [], "file/"),
+        ("", [], ""),
+        ("variable/", [], "variable/"),
+        ("variable/", ["--namespace", ""], ""),
+        ("", ["--namespace", "flag/"], "flag/"),
+    ],
+)
+def test_an_empty_namespace_is_said(
+    places: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str | None,
+    arguments: list[str],
+    namespace: str,
+) -> None:
+    """By a flag or a variable: it counts more than the file's, and a command that is run is told so."""
+    places[0].write_text(FULL + "namespace: file/\n")
+    if variable is not None:
+        monkeypatch.setenv("RAFTCTL_NAMESPACE", variable)
+    context = group.make_context("raftctl", [*arguments, "status"])
+    target = target_of(context.params)
+    assert target.resolve().namespace == namespace
+    told = target.variables.get("RAFTCTL_NAMESPACE")
+    assert told == (None if namespace == "file/" else namespace.encode())
+
+
+@pytest.mark.parametrize("namespace", ["\ud800", "a\udcff", "x" * 4096])
+def test_what_can_be_no_namespace(namespace: str) -> None:
+    """A usage error."""
+    with pytest.raises(click.BadParameter, match="a namespace"):
+        group.make_context("raftctl", ["--namespace", namespace, "status"])

@@ -49,7 +49,7 @@ def test_what_cannot_be_read(raftctl: Raftctl, tmp_path: Path, stdin: Callable[[
     said = raftctl("txn", code=ExitCode.USAGE).decode().splitlines()
     assert said[0].startswith("raftctl: standard input: line 1: ")
     assert b"No such file" in raftctl("txn", str(tmp_path / "none"), code=ExitCode.ERROR)
-    assert b"Is a directory" in raftctl("txn", str(tmp_path), code=ExitCode.ERROR)
+    assert b"is a directory" in raftctl("txn", str(tmp_path), code=ExitCode.USAGE)
 
 
 @pytest.mark.parametrize(

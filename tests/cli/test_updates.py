@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from raftd.cli.updates import incr_command
 from raftd.client import Client
 from raftd.errors import ExitCode
 
@@ -30,6 +31,51 @@ def test_what_cannot_be_counted(raftctl: Raftctl, client: Client) -> None:
     for delta in ("x", str(1 << 63), "1.5", "--nonsense"):
         assert b"raftctl incr --help" in raftctl("incr", "word", delta, code=ExitCode.USAGE)
     assert raftctl("get", "word") == b"hello\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "delta"),
+    [
+        (["stock", "-5"], b"stock", -5),
+        (["stock", "-5", "-o", "json"], b"stock", -5),
+        (["-o", "json", "stock", "-5"], b"stock", -5),
+        (["stock", "-ojson", "-5"], b"stock", -5),
+        (["stock", "--fenced", "-5"], b"stock", -5),
+        (["stock", "--if-revision", "3", "-5"], b"stock", -5),
+        (["stock", "-5", "--"], b"stock", -5),
+        (["stock", "--", "-5"], b"stock", -5),
+        (["stock"], b"stock", 1),
+        (["--", "--version"], b"--version", 1),
+        (["--", "--version", "-5"], b"--version", -5),
+        (["--", "-5"], b"-5", 1),
+    ],
+)
+def test_a_negative_number_is_no_option(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], key: bytes, delta: int
+) -> None:
+    """Wherever it stands behind the key; a key that begins with a dash stands behind two."""
+    monkeypatch.setenv("RAFTCTL_FENCE", "1")
+    monkeypatch.setenv("RAFTCTL_FENCE_KEY", "k")
+    context = incr_command.make_context("incr", list(arguments))
+    assert (context.params["key"], context.params["delta"]) == (key, delta)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--version"], b"No such option"),
+        (["-x"], b"No such option"),
+        (["stock", "--vresion"], b"No such option"),
+        (["stock", "-5x"], b"No such option"),
+        (["-5"], b"No such option"),
+        (["-5", "stock"], b"No such option"),
+        (["stock", "--if-revision", "-5"], b"--if-revision"),
+        (["stock", "-5", "-6"], b"No such option"),
+    ],
+)
+def test_what_looks_like_an_option_is_one(run: Raftctl, arguments: list[str], said: bytes) -> None:
+    """One that there is not is a usage error, and no key."""
+    assert said in run("incr", *arguments, code=ExitCode.USAGE)
 
 
 def test_compare_and_set(raftctl: Raftctl, client: Client) -> None:

@@ -49,6 +49,9 @@ def test_bounds_of_keys() -> None:
         namespace.key("")
     with pytest.raises(InvalidRequest):
         namespace.bounds(low="a", prefix="b")
+    for call in (Namespace, namespace.key, namespace.bounds, to_value):
+        with pytest.raises(InvalidRequest, match="is UTF-8, and this one is not"):
+            call("a\ud800")
     with pytest.raises(TypeError):
         Namespace(5)  # type: ignore[arg-type]  # wrong on purpose
 

@@ -121,7 +121,7 @@ def test_wrong_arguments_write_nothing(directory: Path) -> None:
     for hosts in ([], ["n1:7400"], ["[::1]"], ["*.example.net"], ["a b"], ["n"] * 101):
         with pytest.raises(TlsError):
             pki.issue_node(directory, 2, hosts)
-    for days in (0, -1, 36_501):
+    for days in (0, -1, 1e-9, 36_501):
         with pytest.raises(TlsError, match="days"):
             pki.issue_user(directory, "eve", days=days)
         with pytest.raises(TlsError, match="days"):

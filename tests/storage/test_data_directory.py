@@ -162,6 +162,8 @@ def test_a_stamp_that_fails_is_one_line(identity: Identity) -> None:
 def test_what_cannot_be_a_data_directory(tmp_path: Path) -> None:
     """Seen before anything is made; what is not there yet is no fault."""
     assert check_place(tmp_path / "none") == []
+    for name in ("a\0b", "a\ud800b"):
+        assert check_place(tmp_path / name) == [f"data_directory {tmp_path / name}: no directory can be called that"]
     (tmp_path / "file").write_text("x")
     assert check_place(tmp_path / "file") == [f"data_directory {tmp_path}/file: is not a directory"]
     assert check_place(tmp_path / "file" / "below") == [f"data_directory {tmp_path}/file/below: Not a directory"]
