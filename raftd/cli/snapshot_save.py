@@ -31,7 +31,7 @@ _LAG_ENTRIES_MAX: Final = 10_000
 @click.argument("file", type=FILE_OR_STREAM, required=False)
 @click.option(
     "--directory",
-    type=NamedPath(path_type=Path, file_okay=False, exists=True, writable=True),
+    type=NamedPath(path_type=Path, file_okay=False, exists=True),
     help="Make a file with a name of its own in here.",
 )
 @click.option("--keep", type=Whole(min=1), metavar="N", help="With --directory: the newest N of this node.")
