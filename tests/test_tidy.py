@@ -125,6 +125,21 @@ def test_no_developer_s_machine_is_named() -> None:
     )
 
 
+def test_playbooks_take_no_name_that_others_could_take() -> None:
+    """Everybody may write in these directories: who makes a file there first can read what is then written into it."""
+    fixed = re.compile(r"/(?:tmp|dev/shm)/[\w{]")
+    tell(
+        [
+            f"{name(path)}:{number}: {line.strip()}"
+            for path in TEXTS
+            if path.suffix in {".yml", ".j2"} and path.is_relative_to(ROOT / "deploy")
+            for number, line in enumerate(path.read_text().splitlines(), 1)
+            if fixed.search(line)
+        ],
+        "no file of deploy/ has a fixed name in /tmp, /var/tmp or /dev/shm: ansible.builtin.tempfile makes one",
+    )
+
+
 def test_the_readme_names_the_two_commands() -> None:
     """Whoever has just cloned this finds out how to try it and how to test it."""
     readme = (ROOT / "README.md").read_text()

@@ -1,9 +1,6 @@
 """What game days ask of Prometheus before the harm, and wait for afterwards: played against a pretended one."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import urllib.parse
 from collections.abc import Iterator
@@ -13,10 +10,10 @@ from typing import Any, Final
 
 import pytest
 
-ROLES: Final = Path(__file__).parents[2] / "deploy" / "roles"
+from tests.deploy.playing import HERE, play_tasks, tasks_of_raftd
+
 ALERT: Final = "RaftdNodeDown"
 NODES: Final = ("n1", "n2", "n3")
-PLAY_SECONDS_MAX: Final = 280
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -75,15 +72,10 @@ def prometheus() -> Iterator[Pretended]:
 
 def play(directory: Path, prometheus: str, *tasks: str, **variables: object) -> tuple[int, str]:
     """Play tasks of the role raftd for the first of three nodes, on this machine; its exit code and what it said."""
-    inventory = directory / "hosts.yml"
-    hosts = {name: {"raftd_node_id": number, "ansible_connection": "local"} for number, name in enumerate(NODES, 1)}
-    inventory.write_text(json.dumps({"raftd": {"hosts": hosts}}))
-    playbook = directory / "play.yml"
+    hosts = {name: {"raftd_node_id": number, **HERE} for number, name in enumerate(NODES, 1)}
     steps = [
-        {"ansible.builtin.include_role": {"name": "raftd", "tasks_from": name}, "vars": {"raftd_alert_should": should}}
-        for name, _, should in (task.partition(":") for task in tasks)
+        tasks_of_raftd(name, raftd_alert_should=should) for name, _, should in (task.partition(":") for task in tasks)
     ]
-    playbook.write_text(json.dumps([{"hosts": NODES[0], "gather_facts": False, "tasks": steps}]))
     given = {
         "raftd_alert": ALERT,
         "raftd_alert_labels": {"node": "1"},
@@ -91,24 +83,7 @@ def play(directory: Path, prometheus: str, *tasks: str, **variables: object) -> 
         "raftd_gameday_prometheus": prometheus,
         **variables,
     }
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "ansible", "playbook", "-i", str(inventory), str(playbook)),
-            *("--extra-vars", json.dumps(given)),
-        ],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=PLAY_SECONDS_MAX,
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": str(directory),
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_ROLES_PATH": str(ROLES),
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
-        },
-    )
-    return ended.returncode, " ".join((ended.stdout + ended.stderr).split())
+    return play_tasks(directory, steps, hosts, on=NODES[0], **given)
 
 
 @pytest.mark.parametrize(

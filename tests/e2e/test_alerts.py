@@ -330,7 +330,7 @@ def test_upkeep(make_cluster: MakeCluster, prometheus: Prometheus, pki: Path, tm
         cluster = watched.cluster
         node = cluster.nodes[1]
         await _issued_for(node, own, days=20)
-        await watched.fires("RaftdCertificateExpires", "RaftdBackupOld")
+        await watched.fires("RaftdCertificateExpires", "RaftdBackupNone")
         await _issued_for(node, own, days=5)
         await watched.fires("RaftdCertificateExpiresNow")
         await _issued_for(node, own, days=90)
@@ -349,11 +349,14 @@ def test_upkeep(make_cluster: MakeCluster, prometheus: Prometheus, pki: Path, tm
 
         async with cluster.client() as client:
             now_ms = time.time_ns() // 1_000_000
+            await client.report_backup(node.endpoint, now_ms - 27 * 3_600_000)
+            await watched.clears("RaftdBackupNone")
+            await watched.fires("RaftdBackupOld")
             await client.report_backup(node.endpoint, now_ms)
             await watched.clears("RaftdBackupOld")
             await client.report_backup(node.endpoint, None)
             await watched.fires("RaftdBackupFailed")
-            await client.report_backup(node.endpoint, time.time_ns() // 1_000_000)
+            await client.report_backup(cluster.nodes[2].endpoint, time.time_ns() // 1_000_000)
             await watched.clears("RaftdBackupFailed")
 
     watch(make_cluster(changes=with_own_certificates), prometheus, scenario)

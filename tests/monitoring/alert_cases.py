@@ -98,6 +98,18 @@ SERVING = (
         OF_CLUSTER,
     ),
     Case(
+        # Two voters are both there, before a third has come and after it has gone for good: nothing is missing.
+        "RaftdQuorumAtEdge",
+        {
+            node("raftd_quorum_margin"): "0x12 1x3 0x8 0x8",
+            node("raftd_voters"): "2x12 3x11 2x8",
+        },
+        "5m30s",
+        "6m30s",
+        OF_CLUSTER,
+        quiet_at="3m",
+    ),
+    Case(
         "RaftdWriteErrorsFast",
         {
             node(WRITES, kind="write", outcome="ok"): "0+1000x20 20000+900x40 56000+1000x120",
@@ -307,20 +319,45 @@ UPKEEP = (
     Case(
         "RaftdBackupOld",
         {
-            # One node makes the backups; the others have never made one.
-            node("raftd_backup_last_success_timestamp_seconds"): f"0x{28 * 60} {28 * 3600}x60",
-            node("raftd_backup_last_success_timestamp_seconds", 2): "0x2000",
+            # One node makes the backups, from the second hour on; the others have never made one.
+            node("raftd_backup_last_success_timestamp_seconds"): f"0x{2 * 6 - 1} {3600}x{27 * 6} {29 * 3600}x10",
+            node("raftd_backup_last_success_timestamp_seconds", 2): "0x200",
         },
-        "27h",
-        "28h30m",
+        "28h",
+        "30h",
         OF_CLUSTER,
-        interval="1m",
+        interval="10m",
+    ),
+    Case(
+        "RaftdBackupNone",
+        {
+            node("raftd_backup_last_success_timestamp_seconds"): f"0x{26 * 6} {26 * 3600}x10",
+            node("raftd_backup_last_success_timestamp_seconds", 2): "0x200",
+        },
+        "25h",
+        "27h",
+        OF_CLUSTER,
+        interval="10m",
+        quiet_at="23h",
     ),
     Case(
         "RaftdBackupFailed",
         {
             node("raftd_backup_last_success_timestamp_seconds"): "100x3 100x3 300x8",
             node("raftd_backup_last_failure_timestamp_seconds"): "50x3 200x3 200x8",
+        },
+        "1m15s",
+        "3m",
+        OF_NODE_1,
+    ),
+    Case(
+        # The first of all fails, and then one through another node is good.
+        "RaftdBackupFailed",
+        {
+            node("raftd_backup_last_success_timestamp_seconds"): "0x20",
+            node("raftd_backup_last_failure_timestamp_seconds"): "0x3 200x20",
+            node("raftd_backup_last_success_timestamp_seconds", 2): "0x7 300x12",
+            node("raftd_backup_last_failure_timestamp_seconds", 2): "0x20",
         },
         "1m15s",
         "3m",

@@ -87,7 +87,7 @@ _CONSENSUS: Final = Row(
         ),
         Panel(
             "Comparisons of state",
-            "Nodes compare their states as of the same entries; `differs` is never right.",
+            "Nodes compare their states as of the same entries; `different` is never right.",
             [rate_by_node("raftd_state_comparisons_total", "{{instance}} {{outcome}}")],
             Unit.PER_SECOND,
             alert="RaftdStateDiverged",

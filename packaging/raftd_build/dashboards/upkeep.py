@@ -103,7 +103,7 @@ _STATE: Final = Row(
     (
         Panel(
             "Age of the newest backup",
-            "Of all nodes' backups the newest; a night without one raises an alert.",
+            "Of all nodes' backups the newest; a night without one raises an alert, and so does a cluster without any.",
             # Without any it would be as old as the epoch.
             [Query(f"(time() - ({_NEWEST_BACKUP} > 0)) or {_NEWEST_BACKUP} - 1", "{{cluster}}")],
             Unit.SECONDS,

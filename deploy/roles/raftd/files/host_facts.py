@@ -1,14 +1,19 @@
 """Say what of raftd a host has, as JSON. Nothing is changed; what is not there is null."""
 
+import contextlib
 import grp
 import hashlib
 import json
+import os
 import platform
 import pwd
 import re
+import stat
+import struct
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 
 SETTINGS = Path("/etc/raftd/raftd.yaml")
@@ -17,18 +22,27 @@ PKI = Path("/etc/raftd/pki")
 DATA = Path("/var/lib/raftd")
 CURRENT = Path("/opt/raftd/current")
 PREVIOUS = (Path("/opt/raftd/previous"), Path("/var/cache/raftd/previous.deb"))
+ROOT = Path("/")
 SYSTEM_FILES = ("etc/systemd/system/raftd*.*", "etc/tmpfiles.d/raftd.conf", "usr/lib/systemd/catalog/raftd.catalog")
 ASK_SECONDS = 20
+IDENTITY = struct.Struct("<8sI16sQI")
+"""Of a data directory; raftd/storage/data_directory.py describes it."""
 
 
 def main() -> None:
-    """Look, for the node that is named first; the second is what time it is on the controller."""
-    node, controller_seconds = sys.argv[1], float(sys.argv[2])
+    """Look, for a node of a cluster; the second argument is what time it is on the controller."""
+    node, controller_seconds, cluster_id = sys.argv[1], float(sys.argv[2]), sys.argv[3]
+    print(json.dumps(facts(node, controller_seconds, cluster_id)))
+
+
+def facts(node: str, controller_seconds: float, cluster_id: str) -> dict[str, object]:
+    """What there is of the node, as the playbooks ask for it."""
     settings = read(SETTINGS) or ""
     data = DATA / node
     has_data = data.is_dir() and any(data.iterdir())
     system = platform.freedesktop_os_release()
-    facts = {
+    founded, written_id = read(FOUNDED), found(r"^  id: (\S+)$", settings)
+    return {
         "system": f"{system['ID']} {system.get('VERSION_ID', '')}",
         "has_systemd": Path("/run/systemd/system").is_dir(),
         "clock_differs": round(time.time() - controller_seconds),
@@ -37,17 +51,41 @@ def main() -> None:
         "release": CURRENT.resolve().name if CURRENT.is_symlink() else None,
         "previous": previous(),
         "program": (said(program("raftd"), "--version") or "").removeprefix("raftd ") or None,
-        "cluster_id": found(r"^  id: (\S+)$", settings),
+        "cluster_id": written_id,
         "cluster_name": found(r"^  name: (\S+)$", settings),
-        "nodes": [json.loads(line) for line in re.findall(r'^  - (\{"id".*\})$', settings, re.MULTILINE)],
-        "founded": read(FOUNDED),
+        "nodes": nodes(settings),
+        "founded": founded,
+        "recovering": recovering(data, cluster_id, written_id, founded),
         "has_data": has_data,
         "is_active": said("systemctl", "is-active", f"raftd@{node}") is not None,
         "status": status() if has_data else [],
-        "files": {path.name: description(path) for path in sorted(PKI.glob("*"))}
-        | {str(path): description(path) for pattern in SYSTEM_FILES for path in sorted(Path("/").glob(pattern))},
+        "files": {path.name: told for path, told in described(PKI, "*")}
+        | {str(path): told for pattern in SYSTEM_FILES for path, told in described(ROOT, pattern)},
     }
-    print(json.dumps(facts))
+
+
+def nodes(settings: str) -> list[object]:
+    """The lines of `nodes` in raftd.yaml, as the role writes them; others are not its own."""
+    found = []
+    for line in re.findall(r'^  - (\{"id".*\})$', settings, re.MULTILINE):
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
+    return found
+
+
+def recovering(data: Path, cluster_id: str, written_id: str | None, founded: str | None) -> str | None:
+    """The id of the new cluster that `raftd recover` has made of this one's data, until recover-quorum.yml is done.
+
+    The data has it first, then raftd.yaml, and last /etc/raftd/founded. Where neither of these has the id that is asked
+    about, the host belongs to another cluster.
+    """
+    try:
+        fields = IDENTITY.unpack((data / "identity").read_bytes())
+    except (OSError, struct.error):
+        return None
+    data_id = str(uuid.UUID(bytes=fields[2]))
+    is_begun = data_id not in (cluster_id, founded) and cluster_id in (written_id, founded)
+    return data_id if is_begun else None
 
 
 def status() -> list[dict[str, object]]:
@@ -70,11 +108,26 @@ def program(name: str) -> str:
     return str(CURRENT / "bin" / name) if CURRENT.is_symlink() else name
 
 
-def description(path: Path) -> str:
-    """Owner, group, mode and checksum of a file."""
-    about = path.lstat()
-    owner, group = pwd.getpwuid(about.st_uid).pw_name, grp.getgrgid(about.st_gid).gr_name
-    return f"{owner}:{group} {about.st_mode & 0o7777:04o} {hashlib.sha256(path.read_bytes()).hexdigest()}"
+def described(place: Path, pattern: str) -> list[tuple[Path, str]]:
+    """Owner, group, mode and checksum of the regular files there; a link is none, wherever it leads."""
+    found = []
+    for path in sorted(place.glob(pattern)):
+        with contextlib.suppress(OSError):  # it is gone meanwhile
+            about = path.lstat()
+            if stat.S_ISREG(about.st_mode):
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                found.append((path, f"{owners(about)} {about.st_mode & 0o7777:04o} {digest}"))
+    return found
+
+
+def owners(about: os.stat_result) -> str:
+    """Whose a file is, `user:group`; the number of one that has no name."""
+    user, group = str(about.st_uid), str(about.st_gid)
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwuid(about.st_uid).pw_name
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(about.st_gid).gr_name
+    return f"{user}:{group}"
 
 
 def said(*command: str, codes: tuple[int, ...] = (0,)) -> str | None:
@@ -89,7 +142,7 @@ def said(*command: str, codes: tuple[int, ...] = (0,)) -> str | None:
 def read(path: Path) -> str | None:
     """A file's text."""
     try:
-        return path.read_text().strip()
+        return path.read_text(errors="replace").strip()
     except OSError:
         return None
 

@@ -1,0 +1,124 @@
+"""Who goes on alone when a majority is lost, from the beginning or where it was broken off: played on this machine."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.deploy.playing import DEPLOY, HERE, play_tasks, tasks_of_raftd
+
+pytestmark = pytest.mark.timeout(300)
+
+OLD, NEW = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
+
+
+def host(recovering: str | None = None, cluster_id: str = OLD) -> dict[str, Any]:
+    """What a host with data says of itself."""
+    return {
+        "recovering": recovering,
+        "has_data": True,
+        "cluster_id": cluster_id,
+        "cluster_name": "prod",
+        "package": None,
+        "release": None,
+    }
+
+
+Seen = Mapping[str, dict[str, Any]]
+ALL: Final = {name: host() for name in ("n1", "n2", "n3")}
+RECOVERIES: Final[dict[str, tuple[Seen, int, list[int], str, str]]] = {
+    # Who is seen, who leads, who votes; then what recover-quorum.yml says, and what site.yml says.
+    "well": (ALL, 2, [1, 2, 3], "Node 2 leads: there is nothing to recover", ""),
+    "majority": (ALL, 0, [1, 2, 3], "3 of 3 voters are there (n1, n2, n3), which is a majority", ""),
+    "lost": ({"n3": host()}, 0, [1, 2, 3], "goes on with n3", ""),
+    "nobody": ({}, 0, [1, 2, 3], "No host that answers has data of this cluster", ""),
+    "begun": (
+        {"n2": host(), "n3": host(NEW)},
+        0,
+        [1, 2, 3],
+        "goes on with n3",
+        f"n3 has begun the new cluster {NEW}, and not come to its end. It goes on where it was: `playbooks/recover",
+    ),
+    "begun-and-started": (
+        {"n2": host(), "n3": host(NEW, NEW)},
+        3,
+        [3],
+        "goes on with n3",
+        f"n3 has begun the new cluster {NEW}, and not come to its end",
+    ),
+    "begun-and-others-back": (
+        {**ALL, "n3": host(NEW)},
+        0,
+        [1, 2, 3],
+        "2 of 3 voters are there (n1, n2), which is a majority",
+        "n3 has begun the new cluster",
+    ),
+    "begun-and-others-lead": (
+        {**ALL, "n3": host(NEW)},
+        1,
+        [1, 2, 3],
+        "Node 1 leads: there is nothing to recover",
+        "the others serve without it. A new node takes its place",
+    ),
+    "begun-twice": (
+        {"n1": host(OLD[:-1] + "3"), "n3": host(NEW)},
+        0,
+        [1, 2, 3],
+        "n1, n3 have each begun a new cluster: leave the line of the one to go on with",
+        "n3 has begun the new cluster",
+    ),
+    "done": (
+        {"n3": host(cluster_id=NEW)},
+        3,
+        [3],
+        f"Node 3 leads, and the cluster is another one. Mend `raftd_cluster_id: {NEW}`",
+        f"n3 belongs to the cluster prod ({NEW})",
+    ),
+}
+
+
+MISTAKES: Final = DEPLOY / "roles" / "raftd" / "templates" / "host_mistakes.j2"
+STEPS: Final[list[dict[str, Any]]] = [
+    {
+        "block": [
+            tasks_of_raftd("recover_check"),
+            {
+                "ansible.builtin.debug": {
+                    "msg": "recovery: goes on with {{ (raftd_begun_hosts or raftd_left_hosts) | join }}"
+                }
+            },
+        ],
+        "rescue": [{"ansible.builtin.debug": {"msg": "recovery: {{ ansible_failed_result.msg }}"}}],
+    },
+    {"ansible.builtin.debug": {"msg": f"site: {{{{ lookup('ansible.builtin.template', '{MISTAKES}') }}}}"}},
+]
+
+
+@pytest.mark.parametrize("case", RECOVERIES)
+def test_who_goes_on_when_a_quorum_is_lost(tmp_path: Path, case: str) -> None:
+    """The one that has begun a new cluster, if there is one; nobody, where another leads or a majority is there."""
+    seen, leader, voters, recovery, site = RECOVERIES[case]
+    hosts = {
+        name: {"raftd_node_id": number, **HERE} | ({"raftd_host": seen[name]} if name in seen else {})
+        for number, name in enumerate(ALL, 1)
+    }
+    given: dict[str, Any] = {
+        "raftd_cluster_id": OLD,
+        "raftd_cluster_name": "prod",
+        "raftd_leader_id": leader,
+        "raftd_voter_ids": voters,
+        "raftd_member_ids": voters,
+        "raftd_is_founded": False,
+        "raftd_newcomers": [],
+        "raftd_leaving": [],
+        "raftd_may_be_gone": [],
+        "raftd_may_change_version": True,
+        "raftd_uses_wheelhouse": False,
+    }
+    code, said = play_tasks(tmp_path, STEPS, hosts, on="n1", **given)
+    assert code == 0, said
+    assert f"recovery: {recovery}" in said
+    mistakes = said.partition("site: ")[2]
+    assert site in mistakes
+    assert (site == "") == ("- n" not in mistakes)

@@ -1,0 +1,74 @@
+"""What playbooks refuse, where that can be seen without a cluster: played on this machine."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.deploy.playing import DEPLOY, HERE, ansible, play_tasks, pretend, tasks_of_raftd
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.parametrize(
+    ("playbook", "variables", "message"),
+    [
+        ("remove-node", {"raftd_node": "n1"}, "n1 is taken out by another host of the cluster, and there is none"),
+        (
+            "replace-node",
+            {"raftd_old": "n1", "raftd_new": "n2"},
+            "n1 is taken out by another host of the cluster, and there is none",
+        ),
+        (
+            "rotate-ca",
+            {"raftd_phase": "trust_both"},
+            "There is no step trust_both. Take one of: -e raftd_phase=trust-both",
+        ),
+    ],
+)
+def test_refused_before_anything_is_looked_at(
+    tmp_path: Path, playbook: str, variables: dict[str, str], message: str
+) -> None:
+    """Members that nobody is left to take out, and a step that there is not."""
+    names = sorted(value for name, value in variables.items() if name != "raftd_phase") or ["n1"]
+    hosts = {name: {"raftd_node_id": number, **HERE} for number, name in enumerate(names, 1)}
+    code, said = ansible(tmp_path, DEPLOY / "playbooks" / f"{playbook}.yml", hosts, **variables)
+    assert code != 0
+    assert message in said
+    assert "Nothing was changed" in said
+    assert "Look at the package" not in said
+
+
+SYSTEMCTL: Final = """case $1 in
+show) printf 'LoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n';;
+is-enabled) echo enabled;;
+*) echo "$@" >>{log};;
+esac"""
+
+
+def test_a_member_is_not_retired(tmp_path: Path) -> None:
+    """Its node is stopped for good only once the cluster says, to another host too, that it is no member."""
+    log = tmp_path / "log"
+    pretend(tmp_path, "systemctl", SYSTEMCTL.format(log=log))
+    steps: list[dict[str, Any]] = []
+    for name, role in (("before", "voter"), ("after", "no member")):
+        rows = [{"node": 1, "role": role}, {"node": 2, "role": "voter, leader"}]
+        (tmp_path / name).mkdir()
+        programs = pretend(tmp_path / name, "raftctl", f"test $1.$2 = member.list && echo '{json.dumps(rows)}'")
+        steps.append(
+            {
+                "block": [tasks_of_raftd("retire", raftd_bin=str(programs))],
+                "rescue": [{"ansible.builtin.debug": {"msg": "{{ ansible_failed_result.msg }}"}}],
+            }
+        )
+        steps.append({"ansible.builtin.command": {"argv": ["touch", str(log)]}})
+        steps.append({"ansible.builtin.command": {"argv": ["cp", str(log), str(tmp_path / f"log-{name}")]}})
+    hosts = {f"n{number}": {"raftd_node_id": number, "raftd_answers": True, **HERE} for number in (1, 2)}
+    code, said = play_tasks(tmp_path, steps, hosts, on="n1")
+    assert code == 0, said
+    assert "Node 1 is a member of the cluster (1, 2), and was not taken out of it: n1 was not stopped" in said
+    assert (tmp_path / "log-before").read_text() == ""
+    done = (tmp_path / "log-after").read_text()
+    assert "stop raftd@1.service" in done
+    assert "disable raftd@1.service" in done
