@@ -40,6 +40,13 @@ def test_refused_before_anything_is_looked_at(
     assert "Look at the package" not in said
 
 
+def test_all_steps_of_a_rotation_need_not_be_named(tmp_path: Path) -> None:
+    """Without a step it goes on to the inventory, which has mistakes here."""
+    code, said = ansible(tmp_path, DEPLOY / "playbooks" / "rotate-ca.yml", {"n1": {"raftd_node_id": 1, **HERE}})
+    assert code != 0
+    assert "raftd_cluster_name is missing" in said
+
+
 SYSTEMCTL: Final = """case $1 in
 show) printf 'LoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n';;
 is-enabled) echo enabled;;
