@@ -21,6 +21,7 @@ import yaml
 
 from raftd.client.errors import ConfigurationError
 from raftd.client.tls import ClientTls
+from raftd.encoding.text import is_utf8
 from raftd.regular_file import open_regular
 from raftd.wire.address import Address, AddressError, parse_address
 from raftd.wire.duration import DurationError, parse_duration
@@ -221,7 +222,7 @@ def _path(document: Mapping[object, object], key: str, directory: Path) -> Path 
     value = document[key]
     if not isinstance(value, str) or not value:
         raise ConfigurationError(f"{key} must be the path of a file")
-    if "\0" in value or not _is_utf8(value):
+    if "\0" in value or not is_utf8(value):
         raise ConfigurationError(f"{key} {value!r} is not the path of a file: none can be called that")
     return directory / _expanded(value)
 
@@ -244,15 +245,6 @@ def _timeout(value: object) -> float:
 def _namespace(value: object) -> str:
     if not isinstance(value, str):
         raise ConfigurationError("namespace must be text, such as app/")
-    if not _is_utf8(value):
+    if not is_utf8(value):
         raise ConfigurationError(f"namespace {value!r} is no text: UTF-8 does not have all of its characters")
     return value
-
-
-def _is_utf8(text: str) -> bool:
-    """Whether it has no half of a surrogate pair, as YAML can write it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -1,1 +1,1 @@
-"""Reading and writing of little-endian bytes, pure and bounds-checked."""
+"""Reading and writing of little-endian bytes, pure and bounds-checked; and what is text."""

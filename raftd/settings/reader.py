@@ -7,6 +7,7 @@ from typing import Any, TypeVar, assert_never
 
 import yaml
 
+from raftd.encoding.text import is_utf8
 from raftd.settings import schema
 from raftd.settings.document import place_of, scalar_of, type_of
 from raftd.settings.kinds import Kind, Misfit
@@ -112,7 +113,7 @@ def _read_scalar(kind: Kind[Any], node: yaml.Node, path: str, report: Report) ->
         report.problem(place_of(node), f"{path} {_found(node)} where one {kind.label} is expected{hint}")
         return None
     scalar = scalar_of(node)
-    if not _is_unicode(scalar.text):
+    if not is_utf8(scalar.text):
         # Not shown either: a terminal could not write it any more than a file.
         report.problem(
             place_of(node), f"{path} has half of a surrogate pair (\\ud800 to \\udfff), which is no character"
@@ -124,15 +125,6 @@ def _read_scalar(kind: Kind[Any], node: yaml.Node, path: str, report: Report) ->
         shown = "" if scalar.yaml_type == "null" else f" {_shortened(scalar.text)}"
         report.problem(place_of(node), f"{path}{shown} {misfit}")
         return None
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether UTF-8 can say it; YAML's escapes can make more."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _items(

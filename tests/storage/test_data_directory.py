@@ -18,6 +18,7 @@ from raftd.storage.format import Identity
 from raftd.storage.log import Log
 from raftd.storage.recovery import Recovered
 from raftd.storage.simulated import Call, SimulatedCrash, SimulatedFileSystem
+from tests.storage.logs import crash_at
 
 PATH = Path("/data")
 
@@ -233,15 +234,7 @@ def test_a_crash_at_any_call_of_the_first_start_leaves_a_new_or_a_stamped_direct
     for number in range(1, 40):
         for _ in range(4):
             filesystem = SimulatedFileSystem()
-            left = number
-
-            def before_call(_: Call) -> None:
-                nonlocal left
-                left -= 1
-                if left == 0:
-                    raise SimulatedCrash
-
-            filesystem.before_call = before_call
+            filesystem.before_call = crash_at(number)
             try:
                 open_on(filesystem)
             except SimulatedCrash:

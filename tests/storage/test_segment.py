@@ -14,6 +14,7 @@ from raftd.storage.format import SegmentHeader, decode_segment_header
 from raftd.storage.reserve import Reserve
 from raftd.storage.segment import SegmentDirectory, SegmentRow
 from raftd.storage.simulated import Call, SimulatedCrash, SimulatedFileSystem
+from tests.storage.logs import crash_at
 
 WAL = Path("/wal")
 
@@ -67,15 +68,7 @@ def test_a_segment_has_its_name_only_when_it_is_whole(filesystem: SimulatedFileS
     for number in itertools.count(1):
         for sectors_survive in (True, False):
             trial = filesystem.copy()
-            left = number
-
-            def before_call(_: Call) -> None:
-                nonlocal left
-                left -= 1
-                if left == 0:
-                    raise SimulatedCrash
-
-            trial.before_call = before_call
+            trial.before_call = crash_at(number)
             directory = directory_of(trial)
             try:
                 directory.create(header(1))
