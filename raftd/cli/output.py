@@ -15,6 +15,7 @@ failure of what was done.
 import base64
 import contextlib
 import enum
+import errno
 import io
 import json
 import os
@@ -34,6 +35,8 @@ INTERRUPTED: Final = 130
 
 READER_GONE: Final = 141
 """Exit code where the reader of a pipe left early: 128 + SIGPIPE, what `cat | head` would give."""
+
+_FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
 
 
 class OutputFormat(enum.Enum):
@@ -195,8 +198,23 @@ def _writing() -> Iterator[TextIO]:
     except BrokenPipeError:
         raise click.exceptions.Exit(READER_GONE) from None  # click itself would make it exit code 1
     except OSError as error:
-        _abandon(sys.stdout)
-        raise click.ClickException(f"cannot write the result: {error.strerror}") from None
+        raise _unwritable(error) from None
+
+
+@contextlib.contextmanager
+def _writing_by_others() -> Iterator[None]:
+    """Click writes help by itself. Whatever else of a command cannot be written is a `RaftdError`, or has a name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno not in _FULL:
+            raise
+        raise _unwritable(error) from None
+
+
+def _unwritable(error: OSError) -> click.ClickException:
+    _abandon(sys.stdout)
+    return click.ClickException(f"cannot write the result: {error.strerror}")
 
 
 def complain(text: str) -> None:
@@ -231,9 +249,10 @@ def run_main(command: click.Command, name: str, arguments: Sequence[str] | None 
     for stream in (sys.stdout, sys.stderr):
         _configure(stream)
     try:
-        result = command.main(args=arguments, prog_name=name, standalone_mode=False)
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        with _writing_by_others():
+            result = command.main(args=arguments, prog_name=name, standalone_mode=False)
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except click.UsageError as error:
         return _usage(name, error)
     except click.ClickException as error:

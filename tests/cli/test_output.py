@@ -282,6 +282,19 @@ def test_errors_that_nobody_reads(redirection: str) -> None:
     assert speak(redirection, "--nonsense") == (2, b"", b"")
 
 
+@pytest.mark.parametrize("buffering", ["", "1"])
+def test_help_onto_a_full_disk(buffering: str) -> None:
+    """It is a line and no traceback, whether the text fails as it is written or in the end."""
+    ended = subprocess.run(
+        ["bash", "-c", f"{shlex.quote(sys.executable)} -c {shlex.quote(SPEAKER)} --help >/dev/full"],
+        capture_output=True,
+        env={**os.environ, "PYTHONUNBUFFERED": buffering},
+        timeout=30,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (1, b"raftctl: cannot write the result: No space left on device\n")
+
+
 def test_half_of_a_surrogate_pair_is_shown() -> None:
     """JSON and YAML can write it; no bytes stand for it, and it looks like nothing else."""
     assert output.printable("a\ud800") == "a\\ud800"
