@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Tests start some thousand programs of the tree: what one has compiled the others need not.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-hosts test-debian test-newest check check-deploy fmt bench sim mutants deb rpm wheelhouse catalog dashboards screenshots clean
 .DEFAULT_GOAL := help
 
@@ -38,9 +41,11 @@ $(STAMP): pyproject.toml packaging/constraints.txt
 demo: $(STAMP)
 	$(BIN)/raftd demo
 
+# One more than the two cores of the smallest machine that this is for, since many tests wait for something.
+WORKERS ?= 3
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not e2e and not hosts"
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m e2e
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not e2e and not hosts"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m e2e
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m hosts
 
 test-hosts: $(STAMP)
@@ -89,11 +94,11 @@ screenshots: $(STAMP)
 DEBIAN_PYTHON ?= /usr/bin/python3
 test-debian: pyproject.toml packaging/constraints.txt
 	packaging/environment debian $(DEBIAN_PYTHON) .venv-debian
-	.venv-debian/bin/python -m pytest -n 2 --dist worksteal -m "not e2e and not hosts" $(TESTS)
+	.venv-debian/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not e2e and not hosts" $(TESTS)
 
 test-newest: pyproject.toml
 	packaging/environment newest $(PYTHON) .venv-newest
-	.venv-newest/bin/python -m pytest -n 2 --dist worksteal -m "not e2e and not hosts" $(TESTS)
+	.venv-newest/bin/python -m pytest -n $(WORKERS) --dist worksteal -m "not e2e and not hosts" $(TESTS)
 
 clean:
 	rm -rf $(VENV) .venv-debian .venv-newest build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage raftd-demo
