@@ -11,7 +11,8 @@ or never: it stays open for ever.
 
 What keeps it short where many operations overlap: one that changed nothing, a read or what did not succeed, may as well
 take effect as soon as its result fits, for whatever follows is possible with it too; so nothing else is tried there. Of
-the others those that return first are tried first, and those whose outcome is unknown last.
+the others those that return first are tried first, and those whose outcome is unknown last, and only right before one
+that needs them (`_needs`): otherwise every set of them would be tried wherever the search has gone wrong.
 """
 
 import enum
@@ -132,17 +133,42 @@ def is_linearizable(history: Sequence[Operation], *, initial: State = None, step
 def _choices(head: _Event, operations: Sequence[Operation], state: State) -> Iterator[tuple[_Event, State]]:
     """What may take effect next, each with the state behind it, in the order in which it is to be tried."""
     found: list[tuple[float, int, _Event, State]] = []
+    open_for_ever: list[tuple[float, int, _Event, State]] = []
     entry = head.following
     while entry is not None and entry.match is not None:
         operation = operations[entry.index]
         possible, behind = step(operation, state)
         if possible and (operation.kind is Kind.GET or operation.succeeded is False):
             return iter(((entry, state),))
-        if possible:
-            found.append((operation.returned, entry.index, entry, behind))
+        if possible and (operation.returned < math.inf or behind != state):
+            choices = found if operation.returned < math.inf else open_for_ever
+            choices.append((operation.returned, entry.index, entry, behind))
         entry = entry.following
+    if open_for_ever:
+        eligible = list(_eligible(head, operations))
+        found += [choice for choice in open_for_ever if any(_needs(one, state, choice[3]) for one in eligible)]
     found.sort(key=lambda choice: choice[:2])
     return ((invocation, behind) for _, _, invocation, behind in found)
+
+
+def _eligible(head: _Event, operations: Sequence[Operation]) -> Iterator[Operation]:
+    entry = head.following
+    while entry is not None and entry.match is not None:
+        yield operations[entry.index]
+        entry = entry.following
+
+
+def _needs(operation: Operation, state: State, behind: State) -> bool:
+    """Whether `operation` can be next in the state `behind` that a write of unknown outcome leaves, and only there.
+
+    Where it can be next without that write, it may as well be: the write can take effect later, or never if what
+    follows replaces it. So a write of unknown outcome need only be tried right before an operation that needs it.
+    """
+    possible, after = step(operation, behind)
+    if not possible or (operation.returned == math.inf and after in (behind, state)):
+        return False
+    possible, after = step(operation, state)
+    return not possible or (operation.returned == math.inf and after == state)
 
 
 def _linked(operations: Sequence[Operation]) -> _Event:

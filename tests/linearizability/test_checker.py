@@ -165,6 +165,18 @@ def test_what_changed_nothing_costs_no_alternatives() -> None:
     assert not is_linearizable([*history, get(b"never", 4950, 4960)], steps_max=3 * len(history))
 
 
+def test_what_may_have_happened_costs_no_alternatives_where_nobody_saw_it() -> None:
+    """Forty puts and deletes of unknown outcome do not multiply what is tried, whether there is an order or none."""
+    unknown = [put(b"unknown %d" % number, number) for number in range(20)]
+    unknown += [swap(b"unknown", b"swapped %d" % number, number, succeeded=None) for number in range(20)]
+    known = [put(b"%d" % number, 10 * number, 10 * number + 19) for number in range(100)]
+    known += [get(b"%d" % number, 10 * number + 19.5, 10 * number + 19.7) for number in range(0, 100, 2)]
+    known += [get(b"unknown 7", 995, 1020), swap(b"unknown 7", b"seen", 1021, 1022, succeeded=True)]
+    history = unknown + known
+    assert is_linearizable(history, steps_max=2 * len(history))
+    assert not is_linearizable([*history, get(b"never", 1030, 1040)], steps_max=50 * len(history))
+
+
 def test_giving_up_is_not_an_answer() -> None:
     """A history that takes too many steps is neither right nor wrong."""
     history = [put(b"%d" % number, 0, 100) for number in range(30)] + [get(b"never", 50, 60)]
