@@ -526,18 +526,20 @@ class Gateway:
             f"{limits.bytes_max} that the settings allow: delete some first",
         )
 
-    def _admit_to_full(self, payload: bytes, refusal: Callable[[], Refusal]) -> Refusal | None:
-        """Where there is no room, let through what makes none necessary.
+    def _admit_to_full(
+        self, payload: bytes, refusal: Callable[[], Refusal], *, or_stays: bool = False
+    ) -> Refusal | None:
+        """Where there is no room, let through what makes none necessary; with `or_stays`, what leaves more.
 
         Of a transaction only a rehearsal tells, which may take as long as the transaction: so there is a bound of all
         rehearsals in one turn, whoever asks.
         """
         if payload[BODY_OFFSET] != Opcode.TRANSACTION:
-            return refusal() if self._machine.grows(payload, BODY_OFFSET) else None
+            return refusal() if self._machine.grows(payload, BODY_OFFSET, or_stays=or_stays) else None
         if self._rehearsed_seconds >= REHEARSAL_SECONDS_MAX:
             return _REHEARSING
         began = self._clock()
-        grows = self._machine.grows(payload, BODY_OFFSET)
+        grows = self._machine.grows(payload, BODY_OFFSET, or_stays=or_stays)
         self._rehearsed_seconds += self._clock() - began
         return refusal() if grows else None
 
@@ -549,7 +551,7 @@ class Gateway:
             )
         if disk.disk_low:
             is_put = payload[BODY_OFFSET] == Opcode.PUT
-            refusal = _DISK_LOW if is_put else self._admit_to_full(payload, lambda: _DISK_LOW)
+            refusal = _DISK_LOW if is_put else self._admit_to_full(payload, lambda: _DISK_LOW, or_stays=True)
             if refusal is not None:
                 return refusal
         # A quorum of faster disks commits without this one, and then `bytes_held` does not show what it still owes.
