@@ -565,7 +565,8 @@ class Gateway:
         """Let an administrator change the cluster, if this node leads it."""
         if not connection.permissions.administers:
             return _DENIED
-        refusal = self._admit_to_leader(connection)
+        # Before anything is done: OVERLOADED says that nothing was.
+        refusal = self._admit_to_leader(connection) or (UNREAD if connection.is_behind else None)
         if refusal is not None:
             return refusal
         done = attempt()
