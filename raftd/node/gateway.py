@@ -25,7 +25,7 @@ from raftd.node.administration import Administered, Administration
 from raftd.node.backups import BackupQuestion, Backups
 from raftd.node.connection import ClientConnection
 from raftd.node.lease_keeper import LeaseKeeper
-from raftd.node.questions import LeaderQuestion, PageQuestion, WatchQuestion
+from raftd.node.questions import LeaderQuestion, PageQuestion, TraceQuestion, WatchQuestion
 from raftd.node.requests import UNREAD, Requests
 from raftd.node.tracing import Traces
 from raftd.node.watches import Watches
@@ -376,13 +376,11 @@ class Gateway:
         """Tell a connection of its own write, or an administrator how long any entry took to be stored."""
         if index and not connection.permissions.administers:
             return _DENIED
-        document = None
-        if self._traces is not None:
-            document = self._traces.entry(LogIndex(index)) if index else self._traces.write(connection)
-        if document is None:
-            return _NOT_TRACED
-        self._requests.owe(connection, encode_document(request_id, json.dumps(document, separators=(",", ":"))))
-        return None
+        refusal = self._admit(connection)
+        if refusal is None:
+            question = TraceQuestion(self._traces, self._requests, connection, request_id, LogIndex(index))
+            self._requests.queue_question(connection, request_id, question)
+        return refusal
 
     def _read(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
         consistency, opcode, key = decode_read(payload)
@@ -587,7 +585,6 @@ class Gateway:
 _DENIED = Refusal(RefusalCode.DENIED, "the settings grant this user no such right")
 _STOPPING = Refusal(RefusalCode.STOPPING, "this node is going down")
 _LEAVING = Refusal(RefusalCode.STOPPING, "this connection ends, since its certificate is not accepted any more")
-_NOT_TRACED = Refusal(RefusalCode.NOT_POSSIBLE, "no traced write of this connection is remembered here")
 _DISK_LOW = Refusal(
     RefusalCode.OVERLOADED, "the leader's disk is full: keys can be deleted, and written again when it has space"
 )
