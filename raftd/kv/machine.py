@@ -172,10 +172,11 @@ class StateMachine:
         """
         return reading.step(self._store, self.history, term)
 
-    def grows(self, data: bytes, start: int = 0) -> bool:
+    def grows(self, data: bytes, start: int = 0, *, or_stays: bool = False) -> bool:
         """Whether the command from `start` to the end of `data` would make more keys or bytes, if it were applied now.
 
-        A write that is remembered as done would not, nor would one that cannot be done.
+        A write that is remembered as done would not, nor would one that cannot be done. With `or_stays`: whether it
+        would change something and make no fewer bytes, which takes room in the log, and gives none back.
         """
         try:
             opcode, session_id, sequence, _, argument, key, value_start = parse(data, start)
@@ -185,20 +186,24 @@ class StateMachine:
             return False
         if isinstance(argument, Write):
             # What needs no rehearsal is what is sent most where there is no room: deletions.
-            return not isinstance(argument.operation, Delete | DeleteRange) and self._would_grow(argument)
+            is_deletion = isinstance(argument.operation, Delete | DeleteRange)
+            return not is_deletion and self._would_grow(argument, or_stays=or_stays)
         if opcode is not _PUT:
             return False
         record = self._store.get(key)
         modify_revision, value_bytes = (NO_REVISION, -1) if record is None else (record[1], len(record[-1]))
-        return argument in {None, modify_revision} and len(data) - value_start > value_bytes
+        return argument in {None, modify_revision} and len(data) - value_start + or_stays > value_bytes
 
-    def _would_grow(self, write: Write) -> bool:
+    def _would_grow(self, write: Write, *, or_stays: bool) -> bool:
         draft = Draft(self._store, self.leases, b"")
         try:
             Execution(draft, self.leases, None).run(write)
         except Refused:
             return False
-        return max(draft.growth()) > 0
+        more_keys, more_bytes = draft.growth()
+        if or_stays:
+            return more_bytes >= 0 and bool(draft.changes())
+        return more_keys > 0 or more_bytes > 0
 
     @property
     def revision(self) -> Revision:

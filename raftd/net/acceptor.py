@@ -34,7 +34,8 @@ class AcceptorLimits:
     connections_max: int = 1000
     """Connections with TLS up; a further one is closed at once, or as soon as its TLS is up."""
     kept_max: int = 8
-    """The last of these, at most a tenth, that are kept for whom the owner of the channels prefers."""
+    """The last of these, at most a tenth, that are kept for whom the owner of the channels prefers. Others may have the
+    first half of them for as long as it takes to be told so, and the other half not even for that."""
     handshakes_max: int = 128
     """TLS handshakes under way; for a further one, the oldest is ended."""
     handshake_seconds: float = 5.0
@@ -119,8 +120,15 @@ class Acceptor:
 
     def is_crowded(self) -> bool:
         """Whether only those connections are left that are kept for some."""
-        limits = self._limits
-        return self.connections > limits.connections_max - min(limits.kept_max, limits.connections_max // 10)
+        return self.connections > self._limits.connections_max - self._kept
+
+    def is_overcrowded(self) -> bool:
+        """Whether so few of them are left that nobody else may have one even while it is refused."""
+        return self.connections > self._limits.connections_max - self._kept // 2
+
+    @property
+    def _kept(self) -> int:
+        return min(self._limits.kept_max, self._limits.connections_max // 10)
 
     def refused(self) -> None:
         """The owner closes a connection that has been opened, for a bound."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from raftd.errors import DecodeError, RemoteProtocolError
+from raftd.net.acknowledged import Socket, acknowledged_bytes
 from raftd.net.silence import bound_silence
 from raftd.wire.frames import FrameReader, encode_frame
 from raftd.wire.handshake import HandshakeRefusal, encode_reply
@@ -64,7 +65,7 @@ class Channel(asyncio.Protocol):
 
     __slots__ = (
         "_closed", "_deadline", "_established", "_limits", "_loop", "_owner", "_partial_since", "_partial_timer",
-        "_reader", "_receive", "_sent_bytes", "_stalled", "_taken_bytes", "_transport", "loss", "reason",
+        "_reader", "_receive", "_sent_bytes", "_socket", "_stalled", "_taken_bytes", "_transport", "loss", "reason",
         "remote_address",
     )  # fmt: skip
 
@@ -74,13 +75,15 @@ class Channel(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader(limits.first_frame_bytes_max)
         self._transport: asyncio.Transport | None = None
+        self._socket: Socket | None = None
+        """The transport's: it may lose its own before it says so."""
         self._deadline: asyncio.TimerHandle | None = None
         """Of the handshake, later of the goodbye."""
         self._stalled: asyncio.TimerHandle | None = None
         """While nothing is read from the other side, since it does not read."""
         self._sent_bytes = 0
         self._taken_bytes = 0
-        """Of these, what the other side's kernel had taken when that was last looked at."""
+        """What `_taken` was when that was last looked at."""
         self._partial_since: float | None = None
         """When the frame began that has not come in full; None between frames."""
         self._partial_timer: asyncio.TimerHandle | None = None
@@ -178,7 +181,8 @@ class Channel(asyncio.Protocol):
         name = transport.get_extra_info("peername")
         if name:
             self.remote_address = f"{name[0]}:{name[1]}"
-        bound_silence(transport.get_extra_info("socket"), self._limits.silence_seconds)
+        connection = self._socket = transport.get_extra_info("socket")
+        bound_silence(connection, self._limits.silence_seconds)
         self._set_deadline(self._loop.call_later(self._limits.establish_seconds, self.abort, "no handshake in time"))
         try:
             self._owner.channel_opened(self)
@@ -230,12 +234,18 @@ class Channel(asyncio.Protocol):
     def _receive_early(self, payloads: list[bytes]) -> None:
         self._owner.channel_frames(self, payloads)
 
+    def _taken(self) -> int:
+        """Grows as the other side takes what was sent to it, and stands still while it takes nothing."""
+        acknowledged = 0 if self._socket is None else acknowledged_bytes(self._socket)
+        # What left the transport, since that is known everywhere, and what has arrived, since it leaves in great leaps.
+        return self._sent_bytes - self.unsent_bytes + acknowledged
+
     def _watch_stall(self) -> None:
-        self._taken_bytes = self._sent_bytes - self.unsent_bytes
+        self._taken_bytes = self._taken()
         self._stalled = self._loop.call_later(self._limits.stall_seconds, self._check_stall)
 
     def _check_stall(self) -> None:
-        if self._sent_bytes - self.unsent_bytes - self._taken_bytes < self._limits.stall_bytes:
+        if self._taken() - self._taken_bytes < self._limits.stall_bytes:
             self.abort("it has stopped reading")
         else:
             self._watch_stall()

@@ -8,7 +8,7 @@ The last few of all connections are kept for administrators: one user with many 
 
 import asyncio
 import ssl
-from typing import Protocol
+from typing import Final, Protocol
 
 from raftd.errors import RemoteProtocolError
 from raftd.net.acceptor import Acceptor, AcceptorLimits
@@ -23,6 +23,8 @@ from raftd.wire.handshake import (
     encode_reply,
     negotiate,
 )
+
+_KEPT: Final = "the connections that are left are kept for administrators"
 
 
 class ClientReceiver(Protocol):
@@ -140,6 +142,12 @@ class ClientListener:
         """TLS is up; the Hello is still to come."""
         self._receivers[channel] = None
         self._acceptor.opened()
+        if self._acceptor.is_overcrowded():
+            # Not as the answer to its Hello: who does not send one, or of whom there are many, would hold them all.
+            user = remote_identity(channel.transport).user
+            if user is None or not self._handler.may_administer(user):
+                self._acceptor.refused()
+                raise RemoteProtocolError(_KEPT)
 
     def channel_frames(self, channel: Channel, payloads: list[bytes]) -> None:
         """The first frame: the Hello."""
@@ -158,8 +166,7 @@ class ClientListener:
             return
         if self._acceptor.is_crowded() and not self._handler.may_administer(user):
             self._acceptor.refused()
-            complaint = "the connections that are left are kept for administrators"
-            channel.refuse(HandshakeRefusal(HandshakeRefusalCode.TOO_MANY_CONNECTIONS, complaint))
+            channel.refuse(HandshakeRefusal(HandshakeRefusalCode.TOO_MANY_CONNECTIONS, _KEPT))
             return
         self._expiries[channel] = remote_expiry(channel.transport)
         receiver = self._handler.client_connected(channel, user)

@@ -443,9 +443,8 @@ class Driver:
         if now < self._quorum_reads_at:
             if not self._is_quorum_read_planned:
                 self._is_quorum_read_planned = True
-                self._scheduler.call_at(self._quorum_reads_at, self.wake)
+                self._scheduler.call_at(self._quorum_reads_at, self._quorum_reads_due)
             return
-        self._is_quorum_read_planned = False
         self._quorum_reads_at = now + _QUORUM_READS_SECONDS
         try:
             read_id = self.raft.request_read(by_quorum=True)
@@ -453,6 +452,11 @@ class Driver:
             self._requests.refuse_queued_quorum_reads(self._unread(refused))
         else:
             self._requests.quorum_reads_requested(read_id)
+
+    def _quorum_reads_due(self) -> None:
+        # Perhaps a little early, since uvloop counts whole milliseconds; then it is planned again.
+        self._is_quorum_read_planned = False
+        self.wake()
 
     def _unread(self, refused: ProposalRefused) -> Refusal:
         # Each turn's reads are one batch, and while no quorum answers, a busy client fills consensus with batches.

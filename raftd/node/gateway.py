@@ -25,7 +25,7 @@ from raftd.node.administration import Administered, Administration
 from raftd.node.backups import BackupQuestion, Backups
 from raftd.node.connection import ClientConnection
 from raftd.node.lease_keeper import LeaseKeeper
-from raftd.node.questions import LeaderQuestion, PageQuestion, WatchQuestion
+from raftd.node.questions import LeaderQuestion, PageQuestion, TraceQuestion, WatchQuestion
 from raftd.node.requests import UNREAD, Requests
 from raftd.node.tracing import Traces
 from raftd.node.watches import Watches
@@ -376,13 +376,11 @@ class Gateway:
         """Tell a connection of its own write, or an administrator how long any entry took to be stored."""
         if index and not connection.permissions.administers:
             return _DENIED
-        document = None
-        if self._traces is not None:
-            document = self._traces.entry(LogIndex(index)) if index else self._traces.write(connection)
-        if document is None:
-            return _NOT_TRACED
-        self._requests.owe(connection, encode_document(request_id, json.dumps(document, separators=(",", ":"))))
-        return None
+        refusal = self._admit(connection)
+        if refusal is None:
+            question = TraceQuestion(self._traces, self._requests, connection, request_id, LogIndex(index))
+            self._requests.queue_question(connection, request_id, question)
+        return refusal
 
     def _read(self, connection: ClientConnection, request_id: int, payload: bytes) -> Refusal | None:
         consistency, opcode, key = decode_read(payload)
@@ -526,18 +524,20 @@ class Gateway:
             f"{limits.bytes_max} that the settings allow: delete some first",
         )
 
-    def _admit_to_full(self, payload: bytes, refusal: Callable[[], Refusal]) -> Refusal | None:
-        """Where there is no room, let through what makes none necessary.
+    def _admit_to_full(
+        self, payload: bytes, refusal: Callable[[], Refusal], *, or_stays: bool = False
+    ) -> Refusal | None:
+        """Where there is no room, let through what makes none necessary; with `or_stays`, what leaves more.
 
         Of a transaction only a rehearsal tells, which may take as long as the transaction: so there is a bound of all
         rehearsals in one turn, whoever asks.
         """
         if payload[BODY_OFFSET] != Opcode.TRANSACTION:
-            return refusal() if self._machine.grows(payload, BODY_OFFSET) else None
+            return refusal() if self._machine.grows(payload, BODY_OFFSET, or_stays=or_stays) else None
         if self._rehearsed_seconds >= REHEARSAL_SECONDS_MAX:
             return _REHEARSING
         began = self._clock()
-        grows = self._machine.grows(payload, BODY_OFFSET)
+        grows = self._machine.grows(payload, BODY_OFFSET, or_stays=or_stays)
         self._rehearsed_seconds += self._clock() - began
         return refusal() if grows else None
 
@@ -549,7 +549,7 @@ class Gateway:
             )
         if disk.disk_low:
             is_put = payload[BODY_OFFSET] == Opcode.PUT
-            refusal = _DISK_LOW if is_put else self._admit_to_full(payload, lambda: _DISK_LOW)
+            refusal = _DISK_LOW if is_put else self._admit_to_full(payload, lambda: _DISK_LOW, or_stays=True)
             if refusal is not None:
                 return refusal
         # A quorum of faster disks commits without this one, and then `bytes_held` does not show what it still owes.
@@ -563,7 +563,8 @@ class Gateway:
         """Let an administrator change the cluster, if this node leads it."""
         if not connection.permissions.administers:
             return _DENIED
-        refusal = self._admit_to_leader(connection)
+        # Before anything is done: OVERLOADED says that nothing was.
+        refusal = self._admit_to_leader(connection) or (UNREAD if connection.is_behind else None)
         if refusal is not None:
             return refusal
         done = attempt()
@@ -584,7 +585,6 @@ class Gateway:
 _DENIED = Refusal(RefusalCode.DENIED, "the settings grant this user no such right")
 _STOPPING = Refusal(RefusalCode.STOPPING, "this node is going down")
 _LEAVING = Refusal(RefusalCode.STOPPING, "this connection ends, since its certificate is not accepted any more")
-_NOT_TRACED = Refusal(RefusalCode.NOT_POSSIBLE, "no traced write of this connection is remembered here")
 _DISK_LOW = Refusal(
     RefusalCode.OVERLOADED, "the leader's disk is full: keys can be deleted, and written again when it has space"
 )

@@ -149,6 +149,10 @@ class Traces:
         """As `Tracer.begin`."""
         self._tracer.begin(connection, position)
 
+    def document(self, connection: ClientConnection, index: LogIndex) -> dict[str, object] | None:
+        """What there is to tell of an entry, or with index 0 of a connection's latest traced write."""
+        return self.entry(index) if index else self.write(connection)
+
     def entry(self, index: LogIndex) -> dict[str, object]:
         """How long this node took to store an entry, as JSON has it; null where that is not known any more."""
         record = self._syncs.of(index)

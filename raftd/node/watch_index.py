@@ -112,9 +112,14 @@ def common_prefix(low: bytes, high: bytes) -> bytes:
     prefix = low[: len(high)]
     if high and high == prefix_end(prefix):
         return prefix
-    same = 0
-    while same < min(len(low), len(high)) and low[same] == high[same]:
-        same += 1
+    # By halves, not byte by byte: a bound has four thousand, and one client may end ten thousand watches at once.
+    same, differs = 0, min(len(low), len(high)) + 1
+    while differs - same > 1:
+        middle = (same + differs) // 2
+        if low[:middle] == high[:middle]:
+            same = middle
+        else:
+            differs = middle
     return low[:same]
 
 

@@ -6,7 +6,7 @@ from raftd.kv import answers, commands
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import SessionId, Write
 from raftd.kv.limits import Limits
-from raftd.kv.operations import Delete, DeleteRange, Fence, Increment, Put, Transaction, WriteOperation
+from raftd.kv.operations import Delete, DeleteRange, Fence, Get, Increment, Put, Transaction, WriteOperation
 from raftd.kv.types import LeaseId, Revision
 from tests.kv.test_execution import Writer
 from tests.kv.test_machine import ONE
@@ -153,6 +153,32 @@ def test_what_grows(writer: Writer, operation: WriteOperation, grows: bool) -> N
     assert writer.driver.machine.grows(b"head" + command, 4) == grows
     assert writer.driver.machine.grows(commands.write(ONE, 9, 9, Write(operation, Fence(b"k", Revision(9))))) is False
     assert writer.driver.machine.digest() == digest
+
+
+@pytest.mark.parametrize(
+    ("operation", "takes_room"),
+    [
+        (Delete(b"k"), False),
+        (DeleteRange(b"", b""), False),
+        (Put(b"k", b"FOUR", previous=True), True),
+        (Put(b"k", b"3rd", previous=True), False),
+        (Increment(b"n", 1), True),
+        (Increment(b"k", 1), False),
+        (Transaction((), (Get(b"k"), DeleteRange(b"x", b"y"))), False),
+        (Transaction((), (Delete(b"k"), Put(b"l", b"four"))), True),
+        (Transaction((), (Delete(b"k"), Put(b"l", b"3rd"))), False),
+        (Transaction((), (Delete(b"k"), Put(b"l", b""), Put(b"m", b""))), False),
+    ],
+)
+def test_what_takes_room_in_the_log_and_gives_none_back(
+    writer: Writer, operation: WriteOperation, takes_room: bool
+) -> None:
+    """What overwrites as much as it writes does; what changes nothing, or leaves less, does not."""
+    writer.write(Put(b"k", b"four"))
+    writer.write(Put(b"n", b"5"))
+    assert writer.driver.machine.grows(commands.write(ONE, 9, 9, Write(operation)), or_stays=True) == takes_room
+    for value, plainly in ((b"3rd", False), (b"four", True), (b"five5", True)):
+        assert writer.driver.machine.grows(commands.put(ONE, 9, 9, b"k", value), or_stays=True) == plainly
 
 
 def test_what_was_done_does_not_grow(writer: Writer) -> None:

@@ -184,8 +184,14 @@ def test_who_does_not_read_is_asked_nothing_more_until_it_reads(run: Run, certif
     run(scenario())
 
 
+def bound_kernel(remote: Remote) -> None:
+    """Let the remote's kernel take no more for it than this; else it may be tens of megabytes."""
+    remote.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
+
+
 async def fill(channel: Channel, remote: Remote, unsent_bytes: int) -> None:
     """Write to a remote that does not read, until so much waits for it or the channel has had enough."""
+    bound_kernel(remote)
     remote.writer.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio.StreamWriter says less
     while not channel.is_closed and channel.unsent_bytes < unsent_bytes:
         channel.send(b"z" * 60_000)
@@ -205,7 +211,7 @@ def test_who_never_reads_is_cut_off(run: Run, certificates: Certificates, limits
 
     async def scenario() -> None:
         async with connected(certificates, limits=limits) as (owner, channel, remote):
-            await fill(channel, remote, 1 << 20)
+            await fill(channel, remote, 8 << 20)  # more than the kernels take in the end
             await until(lambda: owner.closed)
             assert channel.reason == reason
             assert channel.unsent_bytes == 0
@@ -264,6 +270,29 @@ def test_who_reads_slowly_is_not_cut_off() -> None:
         transport.get_extra_info("socket").close()
 
     asyncio.run(scenario())
+
+
+def test_who_reads_a_large_answer_slowly_is_not_cut_off(run: Run, certificates: Certificates) -> None:
+    """TLS hands what is written in one go to the transport below, and then counts nothing until all of that is gone."""
+
+    async def scenario() -> None:
+        async with connected(certificates, limits=replace(LIMITS, high_water_bytes=1 << 16)) as (_, channel, remote):
+            bound_kernel(remote)
+            channel.send(bytes(32 << 20))
+            await asyncio.sleep(0)
+            channel.send(bytes(1 << 20))
+            looks = 0
+            while channel._stalled is not None:
+                await remote.reader.readexactly(2 << 20)
+                await asyncio.sleep(0.01)
+                if channel._stalled is not None:
+                    looks += 1
+                    channel._stalled.cancel()
+                    channel._check_stall()
+                    assert not channel.is_closed
+            assert looks
+
+    run(scenario())
 
 
 def test_a_frame_of_who_reads_slowly_has_time() -> None:

@@ -384,6 +384,29 @@ def test_the_last_connections_are_for_administrators(run: Run, certificates: Cer
     run(scenario())
 
 
+def test_who_says_nothing_has_none_of_an_administrator_s_connections(run: Run, certificates: Certificates) -> None:
+    """Nor does a crowd that is being refused: of those that are kept it may have the first half, for a moment."""
+
+    async def scenario() -> None:
+        async with listening(certificates) as (node, listener):
+            node.administrators.add("root")
+            listener.use(limits=AcceptorLimits(connections_max=40))
+            remotes = [await handshake(listener.port, certificates.user()) for _ in range(36)]
+            silent = [await dial(listener.port, certificates.user()) for _ in range(2)]
+            await until(lambda: listener.connections == 38)
+            refused = [await dial(listener.port, certificates.user()) for _ in range(2)]
+            for remote in refused:
+                assert await remote.is_ended()
+            assert (listener.connections, listener.refused_total) == (38, 2)
+            for _ in range(2):
+                remotes.append(await handshake(listener.port, certificates.user("root")))
+                assert isinstance(remotes[-1][1], Welcome)
+            for remote in (*silent, *(each for each, _ in remotes)):
+                await remote.close()
+
+    run(scenario())
+
+
 def test_where_there_are_few_connections_none_is_kept(run: Run, certificates: Certificates) -> None:
     """At most a tenth of them."""
 

@@ -6,6 +6,7 @@ import pytest
 
 from raftd.consensus.types import NodeId, RefusalReason
 from raftd.node.administration import EXPLANATIONS, Administration
+from raftd.node.connection import UNREAD_BYTES_MAX
 from raftd.wire.administration import ChangeKind, decode_change, encode_change, encode_transfer
 from raftd.wire.client import BODY_OFFSET, Refusal, RefusalCode, RequestKind, ResponseKind, decode_document
 from tests.node.parts import Client, Cluster, Server
@@ -183,6 +184,19 @@ def test_only_the_leader_and_only_for_administrators(request_: Request) -> None:
     assert refusal_of(nodes, leader.client(), request_).code is RefusalCode.STOPPING
     assert leader.raft.membership_index == 0
     assert leader.raft.transfer_target is None
+
+
+@pytest.mark.parametrize("request_", [change(ChangeKind.ADD_LEARNER, 4), transfer()], ids=["change", "transfer"])
+def test_who_does_not_read_changes_nothing(request_: Request) -> None:
+    """OVERLOADED says that nothing was done, so it is said before anything is."""
+    nodes, leader = cluster()
+    client = leader.client()
+    client.channel.unsent_bytes = UNREAD_BYTES_MAX + 1
+    assert refusal_of(nodes, client, request_).code is RefusalCode.OVERLOADED
+    assert leader.raft.membership_index == 0
+    assert leader.raft.transfer_target is None
+    client.channel.unsent_bytes = 0
+    assert isinstance(ask(nodes, client, request_), dict)
 
 
 def test_what_passes_by_itself_is_worth_another_try() -> None:

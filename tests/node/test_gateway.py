@@ -142,18 +142,6 @@ def test_all_connections_together_hold_only_so_many_bytes() -> None:
     assert clients[2].responses[again][0] is ResponseKind.ANSWER
 
 
-def test_a_full_disk_takes_deletes_and_no_puts() -> None:
-    """Otherwise no space would ever come back."""
-    server = leader()
-    server.disk.disk_low = True
-    client = server.client()
-    put, delete = client.send(REQUESTS["put"], REQUESTS["delete"])
-    server.scheduler.run()
-    server.store()
-    assert client.refusal(put).code is RefusalCode.OVERLOADED
-    assert client.responses[delete][0] is ResponseKind.ANSWER
-
-
 def test_a_slow_disk_owes_only_so_many_bytes() -> None:
     """What faster disks have committed without it still waits for this one."""
     server = Server(size=3, gateway_limits=GatewayLimits(pending_bytes_max=1000))

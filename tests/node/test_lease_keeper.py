@@ -1,3 +1,5 @@
+import heapq
+
 import pytest
 
 from raftd.consensus import Limits
@@ -385,3 +387,22 @@ def test_a_follower_that_was_leader_does_not_answer() -> None:
     settle(server)
     assert server.raft.role is Role.FOLLOWER
     assert client.responses[kept][0] is ResponseKind.REFUSED
+
+
+def test_a_keep_alive_waits_for_its_own_time_though_timers_are_early() -> None:
+    """A loop that counts whole milliseconds calls a little too soon: then it is to call again, before the next tick."""
+    server, client = alone()
+    scheduler = server.scheduler
+    lease = grant(server, client, 1000)
+    first = client.keep_alive(lease)
+    scheduler.run()
+    second = client.keep_alive(lease)
+    scheduler.run()
+    assert (first in client.responses, second in client.responses) == (True, False)
+    _, _, timer = heapq.heappop(scheduler._timers)
+    assert timer.callback is not None
+    timer.callback()
+    scheduler.run()
+    assert second not in client.responses
+    scheduler.advance(TICK_SECONDS / 10)
+    assert second in client.responses

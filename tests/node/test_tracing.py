@@ -9,7 +9,8 @@ from raftd.consensus.types import NO_INDEX, NO_TERM, LogIndex, NodeId, Term
 from raftd.kv import commands
 from raftd.kv.commands import SessionId
 from raftd.node.connection import ClientConnection
-from raftd.node.tracing import SYNCS_MAX, TRACE_SECONDS_MAX, TRACES_MAX, SyncLog, Tracer
+from raftd.node.gateway import GatewayLimits
+from raftd.node.tracing import SYNCS_MAX, TRACE_SECONDS_MAX, TRACES_MAX, SyncLog, Tracer, Traces
 from raftd.storage.writer import SyncRecord
 from raftd.wire.client import RefusalCode, RequestKind, ResponseKind, decode_document, encode_trace_body
 from tests.node.parts import Client, Server
@@ -207,3 +208,28 @@ def test_the_latest_storing_of_an_entry_counts() -> None:
     for _ in range(SYNCS_MAX):
         syncs.note(SyncRecord(1, 0, 0.3, 0.3))
     assert syncs.of(LogIndex(1)) is None
+
+
+def test_what_is_told_of_writes_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look for it takes as long as a large write, and one piece of a stream may ask ten thousand times."""
+    server = Server(size=1, gateway_limits=GatewayLimits(requests_in_flight_max=100))
+    server.become_leader()
+    client = server.client()
+    traced_put(client)
+    server.scheduler.run()
+    server.store()
+    looked_at: list[ClientConnection] = []
+    told = Traces.write
+
+    def write(traces: Traces, connection: ClientConnection) -> dict[str, object] | None:
+        looked_at.append(connection)
+        return told(traces, connection)
+
+    monkeypatch.setattr(Traces, "write", write)
+    ids = client.send(*[(RequestKind.TRACE, encode_trace_body(0))] * 101)
+    assert looked_at == []
+    server.scheduler.run()
+    assert len(looked_at) == 100
+    assert {client.responses[request_id][0] for request_id in ids[:-1]} == {ResponseKind.DOCUMENT}
+    assert client.refusal(ids[-1]).code is RefusalCode.OVERLOADED
+    assert client.connection.in_flight == 0

@@ -1,9 +1,11 @@
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raftd.kv.limits import KEY_BYTES_MAX
 from raftd.kv.ranges import is_in_range, prefix_end
 from raftd.node.watch_feed import Feed
 from raftd.node.watch_index import WatchIndex, common_prefix
@@ -110,3 +112,25 @@ def test_only_so_many_parts_of_a_prefix_are_compared() -> None:
 def test_common_prefixes(low: bytes, high: bytes, prefix: bytes) -> None:
     """All keys of the range have it; where a range ends with a prefix it is that one."""
     assert common_prefix(low, high) == prefix
+
+
+@given(st.binary(max_size=40), st.binary(max_size=5), st.binary(max_size=5))
+def test_the_longest_common_prefix_is_found(prefix: bytes, low: bytes, high: bytes) -> None:
+    """Where the range is not all keys with some prefix."""
+    low, high = prefix + b"a" + low, prefix + b"c" + high
+    assert common_prefix(low, high) == prefix
+
+
+def test_a_long_prefix_takes_few_looks() -> None:
+    """Each watch that ends has its range looked up, and a client may end all of its own in one piece."""
+    looks = 0
+
+    class Bound(bytes):
+        def __getitem__(self, wanted: Any) -> Any:
+            nonlocal looks
+            looks += 1
+            return super().__getitem__(wanted)
+
+    prefix = bytes(KEY_BYTES_MAX - 1)
+    assert common_prefix(Bound(prefix + b"1"), Bound(prefix + b"3")) == prefix
+    assert looks < 40
