@@ -149,6 +149,7 @@ def test_an_election_waits_for_more_than_two_heartbeats(valid: str, load_text: C
     """And no more than that is asked for."""
     timing = load_text(valid + "timing: {heartbeat: 200ms, election_timeout: 450ms}\n").document.timing
     assert (timing.heartbeat_seconds, timing.election_timeout_seconds) == (0.2, 0.45)
+    load_text(valid + "timing: {tick: 1s, heartbeat: 10s, election_timeout: 60s}\n")
 
 
 def test_somebody_must_start_the_cluster(
