@@ -141,7 +141,9 @@ def test_ports_are_taken_by_address(
     load_text(valid + "listen: {client: 0.0.0.0:7400, http: 0.0.0.0:7402}\n")
     found = problems_of(valid.replace("id: 1\n", "id: x\n") + "listen: {client: 0.0.0.0:7401}\n")
     assert any("binds port 7401 of nodes[0], which" in problem for problem in found)
-    only = problems_of(valid.replace("http_address: n1.", "http_address: 1:30#") + "listen: {client: 0.0.0.0:7402}\n")
+    only = problems_of(
+        valid.replace("http_address: n1.", "http_address: 1:30#") + "listen: {client: 0.0.0.0:7402, peer: 0.0.0.0}\n"
+    )
     assert len(only) == 3
 
 
@@ -217,3 +219,6 @@ def test_nodes_of_one_machine_cannot_share(valid: str, load_text: Callable[[str]
     warnings = load_text(text + "data_directory: data\nlisten: {peer: 0.0.0.0:7401}\n").warnings
     assert ["data_directory has no {node}" in warning for warning in warnings] == [True, False]
     assert "several are on h" in warnings[1]
+    two = valid.replace("peer_address: n2.example.net", "peer_address: n1.example.net:7")
+    (warning,) = load_text(two + "data_directory: data\n").warnings
+    assert "several nodes are on n1.example.net" in warning

@@ -18,6 +18,7 @@ from raftd.settings.reader import read
         ("  name: demo\n", "  name: {a: b}\n", "2:9: cluster.name is a mapping where one cluster's name"),
         ("  name: demo\n", "  name: !x demo\n", '2:9: cluster.name "demo" has the tag !x'),
         ("  name: demo\n", "  name: demo\n  name: demo\n", "3:3: cluster.name is given twice; first on line 2"),
+        ("  name: demo\n", "  name: a\n  name: B\n  name: c\n", "4:3: cluster.name is given twice; first on line 2"),
         ("cluster:\n", "clsuter:\n", '1:1: unknown key "clsuter"; did you mean "cluster"?'),
         ("  name: demo\n", "  Name: demo\n", '2:3: unknown key "Name" in cluster; did you mean "name"?'),
         ("cluster:\n", "tick: 50ms\ncluster:\n", '1:1: unknown key "tick"; did you mean timing.tick?'),
