@@ -95,6 +95,8 @@ def test_certificates_hold_from_a_little_before_to_the_given_day(directory: Path
     assert validity(load_certificate(first.certificate)) == (now - timedelta(minutes=5), now + timedelta(days=36_500))
     brief = pki.issue_user(directory, "brief", days=60 / 86_400, now=now)
     assert validity(load_certificate(brief.certificate))[1] == now + timedelta(minutes=1)
+    briefest = pki.issue_user(directory, "briefest", days=1 / 86_400, now=now)
+    assert validity(load_certificate(briefest.certificate))[1] == now + timedelta(seconds=1)
     for file, days in (("user-admin", 365), ("node-1.peer", 365), ("peer-ca", 3650)):
         start, end = validity(load_certificate(directory / f"{file}.crt"))
         assert end - start == timedelta(days=days, minutes=5)
@@ -206,7 +208,7 @@ def test_wrong_arguments_write_nothing(directory: Path) -> None:
     for hosts in ([], ["n1:7400"], ["[::1]"], ["*.example.net"], ["a b"], ["n"] * 101):
         with pytest.raises(TlsError):
             pki.issue_node(directory, 2, hosts)
-    for days in (0, -1, 1e-9, 36_501):
+    for days in (0, -1, 1e-9, 0.9 / 86_400, 36_501):
         with pytest.raises(TlsError, match="days"):
             pki.issue_user(directory, "eve", days=days)
         with pytest.raises(TlsError, match="days"):

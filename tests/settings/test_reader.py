@@ -96,6 +96,7 @@ def test_more_than_nine_voters_are_too_many(valid: str, problems_of: Callable[[s
         ("  name: demo\n", "  name: Demo\n"),
         ("  name: demo\n", ""),
         ("allow: [read]", "allow: [raed]"),
+        ("allow: [read]", "allow: read"),
         ("{user: app-*", "{user: a b"),
         ("access:\n", "access: []\nlater:\n"),
         ("tls:\n", "listen: []\ntls:\n"),

@@ -179,6 +179,7 @@ def test_what_is_new_in_a_version_is_not_in_the_one_before() -> None:
     old, new = (payload_of(heartbeat, version, now_ms) for version in (1, 2))
     assert new == old + now_ms.to_bytes(8, "little")
     assert wall_clock_ms(b"".join(encode_message(heartbeat))[4:], 2) == 0
+    assert (wall_clock_ms(old, 1), wall_clock_ms(new, 2)) == (None, now_ms)
     ask = RequestVote(Term(8), SENDER, LogIndex(300), Term(7), leadership_transfer=False, unanimous=True)
     old, new = (payload_of(ask, version) for version in (1, 2))
     assert new == old + b"\x01"
