@@ -11,7 +11,7 @@ from raftd.errors import TlsError
 from raftd.pki.certificates import identity_of_certificate, load_certificate, load_certificates, validity
 from raftd.pki.files import PkiFileError, read_file
 from raftd.pki.rehearsal import Purpose, rehearse
-from raftd.wire.identity import Identity, IdentityError, IdentityKind
+from raftd.wire.identity import Identity, IdentityError
 
 
 def check_files(
@@ -114,6 +114,4 @@ def _problems_of_key(path: Path, certificate_path: Path, certificate: x509.Certi
 
 
 def _shown(identity: Identity) -> str:
-    if identity.kind is IdentityKind.NODE:
-        return f"node {identity.name} of {identity.cluster}"
     return f"{identity.kind.value} {identity.name} of {identity.cluster}"

@@ -96,10 +96,9 @@ def create_next_authority(
 
     Raises: as `create_authorities`, and TlsError where the present authority is none; it may have expired.
     """
-    moment = now or datetime.now(UTC)
     identity = _find_authority(directory, name).identity
     files = next_authority_files(directory, name)
-    start, end = _period(moment, days)
+    start, end = _period(now, days)
     # Half a pair that a crash has left was never used by anybody.
     _create_authority(identity, files, start, end, overwrite=not files.certificate.exists())
     return files

@@ -172,7 +172,7 @@ def _check_access(reading: Reading) -> None:
                 reading.report.problem(place, f"{path} is about the same user and prefix as line {first}; join them")
             seen.setdefault((user, prefix), place.line)
         position += 1
-    if position == 0 and "access" not in reading.places:
+    if "access" not in reading.places:
         reading.report.warning(_first_place(reading, "cluster"), "there is no access: every client will be refused")
 
 

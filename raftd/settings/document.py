@@ -106,16 +106,15 @@ def _read_text(path: Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        before = data[: error.start].decode("utf-8-sig")
+        # Both count from behind the byte order mark, if there is one.
+        before, wrong = error.object[: error.start].decode(), error.object[error.start]
         place = _place_of(before, len(before))
-        raise SettingsError(
-            f"{path}:{place.line + 1}:{place.column + 1}: is not UTF-8: byte 0x{data[error.start]:02x}"
-        ) from error
+        raise SettingsError(f"{path}:{place.line + 1}:{place.column + 1}: is not UTF-8: byte 0x{wrong:02x}") from error
 
 
 def _place_of(text: str, position: int) -> Place:
-    before = text[:position]
-    return Place(before.count("\n"), position - (before.rfind("\n") + 1))
+    lines = LINE_END.split(text[:position])
+    return Place(len(lines) - 1, len(lines[-1]))
 
 
 def _syntax_message(error: yaml.MarkedYAMLError, text: str, place: Place) -> str:
@@ -123,7 +122,7 @@ def _syntax_message(error: yaml.MarkedYAMLError, text: str, place: Place) -> str
     line = lines[place.line] if place.line < len(lines) else ""
     above = lines[place.line - 1] if 0 < place.line <= len(lines) else ""
     problem = (error.problem or "").strip()
-    if "\\t" in problem or "\t" in line[: place.column + 1]:
+    if "\t" in line[: place.column + 1]:
         return "not valid YAML: a tab; indent with spaces"
     if "but found another document" in problem:
         return "a second document begins here; one file is one document"

@@ -164,7 +164,7 @@ def _unknown_key(path: str, key: str, known: dict[str, str], root: type[Any]) ->
         return f"{_below(path, key)}: merge keys are not read here; write the keys out"
     where = f" in {path}" if path else ""
     message = f"unknown key {_shortened(key)}{where}"
-    elsewhere = [other for other in schema.paths(root) if key and other.rpartition(".")[2] == key]
+    elsewhere = [other for other in schema.paths(root) if other.rpartition(".")[2] == key]
     if elsewhere:
         return f"{message}; did you mean {' or '.join(elsewhere)}?"
     near = difflib.get_close_matches(key.lower().replace("-", "_"), known, 1)

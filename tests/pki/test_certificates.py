@@ -1,4 +1,5 @@
 import ssl
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from raftd.pki.certificates import load_authority_key, load_certificate, load_ce
 from raftd.wire.identity import IdentityError, node_identity
 
 
-def foreign(*uris: str) -> x509.Certificate:
-    """A certificate that raftd did not make, with these URIs."""
+def foreign(*uris: str, extensions: Sequence[x509.ExtensionType] = ()) -> x509.Certificate:
+    """A certificate that raftd did not make, with these URIs, and expired since yesterday."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "raftd://demo/node/1")])
     now = datetime.now(UTC)
@@ -31,6 +32,8 @@ def foreign(*uris: str) -> x509.Certificate:
     if uris:
         names = [x509.UniformResourceIdentifier(uri) for uri in uris]
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
     return builder.sign(key, hashes.SHA256())
 
 
@@ -63,6 +66,13 @@ def test_a_description_says_what_openssl_would(directory: Path) -> None:
     assert info.not_after.tzinfo is UTC
     assert not info.is_expired(datetime.now(UTC))
     assert info.is_expired(datetime.now(UTC) + timedelta(days=366))
+    assert not info.is_expired(info.not_after)
+    assert info.is_expired(info.not_after + timedelta(seconds=1))
+    assert info.not_after - info.not_before == timedelta(days=365, minutes=5)
+    assert info.alternative_names == ("raftd://demo/node/1", "localhost", "127.0.0.1", "::1")
+    authority = pki.describe(directory / "peer-ca.crt")
+    assert (len(authority.key_id), authority.issuer_key_id) == (40, "")
+    assert info.issuer_key_id == authority.key_id != info.key_id
 
 
 def test_a_foreign_certificate_is_described_too(tmp_path: Path) -> None:
@@ -72,6 +82,29 @@ def test_a_foreign_certificate_is_described_too(tmp_path: Path) -> None:
     info = pki.describe(path)
     assert (info.kind, info.identity, info.serial, info.alternative_names) == ("other", None, 7, ())
     assert info.is_expired(datetime.now(UTC))
+
+
+def test_what_cannot_be_read_of_a_certificate_is_left_out(tmp_path: Path) -> None:
+    """Names that are none, and an issuer's key that is named in another way, are no reason to show nothing."""
+    path = tmp_path / "f.crt"
+    garbled = foreign(extensions=[x509.UnrecognizedExtension(x509.OID_SUBJECT_ALTERNATIVE_NAME, b"x")])
+    with pytest.raises(IdentityError, match="malformed"):
+        pki.identity_of_certificate(garbled)
+    path.write_bytes(garbled.public_bytes(serialization.Encoding.PEM))
+    info = pki.describe(path)
+    assert (info.kind, info.identity, info.alternative_names) == ("other", None, ())
+    assert (info.key_id, info.issuer_key_id) == ("", "")
+    by_serial = x509.AuthorityKeyIdentifier(None, [x509.DirectoryName(garbled.subject)], 7)
+    der = foreign(extensions=[by_serial]).public_bytes(serialization.Encoding.DER)
+    assert pki.describe_der(der, path).issuer_key_id == ""
+
+
+def test_damage_is_one_line(tmp_path: Path) -> None:
+    """Bytes that are no certificate, and one whose names are not text."""
+    der = foreign().public_bytes(serialization.Encoding.DER)
+    for data, reason in ((b"x", "what is not a certificate"), (der.replace(b"raftd:", b"\xff" * 6), "damaged")):
+        with pytest.raises(TlsError, match=reason):
+            pki.describe_der(data, tmp_path)
 
 
 def test_a_file_may_hold_several(directory: Path, tmp_path: Path) -> None:

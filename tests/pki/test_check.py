@@ -1,13 +1,17 @@
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from raftd import pki
 from raftd.pki import Purpose, check_files
-from raftd.wire.identity import Identity, node_identity, user_identity
+from raftd.pki.certificates import load_certificate, validity
+from raftd.wire.identity import Identity, authority_identity, node_identity, user_identity
+from tests.pki.test_certificates import foreign
 
 NODE = node_identity("demo", 1)
 
@@ -49,6 +53,14 @@ def encrypt(path: Path) -> None:
     )
 
 
+def unknown_kind(path: Path) -> None:
+    """A whole key, whose algorithm nobody has heard of."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    der = key.private_bytes(serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_text(ssl.DER_cert_to_PEM_cert(der.replace(b"\x2b\x65\x70", b"\x2b\x65\x63")))
+    path.write_text(path.read_text().replace("CERTIFICATE", "PRIVATE KEY"))
+
+
 @pytest.mark.parametrize(
     ("file", "damage", "problem"),
     [
@@ -61,7 +73,13 @@ def encrypt(path: Path) -> None:
             lambda path: path.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"),
             "{} holds a damaged certificate",
         ),
+        (
+            "node-1.peer.crt",
+            lambda path: path.write_bytes(foreign().public_bytes(serialization.Encoding.PEM)),
+            "{}: the certificate names no identity",
+        ),
         ("node-1.peer.key", lambda path: path.write_text("x"), "{} holds no private key"),
+        ("node-1.peer.key", unknown_kind, "{} cannot be used: "),
         ("node-1.peer.key", encrypt, "{} is encrypted"),
         ("node-1.peer.key", lambda path: path.chmod(0o644), "{} is open to others (mode 0644)"),
         ("node-1.peer.key", lambda path: path.chmod(0o601), "{} is open to others (mode 0601)"),
@@ -114,6 +132,16 @@ def test_another_node_or_cluster_is_told(directory: Path) -> None:
     assert any("is the certificate of node 1 of demo, not of node 1 of prod" in found for found in problems)
     (problem,) = check(directory, identity=user_identity("demo", "1"))
     assert "is the certificate of node 1 of demo, not of user 1 of demo" in problem
+    (problem,) = check(directory, identity=authority_identity("demo", "peer"))
+    assert "is the certificate of node 1 of demo, not of authority peer of demo" in problem
+
+
+def test_an_authority_need_not_be_one_of_raftd(directory: Path) -> None:
+    """An enterprise's says nothing of a cluster, and is judged by its time alone."""
+    path = directory / "peer-ca.crt"
+    path.write_bytes(foreign().public_bytes(serialization.Encoding.PEM) + path.read_bytes())
+    (problem,) = check(directory)
+    assert problem.startswith(f"{path} expired on ")
 
 
 def test_expiry_is_told_with_its_date(directory: Path) -> None:
@@ -121,6 +149,10 @@ def test_expiry_is_told_with_its_date(directory: Path) -> None:
     now = datetime.now(UTC)
     assert [("expired on" in found) for found in check(directory, now=now + timedelta(days=366))] == [True]
     assert len(check(directory, now=now + timedelta(days=3651))) == 2
-    assert all("is this machine's clock right?" in found for found in check(directory, now=now - timedelta(days=1)))
+    early = check(directory, now=now - timedelta(days=1))
+    assert [("is this machine's clock right?" in found) for found in early] == [True, True]
+    first, last = validity(load_certificate(directory / "node-1.peer.crt"))
+    assert check(directory, now=first) == check(directory, now=last) == []
+    assert len(check(directory, now=last + timedelta(seconds=1))) == 1
     files = pki.issue_node(directory, 1, ["n1"], days=1, now=now - timedelta(days=9), overwrite=True)
     assert [str(files.peer.certificate) in found for found in check(directory)] == [True]

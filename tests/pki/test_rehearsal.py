@@ -98,3 +98,12 @@ def test_files_that_cannot_be_loaded_are_a_refusal(directory: Path) -> None:
         key=directory / "peer-ca.key",
         purpose=Purpose.PEER,
     )
+    assert (
+        rehearse(
+            authority=directory / "none.crt",
+            certificate=directory / "node-1.peer.crt",
+            key=directory / "node-1.peer.key",
+            purpose=Purpose.PEER,
+        )
+        == "No such file or directory"
+    )

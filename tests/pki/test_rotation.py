@@ -10,7 +10,8 @@ import pytest
 from raftd import pki
 from raftd.errors import RaftdError, TlsError
 from raftd.pki import files, rotation
-from raftd.pki.certificates import load_certificate
+from raftd.pki.certificates import load_certificate, load_certificates
+from raftd.pki.issue import create_next_authority
 from raftd.pki.rotation import Phase, reissue, trust_both, trust_new
 from raftd.wire.identity import node_identity, user_identity
 
@@ -92,6 +93,37 @@ def test_no_step_is_left_out(own: Path) -> None:
     old = pki.issue_user(own, "eve")
     assert load_certificate(old.certificate).issuer == load_certificate(own / "client-ca.crt").issuer
     assert rotation.rotation(own, "client").stale == ()
+
+
+def test_a_newcomer_that_nobody_trusts_yet_issues_nothing(own: Path) -> None:
+    """It was made and the bundle not yet written: the first step goes on with this one, and none goes past it."""
+    newcomer = load_certificate(create_next_authority(own, "client").certificate)
+    assert rotation.rotation(own, "client").phase is Phase.NONE
+    with pytest.raises(TlsError, match="trust-both"):
+        reissue(own, "client")
+    trust_both(own, "client")
+    assert load_certificates(own / "client-ca.crt")[1:] == [newcomer]
+    assert rotation.rotation(own, "client").phase is Phase.TRUST_BOTH
+
+
+def test_the_old_key_is_kept_until_nobody_trusts_it(own: Path) -> None:
+    """Should the new authority have to be given up, the old one is still there; then it is destroyed."""
+    before = (own / "client-ca.key").read_bytes()
+    trust_both(own, "client")
+    reissue(own, "client")
+    assert (own / "client-ca.old.key").read_bytes() == before
+    trust_new(own, "client")
+    assert not (own / "client-ca.old.key").exists()
+
+
+def test_each_step_is_told_when_it_is_and_for_how_long(own: Path) -> None:
+    """The new authority and what is issued anew hold from then on."""
+    now = datetime(2030, 1, 1, 12, tzinfo=UTC)
+    trust_both(own, "client", days=30, now=now)
+    assert pki.describe(own / "client-ca.next.crt").not_after == now + timedelta(days=30)
+    reissue(own, "client", days=10, now=now)
+    for stem in ("node-1.client", "user-admin"):
+        assert pki.describe(own / f"{stem}.crt").not_after == now + timedelta(days=10)
 
 
 def test_what_would_be_locked_out_is_named(own: Path, directory: Path) -> None:

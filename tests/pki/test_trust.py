@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 
 from raftd import pki
 from raftd.pki.certificates import load_certificate
@@ -69,14 +69,37 @@ def test_foreign_authorities_may_have_other_keys(kind: str) -> None:
     assert len(fingerprint_of(authority)) == 64
 
 
-def _sign(subject_key: object, issuer_key: object) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "enterprise")])
+@pytest.mark.parametrize("stranger", ["enterprise", "another"])
+def test_who_has_signed_must_be_named_too(stranger: str) -> None:
+    """A key that signs for two names is two authorities."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    leaf = _sign(ec.generate_private_key(ec.SECP256R1()), key, issuer=stranger)
+    assert is_issued_by(leaf, _sign(key, key)) is (stranger == "enterprise")
+
+
+def test_a_key_that_nobody_can_check_with_has_issued_nothing() -> None:
+    """Neither one that only agrees on secrets, nor one of a kind that nobody has heard of."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    leaf = _sign(ec.generate_private_key(ec.SECP256R1()), key)
+    assert is_issued_by(leaf, _sign(key, key))
+    assert not is_issued_by(leaf, _sign(x25519.X25519PrivateKey.generate(), key))
+    # The second of the three places that name its kind is the one of the key itself.
+    kind, unknown = b"\x06\x03\x2b\x65\x70", b"\x06\x03\x2b\x65\x63"
+    first, second, third, rest = _sign(key, key).public_bytes(serialization.Encoding.DER).split(kind)
+    garbled = first + kind + second + unknown + third + kind + rest
+    assert not is_issued_by(leaf, x509.load_der_x509_certificate(garbled))
+
+
+def _sign(subject_key: object, issuer_key: object, *, issuer: str = "enterprise") -> x509.Certificate:
+    name, issuer_name = (
+        x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, each)]) for each in ("enterprise", issuer)
+    )
     moment = dt.datetime.now(UTC).replace(tzinfo=None)
     digest = None if isinstance(issuer_key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return (
         x509.CertificateBuilder()
         .subject_name(name)
-        .issuer_name(name)
+        .issuer_name(issuer_name)
         .public_key(subject_key.public_key())  # type: ignore[attr-defined]  # any private key has it
         .serial_number(x509.random_serial_number())
         .not_valid_before(moment - timedelta(hours=1))

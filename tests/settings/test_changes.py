@@ -43,3 +43,23 @@ def test_a_node_s_own_address_waits_for_its_restart(valid: str, load_text: Calla
     assert compare(old, new, 1).waiting == ()
     assert compare(old, new, 2).waiting == ("nodes[id=2]",)
     assert compare(old, new, 1).reloaded == compare(old, new, 2).reloaded == ("nodes",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("client_address: n2.", "client_address: n2b."),
+        ("peer_address: n2.", "peer_address: n2b."),
+        ("http_address: n2.", "http_address: n2b."),
+        ("  - id: 2\n", "  - id: 2\n    no_lead: true\n"),
+    ],
+)
+def test_each_of_what_a_node_has_from_its_start_waits(
+    valid: str, load_text: Callable[[str], Settings], old: str, new: str
+) -> None:
+    """One of its addresses alone is enough, or whether it is to lead; whether it joined once does not matter to it."""
+    before, after = load_text(valid).document, load_text(valid.replace(old, new, 1)).document
+    assert compare(before, after, 2).waiting == ("nodes[id=2]",)
+    assert compare(before, after, 3).waiting == ()
+    joined = load_text(valid.replace("  - id: 2\n", "  - id: 2\n    joins: true\n", 1)).document
+    assert compare(before, joined, 2).waiting == ()

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from raftd.errors import SettingsError
-from raftd.settings.document import DEPTH_MAX, FILE_BYTES_MAX, place_of, read_document, resolved, scalar_of
+from raftd.settings.document import place_of, read_document, resolved, scalar_of
 
 
 def problem_of(tmp_path: Path, data: bytes) -> str:
@@ -23,13 +23,19 @@ def problem_of(tmp_path: Path, data: bytes) -> str:
         (b"# nothing but this\n", ": the file is empty"),
         (b"\xef\xbb\xbf", ": the file is empty"),
         (b"a: b\nc: \xff\n", ":2:4: is not UTF-8: byte 0xff"),
+        (b"\xef\xbb\xbfa: \xff\n", ":1:4: is not UTF-8: byte 0xff"),
         (b"a: \x01\n", ":1:4: the character U+0001 is not allowed in YAML"),
+        ("a: b\u2028c: d\re: \x01\n".encode(), ":3:4: the character U+0001 is not allowed in YAML\n    e:"),
         (b"a:\n\tb: 1\n", ":2:1: not valid YAML: a tab; indent with spaces"),
         (b"a: 1\n---\nb: 2\n", ":2:1: a second document begins here"),
         (b"a: [::1]:7400\n", ":1:5: not valid YAML while parsing a flow node: expected the node content"),
         (b"a: {b: pki/{node}.crt, c: d}\n", ":1:12: not valid YAML while parsing a flow mapping: expected ',' or '}'"),
         (b"a: {node}/x\n", ":1:10: not valid YAML while parsing a block mapping: expected <block end>"),
         (b"name:demo\nb: 1\n", ":2:2: not valid YAML: mapping values are not allowed here; a space is missing"),
+        (b"a:b: c: d\n", ":1:7: not valid YAML: mapping values are not allowed here; a space is missing"),
+        (b"a: *x\nname:demo", ":1:4: not valid YAML: found undefined alias 'x'\n"),
+        (b"a: b: c\t# d\n", ":1:5: not valid YAML: mapping values are not allowed here\n"),
+        (b"a: 1\n  \tb: 2\n", ":2:3: not valid YAML: a tab; indent with spaces"),
         (b'a: "x\n', ":2:1: not valid YAML while scanning a quoted scalar: found unexpected end of stream"),
         (b"a: *x\n", ":1:4: not valid YAML: found undefined alias 'x'"),
         (b"a: &x 1\nb: &x 2\n", ":2:4: not valid YAML found duplicate anchor"),
@@ -44,7 +50,7 @@ def test_what_is_no_yaml_is_told_with_its_place(tmp_path: Path, data: bytes, pro
 @pytest.mark.parametrize(
     ("data", "hint"),
     [
-        (b"a: [::1]:7400\n", 'an IPv6 address must be in quotes: "[::1]:7400"'),
+        (b"b: 1\na: [::1]:7400", 'an IPv6 address must be in quotes: "[::1]:7400"'),
         (b"a: {b: pki/{node}.crt, c: d}\n", "a path with {node} must be in quotes"),
         (b"a: {node}/x\n", "a path with {node} must be in quotes"),
     ],
@@ -56,9 +62,13 @@ def test_values_that_yaml_takes_apart_get_a_hint(tmp_path: Path, data: bytes, hi
 
 def test_size_and_depth_are_bounded(tmp_path: Path) -> None:
     """Neither a large nor a deep file costs more than it takes to refuse it."""
-    assert problem_of(tmp_path, b"#" * (FILE_BYTES_MAX + 1)).startswith(": is over 1 MiB")
-    assert f"nested more than {DEPTH_MAX} deep" in problem_of(tmp_path, b"[" * 100_000)
-    assert f"nested more than {DEPTH_MAX} deep" in problem_of(tmp_path, b"- " * 10_000)
+    assert problem_of(tmp_path, b"#" * ((1 << 20) + 1)).startswith(": is over 1 MiB")
+    assert ":1:1048576: is not UTF-8" in problem_of(tmp_path, b"#" * ((1 << 20) - 1) + b"\xff")
+    for deep in (b"[" * 100_000, b"- " * 10_000, b"[" * 21 + b"]" * 21):
+        assert "nested more than 20 deep" in problem_of(tmp_path, deep)
+    (tmp_path / "f").write_bytes(b"[" * 20 + b"]" * 20)
+    node, _ = read_document(tmp_path / "f")
+    assert isinstance(node, yaml.SequenceNode)
 
 
 def test_an_alias_bomb_is_not_expanded(tmp_path: Path) -> None:

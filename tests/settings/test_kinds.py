@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raftd.kv.limits import KEY_BYTES_MAX
 from raftd.settings import kinds
 from raftd.settings.document import resolved
 from raftd.settings.kinds import Kind, Misfit, Scalar
 from raftd.wire.address import Address
-from raftd.wire.identity import USER_NAME
+from raftd.wire.identity import NODE_ID_MAX, USER_NAME
 
 ANY_DURATION = kinds.duration("0s", "999999d")
 ANY_SIZE = kinds.size("0B", "999999999GiB")
@@ -46,6 +47,33 @@ def test_any_scalar_is_read_or_refused(kind: Kind[Any], text: str) -> None:
 def test_a_size_survives_being_shown(value: int) -> None:
     """Every number of bytes has a text, which means the same."""
     assert kinds.size_bytes(kinds.show_size(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0B", 0),
+        ("1B", 1),
+        ("1023B", 1023),
+        ("1KiB", 1 << 10),
+        ("1536B", 1536),
+        ("3MiB", 3 << 20),
+        ("1025MiB", 1025 << 20),
+        ("2GiB", 2 << 30),
+    ],
+)
+def test_a_size_is_shown_in_its_largest_unit(text: str, value: int) -> None:
+    """Each unit counts as it should, and none is shown that would need a fraction."""
+    assert kinds.show_size(value) == text
+    assert kinds.size_bytes(text) == value
+
+
+@pytest.mark.parametrize("kind", [*KINDS, kinds.boolean(), kinds.ratio()], ids=lambda kind: kind.label)
+def test_a_key_without_a_value_is_called_that(kind: Kind[Any]) -> None:
+    """Whatever would be allowed there, `key:` alone was forgotten and not misspelled."""
+    for text in ("", "~", "null"):
+        with pytest.raises(Misfit, match=r"^has no value$"):
+            kind.read(resolved(text))
 
 
 @pytest.mark.parametrize(
@@ -87,6 +115,8 @@ def test_other_durations_are_refused(text: str, reason: str) -> None:
         ("64", "has no unit"),
         ("64MB", "write 64MiB"),
         ("64M", "write 64MiB"),
+        ("64 kb", "write 64KiB"),
+        ("0x40", "has no unit"),
         ("1.5GiB", "not a size"),
         ("64 TiB", "not a size"),
         ("", "has no value"),
@@ -108,6 +138,32 @@ def test_bounds_are_included() -> None:
         for text in texts:
             with pytest.raises(Misfit, match="out of bounds"):
                 read(resolved(text))
+
+
+def test_a_number_may_be_below_nothing_and_as_long_as_an_id() -> None:
+    """An id has 63 bits and is not 0."""
+    assert kinds.integer(-9, 9).read(resolved("-9")) == -9
+    assert kinds.node_id().read(resolved("1")) == 1
+    assert kinds.node_id().read(resolved(str(NODE_ID_MAX))) == NODE_ID_MAX
+    for number in (0, NODE_ID_MAX + 1):
+        with pytest.raises(Misfit, match="out of bounds"):
+            kinds.node_id().read(resolved(str(number)))
+
+
+def test_a_prefix_is_no_longer_than_a_key() -> None:
+    """A longer one could not be the beginning of any."""
+    kind = kinds.key_prefix()
+    assert kind.read(Scalar("x" * KEY_BYTES_MAX, "str")) == "x" * KEY_BYTES_MAX
+    with pytest.raises(Misfit, match="is not a prefix"):
+        kind.read(Scalar("x" * (KEY_BYTES_MAX + 1), "str"))
+
+
+def test_a_number_to_base_60_is_told_from_other_nonsense() -> None:
+    """Who wrote a time of day is told what YAML took it for, and nobody else is."""
+    with pytest.raises(Misfit, match="base 60"):
+        kinds.integer(0, 9).read(resolved("1:30"))
+    with pytest.raises(Misfit, match="not a plain decimal number"):
+        kinds.integer(0, 9).read(resolved("1:x"))
 
 
 @pytest.mark.parametrize("text", ["0644", "0x10", "0b1", "1_000", "1.0", "1e3", "+5", "one", "on", "", "1:30", "-0"])
@@ -209,6 +265,7 @@ def test_foreign_tags_are_refused() -> None:
 def test_a_boolean_is_true_or_false() -> None:
     """YAML 1.1 has eleven spellings more, and text in quotes is text."""
     assert [kinds.boolean().read(resolved(text)) for text in ("true", "false")] == [True, False]
+    assert [kinds.boolean().show(value) for value in (True, False)] == ["true", "false"]
     for scalar in (*map(resolved, ("yes", "on", "True", "n", "1", "")), Scalar("true", "str")):
         with pytest.raises(Misfit):
             kinds.boolean().read(scalar)
@@ -220,6 +277,8 @@ def test_a_ratio_is_between_nothing_and_all() -> None:
     for text, value in (("0", 0.0), ("0.1", 0.1), ("0.000001", 0.000001), ("1", 1.0), ("1.0", 1.0)):
         assert kind.read(resolved(text)) == value
         assert kind.read(resolved(kind.show(value))) == value
-    for text in ("1.1", "10%", "-0.1", "1e-1", ".1", "0.1.2", "", "0:30"):
+    for text in ("1.1", "10%", "-0.1", "1e-1", ".1", "0.1.2", "", "0:30", "0.0000001"):
         with pytest.raises(Misfit):
             kind.read(resolved(text))
+    with pytest.raises(Misfit):
+        kind.read(Scalar("0.1", "str"))

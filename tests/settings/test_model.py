@@ -31,6 +31,17 @@ def test_listen_stands_over_the_advertised_address(valid: str, load_text: Callab
     assert node.peer_listen == node.peer_address
 
 
+@pytest.mark.parametrize("port", ["client", "peer", "http"])
+def test_each_port_can_be_bound_elsewhere(valid: str, load_text: Callable[[str], Settings], port: str) -> None:
+    """And only that one is; others are told the same address as ever."""
+    plain = load_text(valid).node(2)
+    node = load_text(valid + f"listen: {{{port}: 10.0.0.1}}\n").node(2)
+    for name in ("client", "peer", "http"):
+        advertised = getattr(plain, f"{name}_address")
+        bound = Address("10.0.0.1", advertised.port) if name == port else advertised
+        assert (getattr(node, f"{name}_address"), getattr(node, f"{name}_listen")) == (advertised, bound)
+
+
 def test_who_starts_the_cluster_and_where_all_are(valid: str, load_text: Callable[[str], Settings]) -> None:
     """A node that joins has addresses like any other, and is none of the first voters."""
     address = "    http_address: n3.example.net\n"
@@ -91,3 +102,5 @@ def test_a_node_s_settings_are_told_without_secrets(valid: str, load_text: Calla
     assert set(plain) == {field.name for field in dataclasses.fields(node)}
     assert plain["timing"]["heartbeat_seconds"] == 0.1
     assert plain["client_tls"]["key"] == str(node.client_tls.key)
+    assert [line["allow"] for line in plain["access"]] == [["read", "write", "admin"], ["read"]]
+    assert plain["whole"]["document"]["listen"] == {"client": None, "peer": None, "http": None}

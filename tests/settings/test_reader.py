@@ -1,8 +1,12 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from raftd.settings import Settings
+from raftd.errors import SettingsError
+from raftd.settings import Document, Settings, load
+from raftd.settings.document import read_document
+from raftd.settings.reader import read
 
 
 @pytest.mark.parametrize(
@@ -14,6 +18,7 @@ from raftd.settings import Settings
         ("  name: demo\n", "  name: {a: b}\n", "2:9: cluster.name is a mapping where one cluster's name"),
         ("  name: demo\n", "  name: !x demo\n", '2:9: cluster.name "demo" has the tag !x'),
         ("  name: demo\n", "  name: demo\n  name: demo\n", "3:3: cluster.name is given twice; first on line 2"),
+        ("  name: demo\n", "  name: a\n  name: B\n  name: c\n", "4:3: cluster.name is given twice; first on line 2"),
         ("cluster:\n", "clsuter:\n", '1:1: unknown key "clsuter"; did you mean "cluster"?'),
         ("  name: demo\n", "  Name: demo\n", '2:3: unknown key "Name" in cluster; did you mean "name"?'),
         ("cluster:\n", "tick: 50ms\ncluster:\n", '1:1: unknown key "tick"; did you mean timing.tick?'),
@@ -30,7 +35,23 @@ from raftd.settings import Settings
         ("pki/node-{node}.peer.key", '"\\udfff"', "21:10: tls.peer.key has half of a surrogate pair ("),
         ("pki/node-{node}.peer.key", "{node}", "21:10: tls.peer.key is a mapping where one path is expected; a"),
         ("http_address: n3.example.net", "http_address: [::1]", "16:20: not valid YAML"),
-        ("http_address: n3.example.net", "http_address: [n3]", "16:19: nodes[2].http_address is a list where o"),
+        (
+            "http_address: n3.example.net",
+            "http_address: [n3]",
+            "16:19: nodes[2].http_address is a list where one address is expected; an IPv6 address must be in quotes",
+        ),
+        ("cluster:\n", "timing: !!map 5\ncluster:\n", '1:9: timing is "5" where a mapping with the keys tick'),
+        ("cluster:\n", "timing: !x {}\ncluster:\n", "1:9: timing has the tag !x where a mapping with the keys tick"),
+        ("allow: [read]", "allow: !!seq read", '28:40: access[1].allow is "read" where a list is expected'),
+        ("allow: [read]", "allow: !x [read]", "28:40: access[1].allow has the tag !x where a list is expected"),
+        (
+            "allow: [read]",
+            "allow: !!python/tuple [read]",
+            "28:40: access[1].allow has the tag python/tuple where a list is expected",
+        ),
+        ("name: demo", "name: Dämon", '2:9: cluster.name "Dämon" is not a cluster\'s name'),
+        ("name: demo", f"name: {'X' * 60}", f'2:9: cluster.name "{"X" * 60}" is not a cluster\'s name'),
+        ("name: demo", f"name: {'X' * 60}Y", f'2:9: cluster.name "{"X" * 60}…" is not a cluster\'s name'),
     ],
 )  # fmt: skip
 def test_each_mistake_is_told_where_it_is(
@@ -65,3 +86,29 @@ def test_more_than_nine_voters_are_too_many(valid: str, problems_of: Callable[[s
     text = valid.replace("tls:\n", "".join(node.format(id_) for id_ in range(4, 11)) + "tls:\n", 1)
     assert problems_of(text) == ["raftd.yaml:5:3: nodes has 10 items; 1 to 9 are allowed"]
     assert "nodes has 0 items" in problems_of("nodes: []\n")[-1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("  name: demo\n", "  name: demo\n  name: demo\n"),
+        ("  name: demo\n", "  name: demo\n  more: demo\n"),
+        ("  name: demo\n", "  name: Demo\n"),
+        ("  name: demo\n", ""),
+        ("allow: [read]", "allow: [raed]"),
+        ("allow: [read]", "allow: read"),
+        ("{user: app-*", "{user: a b"),
+        ("access:\n", "access: []\nlater:\n"),
+        ("tls:\n", "listen: []\ntls:\n"),
+    ],
+)
+def test_of_a_broken_file_there_is_no_document(tmp_path: Path, old: str, new: str, valid: str) -> None:
+    """Whatever is wrong, and however deep: nobody gets to work with the rest of it."""
+    path = tmp_path / "raftd.yaml"
+    path.write_text(valid)
+    assert read(Document, *read_document(path))[0] == load(path).document
+    path.write_text(valid.replace(old, new, 1))
+    document, reading = read(Document, *read_document(path))
+    assert document is None
+    with pytest.raises(SettingsError):
+        reading.report.raise_problems()

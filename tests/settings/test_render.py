@@ -1,7 +1,10 @@
 import dataclasses
+import re
 import uuid
 from collections.abc import Callable
+from itertools import pairwise
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -55,3 +58,20 @@ def test_the_rendered_file_says_what_its_parts_are(valid: str, load_text: Callab
     assert max(map(len, lines)) <= 120
     assert "    certificate: pki/node-{node}.peer.crt\n" in text
     assert "timing" not in text
+
+
+@pytest.mark.parametrize("prefix", ["a:", "{node}", "{node}/x", "{node}:", "a b " * 50, "", "-", "x{node}"])
+def test_what_yaml_would_take_apart_is_quoted(prefix: str, valid: str, load_text: Callable[[str], Settings]) -> None:
+    """A value stays on its line and stays itself, wherever it stands."""
+    lines = (AccessLine("a", prefix, ("read",)), AccessLine("b", "x", ("read", "write")))
+    document = dataclasses.replace(load_text(valid).document, access=lines, data_directory="{node}/data")
+    assert load_text(render(document)).document == document
+    assert re.search(r"\n  - user: a\n    prefix: .+\n    allow: \[read\]\n", render(document))
+
+
+def test_only_parts_of_the_whole_have_comments(valid: str, load_text: Callable[[str], Settings]) -> None:
+    """What stands below them is short, and named well enough."""
+    _, *lines = render(load_text(valid + "timing: {tick: 20ms}\n").document).split("\n")
+    for line, following in pairwise(lines):
+        assert not line.startswith("# ") or following.startswith("# ") or following[0].isalpha()
+    assert max(map(len, lines)) <= 100

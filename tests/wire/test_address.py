@@ -62,6 +62,7 @@ def test_the_port_may_be_left_out(text: str, host: str, port: int) -> None:
         ("[::1]7400", r"\[::1\]:7400"),
         ("[n1]:7400", "not an IPv6 address"),
         ("[127.0.0.1]:7400", "not an IPv6 address"),
+        ("[::g]:7400", "not an IPv6 address"),
         ("10.0.0.256", "neither a host's name"),
         ("7400", "neither a host's name"),
         ("-n1", "neither a host's name"),
@@ -80,6 +81,16 @@ def test_what_is_no_address_is_refused_with_the_reason(text: str, reason: str) -
     """The message says which part is wrong."""
     with pytest.raises(AddressError, match=reason):
         parse_address(text, 7400)
+
+
+def test_the_longest_names_are_hosts() -> None:
+    """63 characters of a label and 253 of a name (RFC 1035 §2.3.4), and not one more."""
+    label = "a" * 63
+    longest = ".".join([label, label, label, "b" * 61])
+    assert len(longest) == 253
+    assert is_host(longest)
+    assert not is_host(longest + "b")
+    assert not is_host(f"{label}a.net")
 
 
 def test_wildcards_are_known() -> None:

@@ -1,5 +1,7 @@
 """What administrators ask for, as bytes."""
 
+import struct
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -94,22 +96,29 @@ PROMOTE = encode_change(ChangeKind.PROMOTE, 4)
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "reason"),
     [
-        pytest.param(b"", id="empty"),
-        pytest.param(PROMOTE[:-1], id="cut"),
-        pytest.param(PROMOTE + b"x", id="too long"),
-        pytest.param(b"\x00" + PROMOTE[1:], id="kind 0"),
-        pytest.param(b"\x07" + PROMOTE[1:], id="unknown kind"),
+        pytest.param(b"", "change needs 1 bytes", id="empty"),
+        pytest.param(PROMOTE[:-1], "address needs 2 bytes", id="cut"),
+        pytest.param(PROMOTE + b"x", "1 bytes too many", id="too long"),
+        pytest.param(b"\x00" + PROMOTE[1:], "unknown kind 0", id="kind 0"),
+        pytest.param(b"\x07" + PROMOTE[1:], "unknown kind 7", id="unknown kind"),
     ],
 )
-def test_bodies_of_another_form_are_refused(body: bytes) -> None:
+def test_bodies_of_another_form_are_refused(body: bytes, reason: str) -> None:
     """Nothing is guessed."""
-    with pytest.raises(DecodeError):
+    with pytest.raises(DecodeError, match=reason):
         decode_change(HEADER + body)
 
 
-@pytest.mark.parametrize("body", [b"", bytes(7), bytes(9), b"\xff" * 8])
+def test_the_first_and_the_last_node_are_nodes() -> None:
+    """The bounds of ids are included."""
+    for number in (1, NODE_ID_MAX):
+        assert decode_transfer(HEADER + encode_transfer(number)) == number
+        assert decode_change(HEADER + encode_change(ChangeKind.REMOVE, number)) == Remove(NodeId(number))
+
+
+@pytest.mark.parametrize("body", [b"", bytes(7), bytes(9), b"\xff" * 8, struct.pack("<Q", NODE_ID_MAX + 1)])
 def test_targets_of_another_form_are_refused(body: bytes) -> None:
     """Eight bytes, and a node's id or 0."""
     with pytest.raises(DecodeError):

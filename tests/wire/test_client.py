@@ -19,6 +19,7 @@ from raftd.wire.client import (
     decode_log,
     decode_read,
     decode_refusal,
+    decode_trace,
     encode_answer,
     encode_document,
     encode_log_body,
@@ -26,6 +27,7 @@ from raftd.wire.client import (
     encode_read_body,
     encode_refusal,
     encode_request,
+    encode_trace_body,
     parse_request,
     parse_response,
 )
@@ -74,6 +76,13 @@ def test_read_round_trip(consistency: Consistency, opcode: QueryOpcode, query: b
 def test_log_round_trip(last: int) -> None:
     """How many entries are asked for comes back."""
     assert decode_log(payload_of(encode_request(RequestKind.LOG, 1, encode_log_body(last)))) == last
+
+
+@settings(deadline=None)
+@given(request_ids)
+def test_trace_round_trip(index: int) -> None:
+    """So does which entry is asked about."""
+    assert decode_trace(payload_of(encode_request(RequestKind.TRACE, 1, encode_trace_body(index)))) == index
 
 
 @settings(deadline=None)
@@ -146,6 +155,8 @@ HEADER = bytes(BODY_OFFSET)
         pytest.param(decode_read, b"\0\x06k", id="read with unknown opcode"),
         pytest.param(decode_log, b"\0\0\0", id="log cut"),
         pytest.param(decode_log, bytes(5), id="log too long"),
+        pytest.param(decode_trace, bytes(7), id="trace cut"),
+        pytest.param(decode_trace, bytes(9), id="trace too long"),
         pytest.param(check_no_body, b"\0", id="status with a body"),
     ],
 )
@@ -207,7 +218,7 @@ def test_any_bytes(payload: bytes, changes: list[tuple[int, int]]) -> None:
             continue
     if len(payload) < BODY_OFFSET:
         return
-    for decode in (decode_read, decode_log, check_no_body, decode_document, decode_refusal):
+    for decode in (decode_read, decode_log, decode_trace, check_no_body, decode_document, decode_refusal):
         try:
             decode(payload)
         except (DecodeError, RemoteProtocolError):

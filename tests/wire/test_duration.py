@@ -29,6 +29,26 @@ def test_units(text: str, milliseconds: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.0004, "0s"),
+        (0.001, "1ms"),
+        (1.5, "1500ms"),
+        (90, "90s"),
+        (120, "2m"),
+        (5400, "90m"),
+        (7200, "2h"),
+        (86_400, "1d"),
+        (90_000, "25h"),
+    ],
+)
+def test_the_largest_whole_unit_is_shown(seconds: float, text: str) -> None:
+    """As a person would write it: never with a fraction."""
+    assert show_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
     "text", ["", "5", "1.5", "-1s", "1us", "1 parsec", "1s ", " 1s", "1:30", "1e3s", "\u0663s", "9" * 16 + "s"]
 )
 def test_other_texts_are_refused(text: str) -> None:

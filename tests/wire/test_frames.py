@@ -83,8 +83,9 @@ def test_nothing_comes_after_a_refusal() -> None:
         reader.feed(before)
         with pytest.raises(RemoteProtocolError):
             reader.feed(b"\xff" * 40)
-        with pytest.raises(RemoteProtocolError):
-            reader.feed(encode_frame(b"abc"))
+        for payload in (b"abc", b"a"):
+            with pytest.raises(RemoteProtocolError):
+                reader.feed(encode_frame(payload))
         assert reader.pending_bytes == 0
 
 

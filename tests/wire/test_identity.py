@@ -75,6 +75,7 @@ def test_any_text_is_an_identity_of_exactly_itself_or_refused(text: str) -> None
         "RAFTD://demo/node/1",
         "raft://demo/node/1",
         "raftd:/demo/node/1",
+        "raftd:/x/demo/node/1",
         " raftd://demo/node/1",
         "raftd://demo/user/",
         "raftd://demo/user/.",
@@ -130,3 +131,14 @@ def test_only_uris_among_alternative_names_count() -> None:
     assert identity_of_alternative_names(names) == node_identity("demo", 1)
     with pytest.raises(IdentityError, match="names no identity"):
         identity_of_alternative_names(names[:1])
+
+
+def test_ids_have_63_bits_and_uris_an_end() -> None:
+    """The bounds are part of what a certificate can say; a longer text is not even looked into."""
+    assert parse_identity("raftd://demo/node/9223372036854775807").node_id == (1 << 63) - 1
+    with pytest.raises(IdentityError, match="a number from 1 to 9223372036854775807"):
+        node_identity("demo", 1 << 63)
+    with pytest.raises(IdentityError, match="is not of the form"):
+        parse_identity("x" * 256)
+    with pytest.raises(IdentityError, match="an identity of 257 characters; at most 256 are allowed"):
+        parse_identity("x" * 257)

@@ -178,6 +178,8 @@ def test_what_is_new_in_a_version_is_not_in_the_one_before() -> None:
     heartbeat = Heartbeat(Term(8), SENDER, LogIndex(303), 77)
     old, new = (payload_of(heartbeat, version, now_ms) for version in (1, 2))
     assert new == old + now_ms.to_bytes(8, "little")
+    assert wall_clock_ms(b"".join(encode_message(heartbeat))[4:], 2) == 0
+    assert (wall_clock_ms(old, 1), wall_clock_ms(new, 2)) == (None, now_ms)
     ask = RequestVote(Term(8), SENDER, LogIndex(300), Term(7), leadership_transfer=False, unanimous=True)
     old, new = (payload_of(ask, version) for version in (1, 2))
     assert new == old + b"\x01"
@@ -227,6 +229,9 @@ def entry(term: int) -> Entry:
         pytest.param(b"\x0e" + bytes(8), "unknown type came: '0e'", id="first unknown type"),
         pytest.param(append(entries=[entry(3)]), "has term 3, and at least 4", id="term below the previous entry's"),
         pytest.param(append(entries=[entry(6)]), "leader of term 5 sent an entry of term 6", id="entry of the future"),
+        pytest.param(
+            append(entries=[entry(5), entry(6)]), "leader of term 5 sent an entry of term 6", id="last of the future"
+        ),
         pytest.param(append(prev_log_term=6), "leader of term 5 sent an entry of term 6", id="previous of the future"),
         pytest.param(append(prev_log_index=0), "entry 0 is said to have term 4", id="term before the log"),
         pytest.param(append(prev_log_term=0), "entry 10 is said to have term 0", id="entry without a term"),
@@ -244,6 +249,14 @@ def test_refusals(payload: bytes, reason: str) -> None:
     """What contradicts itself is refused, with the reason."""
     with pytest.raises(RemoteProtocolError, match=reason):
         decode_message(payload, SENDER)
+
+
+def test_a_leader_s_own_term_is_no_future() -> None:
+    """Its newest entry is of its term, and so may be the one before."""
+    for payload in (append(entries=[entry(5)]), append(prev_log_term=5), append(prev_log_term=5, entries=[entry(5)])):
+        assert decode_message(payload, SENDER)[0].term == 5
+    decode_message(append(prev_log_index=U64_MAX - 1, entries=[entry(4)]), SENDER)
+    decode_message(chunk(U64_MAX - 1, b"x"), SENDER)
 
 
 def test_an_unconfirmed_read_index_is_none() -> None:

@@ -45,7 +45,7 @@ def test_round_trip(hashes: list[int], more: int) -> None:
         struct.pack("<BQI", 14, 0, 1),
         struct.pack("<BQ2I", 14, 128, 1, 2),
         struct.pack("<BQIB", 14, 128, 1, 0),
-        struct.pack(f"<BQ{HASHES_MAX + 1}I", 14, 1 << 20, *range(HASHES_MAX + 1)),
+        struct.pack("<BQ65I", 14, 1 << 20, *range(65)),
     ],
     ids=["nothing", "no hash", "between", "before the log", "more than there can be", "a rest", "too many"],
 )
@@ -58,6 +58,15 @@ def test_what_is_no_such_message_ends_the_link(payload: bytes) -> None:
 
 def test_the_type_is_nobody_else_s() -> None:
     """Consensus has no message of that type, and a link of version 1 refuses it."""
+    assert not any(is_state_hashes(bytes((number,)), 2) for number in MessageType)
+    assert not is_state_hashes(b"", 2)
     assert STATE_HASHES_TYPE not in set(MessageType)
     with pytest.raises(RemoteProtocolError, match="unknown type"):
         decode_message(encode_state_hashes(LogIndex(128), [1])[LENGTH_BYTES:], NodeId(2), 1)
+
+
+def test_the_most_hashes() -> None:
+    """So many fit, and they may begin with the very first state that is compared."""
+    hashes = tuple(range(64))
+    payload = encode_state_hashes(LogIndex(64 * AUDIT_ENTRIES), hashes)[LENGTH_BYTES:]
+    assert decode_state_hashes(payload) == (64 * AUDIT_ENTRIES, hashes)

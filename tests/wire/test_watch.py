@@ -150,6 +150,13 @@ def test_bad_responses(decode: object, body: bytes) -> None:
         decode(bytes(BODY_OFFSET) + body)
 
 
+@pytest.mark.parametrize("reason", [0, 7, 255])
+def test_unknown_reasons(reason: int) -> None:
+    """A watch that ended for what nobody knows is not taken for one that ended well."""
+    with pytest.raises(RemoteProtocolError, match=f"unknown reason {reason}"):
+        watch.decode_watch_ended(bytes(BODY_OFFSET) + struct.pack("<BQ", reason, 1))
+
+
 @pytest.mark.parametrize("body", [b"", b"\1\0", b"\1\0" + bytes(5)])
 def test_bad_answers_to_keep_alives(body: bytes) -> None:
     """Likewise."""
