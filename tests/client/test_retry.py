@@ -117,7 +117,7 @@ def test_redirections_are_bounded() -> None:
     while (endpoint := attempts.next()) is not None:
         attempts.refused(endpoint, redirect(f"stranger{hops}:1"), before=attempts.sent())
         hops += 1
-    assert hops <= 3 + 4 + 1
+    assert hops == 3 + 4
 
 
 @pytest.mark.parametrize("code", [RefusalCode.NO_LEADER, RefusalCode.STOPPING, RefusalCode.UNAVAILABLE])
@@ -246,6 +246,24 @@ def test_who_only_waited_tells_what_others_met() -> None:
     assert "a:1: connection refused" in str(Attempts(route, is_write=True).given_up("late"))
 
 
+def test_who_has_been_nowhere_says_no_more_than_why_it_ends() -> None:
+    """There is nobody's reason to tell, also when a node that others could not reach has answered since."""
+    route, attempts = write()
+    attempts.unreachable(go(attempts), "connection refused")
+    attempts.answered(A)
+    assert str(Attempts(route, is_write=True).given_up("late")) == "late"
+
+
+@pytest.mark.parametrize(
+    ("message", "told"), [("", "late (a:1: no leader)"), ("in an election", "late (a:1: in an election)")]
+)
+def test_a_refusal_is_told_in_the_nodes_words(message: str, told: str) -> None:
+    """Where it has none, the code says it."""
+    _, attempts = write()
+    attempts.refused(go(attempts), Refusal(RefusalCode.NO_LEADER, message), before=attempts.sent())
+    assert str(attempts.given_up("late")) == told
+
+
 @pytest.mark.parametrize("code", FINAL)
 def test_final_refusals_end_it(code: RefusalCode) -> None:
     """Denied, malformed and too large are not tried again, and keep the node's words."""
@@ -346,6 +364,12 @@ def test_a_suspected_rejection_is_forgotten_when_a_node_is_met() -> None:
         attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
         attempts.refused(go(attempts), Refusal(RefusalCode.NO_LEADER), before=attempts.sent())
         end_round(attempts)
+    for _ in range(2):
+        attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
+        end_round(attempts)
+    attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
+    with pytest.raises(TlsError, match="no word"):
+        end_round(attempts)
 
 
 def test_a_node_that_was_met_outweighs_bad_certificates() -> None:
@@ -355,6 +379,9 @@ def test_a_node_that_was_met_outweighs_bad_certificates() -> None:
     for _ in range(2):
         attempts.unreachable(go(attempts), "x", RejectedByServer("unknown authority"))
     assert attempts.next() is None
+    attempts.unreachable(go(attempts), "x", RejectedByServer("unknown authority"))
+    with pytest.raises(TlsError, match="unknown authority"):  # in this round no node has talked to us
+        end_round(attempts)
 
 
 def test_every_error_is_a_client_error() -> None:
