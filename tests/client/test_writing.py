@@ -399,3 +399,23 @@ def test_a_session_that_the_cluster_will_not_have(pki: Pki, opcode: Opcode) -> N
             await client.find_leader()
 
     play(pki, scenario)
+
+
+@pytest.mark.parametrize(
+    ("opcode", "outcome"),
+    [(Opcode.OPEN_SESSION, Outcome.SESSION_LIMIT), (Opcode.PUT, Outcome.TOO_MANY_IN_FLIGHT)],
+)
+def test_too_much_at_once_is_asked_again(pki: Pki, opcode: Opcode, outcome: Outcome) -> None:
+    """The cluster has done nothing, and may have room in a moment; when it refuses then, nothing is in doubt."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        later = answers.encode(outcome, cluster.term, cluster.machine.revision)
+        postpone = Say(lambda request_id: encode_answer(request_id, later))
+        plan_for_command(cluster, opcode, postpone)
+        assert (await client.put("a", "1")).revision == 1
+        denied = Refuse(Refusal(RefusalCode.DENIED, "alice may not"))
+        plan_for_command(cluster, Opcode.PUT, postpone, denied)
+        with pytest.raises(Denied, match="alice may not"):
+            await client.put("a", "2")
+
+    play(pki, scenario)
