@@ -16,9 +16,11 @@ from raftd.client import (
 )
 from raftd.client.session import Session
 from raftd.client.writing import Writer
+from raftd.consensus.types import Term
 from raftd.kv import answers, commands
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import Opcode, SessionId, parse
+from raftd.kv.types import Revision
 from raftd.wire.client import Refusal, RefusalCode, RequestKind, encode_answer
 from raftd.wire.frames import encode_frame
 from tests.client.fake import Cut, FakeCluster, Pki, Reaction, Refuse, Say, Silent, Wait
@@ -29,6 +31,8 @@ REFUSALS = [
     for code in RefusalCode
     if code not in {RefusalCode.DENIED, RefusalCode.TOO_LARGE, RefusalCode.NOT_POSSIBLE, RefusalCode.FULL}
 ]
+
+NO_SUCH_LEASE = answers.encode(Outcome.LEASE_NOT_FOUND, Term(1), Revision(0))
 
 
 def puts(cluster: FakeCluster) -> list[bytes]:
@@ -49,6 +53,7 @@ def puts(cluster: FakeCluster) -> list[bytes]:
         [Say(lambda request_id: encode_frame(b"\1" + request_id.to_bytes(8, "little") + b"\xee" * 17), apply=True)],
         [Say(lambda request_id: encode_frame(b"\3" + request_id.to_bytes(8, "little") + b"{}"), apply=True)],
         [Say(lambda request_id: encode_frame(b"\1" + request_id.to_bytes(8, "little") + bytes(18)), apply=True)],
+        [Say(lambda request_id: encode_frame(b"\3" + request_id.to_bytes(8, "little") + NO_SUCH_LEASE), apply=True)],
         [Refuse(Refusal(RefusalCode.OVERLOADED)), Cut(0), Refuse(Refusal(RefusalCode.NO_LEADER))],
     ],
 )
