@@ -304,8 +304,9 @@ def test_the_node_says_how_long_a_request_may_be(pki: Pki) -> None:
             node.plan.append(Silent())
             connection = await connect(node.address, pki.user.context(), dead_after=5.0)
             longest = bytes(5000 - CLIENT_HEADER_BYTES)
+            await connection.reserve()
             with pytest.raises(TooLarge):
-                await connection.request(RequestKind.WRITE, longest + b"x")
+                connection.send(RequestKind.WRITE, longest + b"x")
             await connection.reserve()
             connection.send(RequestKind.WRITE, longest)
             await until(lambda: node.requests == [(RequestKind.WRITE, longest)])
