@@ -58,16 +58,17 @@ def test_closing_ends_what_waits(pki: Pki) -> None:
     asyncio.run(scenario())
 
 
-def test_one_node_that_does_not_answer(pki: Pki) -> None:
-    """A question to one node ends after the timeout, with the node's name."""
+@pytest.mark.parametrize(("timeout", "seconds"), [(0.1, None), (5.0, 0.1)])
+def test_one_node_that_does_not_answer(pki: Pki, timeout: float, seconds: float | None) -> None:
+    """A question to one node ends after the timeout, or after a time of its own, with the node's name."""
 
     async def scenario() -> None:
         async with pki.cluster(1) as cluster:
-            asker = asker_of(pki, cluster.endpoints, timeout=0.1)
+            asker = asker_of(pki, cluster.endpoints, timeout=timeout)
             cluster.nodes[0].plan_for = lambda kind, _: kind is RequestKind.PING
             cluster.nodes[0].plan.append(Wait())
             with pytest.raises(Unavailable, match=r"127\.0\.0\.1:\d+: no answer within 0\.1 s"):
-                await asker.response_of(cluster.endpoints[0], RequestKind.PING, b"")
+                await asker.response_of(cluster.endpoints[0], RequestKind.PING, b"", seconds=seconds)
             await asker.close()
 
     asyncio.run(scenario())

@@ -1,10 +1,11 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from raftd.client import ClientConfig, ConfigurationError
-from raftd.client.config import DEFAULT_TIMEOUT_SECONDS, PartialConfig, parse_endpoint
+from raftd.client.config import DEFAULT_TIMEOUT_SECONDS, PartialConfig, parse_endpoint, parse_endpoints
 
 GOOD = "endpoints: [n1:7400, '[::1]:7401', n3]\ncacert: ca.crt\ncert: /etc/x.crt\nkey: sub/x.key\n"
 
@@ -46,6 +47,7 @@ def test_what_is_in_the_file(tmp_path: Path) -> None:
         (GOOD.replace("[n1:7400, '[::1]:7401', n3]", "n1:7400"), "endpoints must be a list"),
         (GOOD.replace("[n1:7400, '[::1]:7401', n3]", "[]"), "endpoints must be a list"),
         (GOOD.replace("[n1:7400, '[::1]:7401', n3]", "[1]"), "endpoints must be a list"),
+        (GOOD.replace("n3", "1"), "endpoints must be a list"),
         (GOOD.replace("n3", "n1"), "same node twice"),
         (GOOD.replace("n3", "n3:0"), "port"),
         (GOOD.replace("n3", "'::1'"), "brackets"),
@@ -135,6 +137,8 @@ def test_a_file_may_leave_out_what_another_source_says(tmp_path: Path) -> None:
     assert (config.tls.cacert, config.tls.cert, config.tls.key) == (tmp_path / "ca.crt", Path("me.crt"), Path("me.key"))
     assert config.timeout == 0.5
     assert shared.over(personal).timeout == 2.0
+    path.write_text("cacert: ca.crt\n")
+    assert PartialConfig.load(path).missing == ("endpoints", "cert", "key")
 
 
 def test_completing_names_what_is_missing() -> None:
@@ -142,4 +146,26 @@ def test_completing_names_what_is_missing() -> None:
     with pytest.raises(ConfigurationError, match="not known: endpoints, cacert, cert, key"):
         PartialConfig().complete()
     path = Path("x")
-    assert PartialConfig(("n1:7400",), path, path, path).complete().timeout == DEFAULT_TIMEOUT_SECONDS
+    whole = PartialConfig(("n1:7400",), path, path, path)
+    for name in ("endpoints", "cacert", "cert", "key"):
+        with pytest.raises(ConfigurationError, match=f"not known: {name}$"):
+            replace(whole, **{name: None}).complete()
+    assert whole.complete().timeout == DEFAULT_TIMEOUT_SECONDS
+
+
+def test_a_list_of_endpoints_names_one() -> None:
+    """Also where it comes from elsewhere than a file."""
+    with pytest.raises(ConfigurationError, match="names no node"):
+        parse_endpoints([])
+
+
+def test_the_longest_file(tmp_path: Path) -> None:
+    """64 KiB are not too many."""
+    assert load(tmp_path, GOOD.ljust(64 << 10, "#")).namespace == ""
+
+
+def test_a_file_in_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be named by a tilde, as a path in it may."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    load(tmp_path, GOOD.replace("ca.crt", "~/ca.crt"))
+    assert ClientConfig.load("~/raftctl.yaml").tls.cacert == tmp_path / "ca.crt"

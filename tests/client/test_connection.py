@@ -21,7 +21,7 @@ from raftd.wire.client import (
 )
 from raftd.wire.frames import encode_frame
 from raftd.wire.handshake import HandshakeRefusal, HandshakeRefusalCode, Welcome, encode_reply
-from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX
+from raftd.wire.limits import CLIENT_FRAME_BYTES_MAX, CLIENT_HEADER_BYTES
 from raftd.wire.watch import WatchFlag, WatchRequest, encode_unwatch_body, encode_watch_body
 from tests.client.fake import CLUSTER_ID, Cut, FakeNode, Pki, Say, Silent, Wait
 from tests.client.playing import until
@@ -288,6 +288,29 @@ def test_too_long_a_request_is_not_sent(pki: Pki) -> None:
                     await connection.request(RequestKind.WRITE, bytes(CLIENT_FRAME_BYTES_MAX))
             await get(connection)
             assert len(node.requests) == 1
+
+    asyncio.run(scenario())
+
+
+def test_the_node_says_how_long_a_request_may_be(pki: Pki) -> None:
+    """The longest that it takes is sent, header and all, and one byte more is not."""
+
+    async def scenario() -> None:
+        async with pki.cluster(1) as cluster:
+            node = cluster.nodes[0]
+            reply = encode_frame(encode_reply(Welcome(1, CLUSTER_ID, NodeId(1), 5000, 8)))
+            node.handshake = lambda _: reply
+            node.plan_for = lambda _kind, _body: True
+            node.plan.append(Silent())
+            connection = await connect(node.address, pki.user.context(), dead_after=5.0)
+            longest = bytes(5000 - CLIENT_HEADER_BYTES)
+            await connection.reserve()
+            with pytest.raises(TooLarge):
+                connection.send(RequestKind.WRITE, longest + b"x")
+            await connection.reserve()
+            connection.send(RequestKind.WRITE, longest)
+            await until(lambda: node.requests == [(RequestKind.WRITE, longest)])
+            await connection.close()
 
     asyncio.run(scenario())
 

@@ -43,9 +43,11 @@ def test_lost_is_lost() -> None:
     """A confirmation that comes after the time was up does not bring it back: others were told that it is gone."""
     time = LeaseTime(10.0, sent_at=100.0)
     assert (time.remaining(100.0), time.lost(108.9)) == (9.0, False)
+    assert LeaseTime(10.0, sent_at=100.0).lost(109.0)
     time.confirmed(107.0, 109.5)
     assert time.lost(109.5)
     assert time.remaining(110.0) == 0.0
+    assert (time.remaining(100.0), time.lost(100.0)) == (0.0, True)  # not even by a clock that went back
 
 
 def test_kept_alive_three_times() -> None:

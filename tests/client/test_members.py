@@ -67,6 +67,10 @@ def test_without_a_leader_the_newest_word_counts() -> None:
     """It may be taken back, and says so; nobody is asked twice."""
     members, asked = find({"n1": status(1, None, 7), "n2": status(2, 1, 9)}, "n1", "n2", "n1")
     assert (members.node_id, asked) == (2, ["n1", "n2"])
+    members, _ = find({"n1": status(1, None, 9), "n2": status(2, None, 7)}, "n1", "n2")
+    assert members.node_id == 1
+    with pytest.raises(Unavailable, match="there is nobody to ask"):
+        find({})
 
 
 def test_who_is_down_or_talks_nonsense_is_passed_over() -> None:
@@ -83,3 +87,13 @@ def test_a_denial_ends_it() -> None:
     """Another node would say the same."""
     with pytest.raises(Denied):
         find({"n1": Denied("no"), "n3": status(3)}, "n1", "n3")
+
+
+@pytest.mark.parametrize(
+    "membership", [{"voters": None}, {"joining": {"four": 3}}, {"addresses": []}, {"voters": [[1]]}]
+)
+def test_a_status_of_another_shape(membership: dict[str, Any]) -> None:
+    """Whatever in it cannot be read, the next node is asked."""
+    odd = status(1)
+    odd["membership"].update(membership)
+    assert find({"n1": odd, "n3": status(3)}, "n1", "n3")[0].node_id == 3

@@ -31,8 +31,10 @@ def test_conditions_are_built_by_comparing() -> None:
     assert encode_condition(modify_revision(b"a") < 7, APP) == kv.Compare(
         CompareTarget.MODIFY_REVISION, Relation.LESS, b"app/a", 7
     )
-    assert encode_condition(lease("a") > 7, APP).target is CompareTarget.LEASE
-    assert encode_condition(value("a") == "ü", APP).operand == b"\xc3\xbc"
+    assert encode_condition(lease("a") > 7, APP) == kv.Compare(CompareTarget.LEASE, Relation.GREATER, b"app/a", 7)
+    assert encode_condition(value("a") == "ü", APP) == kv.Compare(
+        CompareTarget.VALUE, Relation.EQUAL, b"app/a", b"\xc3\xbc"
+    )
     reversed_condition = 7 > modify_revision("a")  # noqa: SIM300 - that is what is tested
     assert reversed_condition.relation is Relation.LESS
 
@@ -72,22 +74,40 @@ def test_what_the_cluster_gets() -> None:
             Put("a", "1", lease=5, previous=True),
             Put("a", "1"),
             Delete("a"),
-            Increment("a", -3),
+            Delete("a", previous=True),
+            Increment("a"),
+            Increment("a", -(1 << 63)),
+            Increment("a", (1 << 63) - 1),
+            Put("a", "1", lease=1),
+            Put("a", "1", lease=(1 << 64) - 1),
             Range("a", "b", limit=3, keys_only=True),
             Range(prefix="a", count_only=True),
             Range(),
+            Range("a", limit=1),
+            Range("a", limit=(1 << 32) - 1),
             DeleteRange(prefix="a", previous=True),
+            DeleteRange("a", "b", limit=1),
+            DeleteRange("a", "b", limit=10_000),
         )
     ] == [
         kv.Get(b"app/a"),
         kv.Put(b"app/a", b"1", LeaseId(5), previous=True),
         kv.Put(b"app/a", b"1"),
         kv.Delete(b"app/a"),
-        kv.Increment(b"app/a", -3),
+        kv.Delete(b"app/a", previous=True),
+        kv.Increment(b"app/a", 1),
+        kv.Increment(b"app/a", -(1 << 63)),
+        kv.Increment(b"app/a", (1 << 63) - 1),
+        kv.Put(b"app/a", b"1", LeaseId(1)),
+        kv.Put(b"app/a", b"1", LeaseId((1 << 64) - 1)),
         kv.Range(b"app/a", b"app/b", 3, True),
         kv.Range(b"app/a", b"app/b", 0, False, True),
         kv.Range(b"app/\x00", b"app0"),
+        kv.Range(b"app/a", b"app0", 1),
+        kv.Range(b"app/a", b"app0", (1 << 32) - 1),
         kv.DeleteRange(b"app/a", b"app/b", 10_000, True),
+        kv.DeleteRange(b"app/a", b"app/b", 1),
+        kv.DeleteRange(b"app/a", b"app/b", 10_000),
     ]
 
 
@@ -96,9 +116,13 @@ def test_what_the_cluster_gets() -> None:
     [
         Get(""),
         Put("a", "1", lease=0),
+        Put("a", "1", lease=1 << 64),
         Increment("a", -(1 << 63) - 1),
+        Increment("a", 1 << 63),
         Range(limit=0),
+        Range(limit=1 << 32),
         Range("a", prefix="a"),
+        DeleteRange(limit=0),
         DeleteRange(limit=10_001),
     ],
 )

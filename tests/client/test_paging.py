@@ -1,4 +1,5 @@
 import asyncio
+import gc
 
 import pytest
 from hypothesis import given
@@ -17,8 +18,23 @@ def test_tokens_come_back(revision: int, low: bytes) -> None:
     assert PageStart.decode(token) == PageStart(revision, low)
 
 
+def test_a_token_is_good_for_other_versions_of_this_client() -> None:
+    """So it must stay as it is."""
+    assert PageStart(1, b"a").encode() == "AQEAAAAAAAAAYQ"
+
+
 @pytest.mark.parametrize(
-    "token", ["", "a", "AAAA", "ä", "AQAAAAAAAAAA", "//////////////", PageStart(1, b"a").encode()[:-1] + "!"]
+    "token",
+    [
+        "",
+        "a",
+        "AAAA",
+        "ä",
+        "AQAAAAAAAAAA",
+        "//////////////",
+        PageStart(1, b"a").encode()[:-1] + "!",
+        "AQEAAAAAAAAAYQ!!!!",
+    ],
 )
 def test_what_is_no_token(token: str) -> None:
     """Whatever else one gives as a page is refused."""
@@ -101,6 +117,23 @@ def test_an_error_ahead_of_the_reader() -> None:
                     await pages.next()
             else:
                 await pages.close()
+
+    asyncio.run(scenario())
+
+
+def test_an_error_ahead_of_a_reader_that_is_gone() -> None:
+    """Nobody is told that an error was not looked at."""
+
+    async def scenario() -> None:
+        complaints: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        pages = Pages(Source(200).fetch, b"\x62")
+        await pages.next()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        del pages
+        gc.collect()
+        assert complaints == []
 
     asyncio.run(scenario())
 

@@ -16,7 +16,7 @@ from raftd.client.errors import (
     TooLarge,
     Unavailable,
 )
-from raftd.client.retry import PAUSE_SECONDS_MAX, PAUSE_SECONDS_MIN, Attempts, Route
+from raftd.client.retry import Attempts, Route
 from raftd.client.tls import PerhapsRejected, RejectedByServer
 from raftd.consensus.types import NodeId
 from raftd.wire.client import Refusal, RefusalCode
@@ -105,9 +105,17 @@ def test_a_redirection_is_followed_at_once_and_remembered(address: str) -> None:
 @pytest.mark.parametrize("address", ["", "no port:x", A])
 def test_a_useless_redirection_is_ignored(address: str) -> None:
     """No address, a malformed one, or one that was tried in this round: the next endpoint is asked."""
-    _, attempts = write()
+    route, attempts = write(leader=A)
     attempts.refused(go(attempts), redirect(address), before=attempts.sent())
+    assert route.leader is None
     assert go(attempts) == B
+
+
+def test_a_redirection_within_the_round_makes_no_second_visit() -> None:
+    """Who was asked out of turn is not asked again when its turn comes."""
+    _, attempts = write()
+    attempts.refused(go(attempts), redirect(C), before=attempts.sent())
+    assert [attempts.next() for _ in range(3)] == [C, B, None]
 
 
 def test_redirections_are_bounded() -> None:
@@ -117,7 +125,7 @@ def test_redirections_are_bounded() -> None:
     while (endpoint := attempts.next()) is not None:
         attempts.refused(endpoint, redirect(f"stranger{hops}:1"), before=attempts.sent())
         hops += 1
-    assert hops <= 3 + 4 + 1
+    assert hops == 3 + 4
 
 
 @pytest.mark.parametrize("code", [RefusalCode.NO_LEADER, RefusalCode.STOPPING, RefusalCode.UNAVAILABLE])
@@ -162,8 +170,11 @@ def test_a_lost_leader_is_forgotten() -> None:
     attempts.sent()
     attempts.lost(go(attempts), "reset")
     assert route.leader is None
-    route.leader = C
+    route.leader = route.reader = C
+    attempts.unreachable(B, "refused")
+    assert (route.leader, route.reader) == (C, C)
     attempts.unreachable(C, "refused")
+    assert route.reader is None
     assert route.leader is None
 
 
@@ -175,8 +186,9 @@ def test_pauses_double_with_jitter_up_to_a_bound() -> None:
         while attempts.next() is not None:
             pass
         assert attempts.rounds == rounds
-        longest = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_MIN * 2**rounds)
+        longest = min(0.5, 0.02 * 2**rounds)
         assert longest / 2 <= attempts.pause_seconds(generator) <= longest
+        assert min(attempts.pause_seconds(generator) for _ in range(50)) < 0.6 * longest
 
 
 def test_who_has_no_deadline_may_pause_longer() -> None:
@@ -239,11 +251,45 @@ def test_never_sent() -> None:
     assert str(error) == "not done within 5 s (a:1: connection refused; b:1: no route; c:1: silent)"
 
 
+def test_the_latest_reason_of_each_node_is_told() -> None:
+    """What befell this request there, of strangers too; what befell others is not this one's story."""
+    route, attempts = write()
+    attempts.unreachable(B, "connection refused")
+    other = Attempts(route, is_write=True)
+    other.refused(go(other), redirect("stranger:1"), before=other.sent())
+    assert str(other.given_up("late")) == "late (a:1: not leader)"
+    assert go(other) == "stranger:1"
+    assert "stranger:1: no answer in time" in str(other.given_up("late"))
+    other.lost("stranger:1", "reset")
+    assert "stranger:1: reset" in str(other.given_up("late"))
+    other.postponed("stranger:1", "too many in flight", before=False)
+    assert str(other.given_up("late")) == "late (a:1: not leader; stranger:1: too many in flight)"
+    assert "stranger" not in str(Attempts(route, is_write=True).given_up("late"))
+
+
 def test_who_only_waited_tells_what_others_met() -> None:
     """A call that waited for another one to open the session names the reasons that that one met."""
     route, attempts = write()
     attempts.unreachable(go(attempts), "connection refused")
     assert "a:1: connection refused" in str(Attempts(route, is_write=True).given_up("late"))
+
+
+def test_who_has_been_nowhere_says_no_more_than_why_it_ends() -> None:
+    """There is nobody's reason to tell, also when a node that others could not reach has answered since."""
+    route, attempts = write()
+    attempts.unreachable(go(attempts), "connection refused")
+    attempts.answered(A)
+    assert str(Attempts(route, is_write=True).given_up("late")) == "late"
+
+
+@pytest.mark.parametrize(
+    ("message", "told"), [("", "late (a:1: no leader)"), ("in an election", "late (a:1: in an election)")]
+)
+def test_a_refusal_is_told_in_the_nodes_words(message: str, told: str) -> None:
+    """Where it has none, the code says it."""
+    _, attempts = write()
+    attempts.refused(go(attempts), Refusal(RefusalCode.NO_LEADER, message), before=attempts.sent())
+    assert str(attempts.given_up("late")) == told
 
 
 @pytest.mark.parametrize("code", FINAL)
@@ -342,9 +388,18 @@ def test_a_suspected_rejection_is_believed_the_third_time() -> None:
 def test_a_suspected_rejection_is_forgotten_when_a_node_is_met() -> None:
     """The rounds must follow each other: a node that talks to us proves that our certificate is good."""
     _, attempts = write()
+    for _ in range(2):
+        attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
+        end_round(attempts)
     for _ in range(5):
         attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
         attempts.refused(go(attempts), Refusal(RefusalCode.NO_LEADER), before=attempts.sent())
+        end_round(attempts)
+    for _ in range(2):
+        attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
+        end_round(attempts)
+    attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
+    with pytest.raises(TlsError, match="no word"):
         end_round(attempts)
 
 
@@ -355,6 +410,11 @@ def test_a_node_that_was_met_outweighs_bad_certificates() -> None:
     for _ in range(2):
         attempts.unreachable(go(attempts), "x", RejectedByServer("unknown authority"))
     assert attempts.next() is None
+    while (endpoint := attempts.next()) is not None:  # nor in the next round, in which nobody says so
+        attempts.unreachable(endpoint, "down")
+    attempts.unreachable(go(attempts), "x", RejectedByServer("unknown authority"))
+    with pytest.raises(TlsError, match="unknown authority"):  # in this round no node has talked to us
+        end_round(attempts)
 
 
 def test_every_error_is_a_client_error() -> None:

@@ -119,3 +119,18 @@ def test_a_node_that_contradicts_itself(batch: Batch) -> None:
     with pytest.raises(RemoteProtocolError):
         position.accept(batch)
     assert position.waiting
+
+
+def test_what_was_delivered_of_a_revision_is_left_out() -> None:
+    """However few changes a frame has; a frame of which nothing is new is no progress mark."""
+    position = WatchPosition(5, wants_progress=True)
+    position.started(4)
+    position.accept(Batch(5, True, [change(5, 0), change(5, 1)]))
+    assert [position.next() for _ in range(3)] == [change(5, 0), change(5, 1), None]
+    position.started(4)
+    for number in range(2):
+        position.accept(Batch(5, True, [change(5, number)]))
+        assert position.next() is None
+    position.accept(Batch(5, False, [change(5, 2)]))
+    assert [position.next(), position.next()] == [change(5, 2), None]
+    assert position.revision == 5

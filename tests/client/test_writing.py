@@ -9,12 +9,19 @@ from raftd.client import (
     ClientError,
     CompareFailed,
     Denied,
+    InvalidRequest,
     LimitReached,
     OutcomeUnknown,
     SessionExpired,
 )
-from raftd.kv.commands import Opcode, parse
-from raftd.wire.client import Refusal, RefusalCode, RequestKind
+from raftd.client.session import Session
+from raftd.client.writing import Writer
+from raftd.consensus.types import Term
+from raftd.kv import answers, commands
+from raftd.kv.answers import Outcome
+from raftd.kv.commands import Opcode, SessionId, parse
+from raftd.kv.types import Revision
+from raftd.wire.client import Refusal, RefusalCode, RequestKind, encode_answer
 from raftd.wire.frames import encode_frame
 from tests.client.fake import Cut, FakeCluster, Pki, Reaction, Refuse, Say, Silent, Wait
 from tests.client.playing import play, until
@@ -24,6 +31,8 @@ REFUSALS = [
     for code in RefusalCode
     if code not in {RefusalCode.DENIED, RefusalCode.TOO_LARGE, RefusalCode.NOT_POSSIBLE, RefusalCode.FULL}
 ]
+
+NO_SUCH_LEASE = answers.encode(Outcome.LEASE_NOT_FOUND, Term(1), Revision(0))
 
 
 def puts(cluster: FakeCluster) -> list[bytes]:
@@ -44,6 +53,7 @@ def puts(cluster: FakeCluster) -> list[bytes]:
         [Say(lambda request_id: encode_frame(b"\1" + request_id.to_bytes(8, "little") + b"\xee" * 17), apply=True)],
         [Say(lambda request_id: encode_frame(b"\3" + request_id.to_bytes(8, "little") + b"{}"), apply=True)],
         [Say(lambda request_id: encode_frame(b"\1" + request_id.to_bytes(8, "little") + bytes(18)), apply=True)],
+        [Say(lambda request_id: encode_frame(b"\3" + request_id.to_bytes(8, "little") + NO_SUCH_LEASE), apply=True)],
         [Refuse(Refusal(RefusalCode.OVERLOADED)), Cut(0), Refuse(Refusal(RefusalCode.NO_LEADER))],
     ],
 )
@@ -261,5 +271,156 @@ def test_sessions_are_kept_alive(pki: Pki) -> None:
         await keeper  # ends by itself when the cluster says that the session is over
         assert client._writer._session is None
         await client.put("a", "2")
+
+    play(pki, scenario)
+
+
+def of_kind(cluster: FakeCluster, opcode: Opcode) -> list[bytes]:
+    """The bytes of every such command that reached the first node, which leads."""
+    return [body for kind, body in cluster.nodes[0].requests if kind is RequestKind.WRITE and body[0] == opcode]
+
+
+def plan_for_command(cluster: FakeCluster, opcode: Opcode, *reactions: Reaction) -> None:
+    """Let the first node, which leads, react so to the next commands of this kind."""
+    cluster.nodes[0].plan_for = lambda kind, body: kind is RequestKind.WRITE and body[0] == opcode
+    cluster.nodes[0].plan.extend(reactions)
+
+
+def test_how_often_a_session_is_kept_alive(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times in the time to live that the cluster has granted, which need not be the one that was asked for."""
+    intervals: list[float] = []
+
+    async def keep_alive(_writer: Writer, _session: Session, every_seconds: float) -> None:
+        intervals.append(every_seconds)
+
+    monkeypatch.setattr(Writer, "_keep_alive", keep_alive)
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "1")
+        await client.put("a", "2")
+        granted = cluster.machine.limits.ttl_ms_min / 1000
+        assert intervals == [pytest.approx(granted / 3)]
+
+    play(pki, scenario, session_ttl=0.5)
+
+
+def test_the_keeper_of_a_session(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has nothing to say after a write, tells which answers are waited for, and outlives what befalls it."""
+    every_seconds, turns, slept = 0.05125, asyncio.Queue[None](), 0
+    sleep = asyncio.sleep
+
+    async def sleep_for_a_turn(seconds: float) -> None:
+        nonlocal slept
+        if seconds != every_seconds:
+            await sleep(seconds)
+            return
+        slept += 1
+        await turns.get()
+
+    monkeypatch.setattr(asyncio, "sleep", sleep_for_a_turn)
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        async def turn(keep_alives: int) -> None:
+            before = slept
+            turns.put_nowait(None)
+            await until(lambda: slept > before)
+            assert len(of_kind(cluster, Opcode.KEEP_ALIVE)) == keep_alives
+
+        await client.put("a", "1")
+        session = client._writer._session
+        assert session is not None
+        keeper = asyncio.create_task(client._writer._keep_alive(session, every_seconds))
+        await until(lambda: slept == 1)
+        await client.put("a", "2")
+        await turn(keep_alives=0)
+        await turn(keep_alives=1)
+        assert of_kind(cluster, Opcode.KEEP_ALIVE) == [commands.keep_alive(SessionId(session.id), 3)]
+        denied = Refuse(Refusal(RefusalCode.DENIED, "not now"))
+        plan_for_command(cluster, Opcode.KEEP_ALIVE, denied, Silent())
+        await turn(keep_alives=2)
+        await turn(keep_alives=3)
+        await turn(keep_alives=4)
+        keeper.cancel()
+
+    play(pki, scenario)
+
+
+def test_the_keeper_goes_with_its_session(pki: Pki) -> None:
+    """A session that is replaced, or closed, has none any more; and an old session's end is not that of the new one."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        writer = client._writer
+        await client.put("a", "1")
+        old, old_keeper = writer._session, writer._keeper
+        assert old is not None
+        assert old_keeper is not None
+        cluster.expire_sessions()
+        await client.put("a", "2")
+        await until(old_keeper.done)
+        writer._forget(old)
+        assert writer._session not in (None, old)
+        assert writer._keeper is not None
+        assert not writer._keeper.done()
+        await client.close()
+        assert writer._keeper.done()
+
+    play(pki, scenario)
+
+
+def test_a_session_that_is_gone_is_no_hindrance(pki: Pki) -> None:
+    """The leader is found in a new one, and closing one that the cluster does not know is no error."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "1")
+        cluster.expire_sessions()
+        assert await client.find_leader() == cluster.endpoints[0]
+        assert cluster.machine.session_count == 1
+        cluster.expire_sessions()
+        await client.close()
+
+    play(pki, scenario)
+
+
+def test_opening_a_session_is_no_write(pki: Pki) -> None:
+    """An opening that was lost has written nothing of the caller's: a refusal after it is certain."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        denied = Refuse(Refusal(RefusalCode.DENIED, "alice may not"))
+        plan_for_command(cluster, Opcode.OPEN_SESSION, Cut(0), denied)
+        with pytest.raises(Denied, match="alice may not"):
+            await client.put("a", "1")
+
+    play(pki, scenario)
+
+
+@pytest.mark.parametrize("opcode", [Opcode.OPEN_SESSION, Opcode.KEEP_ALIVE])
+def test_a_session_that_the_cluster_will_not_have(pki: Pki, opcode: Opcode) -> None:
+    """An answer that says no is not taken for a yes."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        invalid = answers.encode(Outcome.INVALID, cluster.term, cluster.machine.revision)
+        plan_for_command(cluster, opcode, Say(lambda request_id: encode_answer(request_id, invalid)))
+        with pytest.raises(InvalidRequest):
+            await client.find_leader()
+
+    play(pki, scenario)
+
+
+@pytest.mark.parametrize(
+    ("opcode", "outcome"),
+    [(Opcode.OPEN_SESSION, Outcome.SESSION_LIMIT), (Opcode.PUT, Outcome.TOO_MANY_IN_FLIGHT)],
+)
+def test_too_much_at_once_is_asked_again(pki: Pki, opcode: Opcode, outcome: Outcome) -> None:
+    """The cluster has done nothing, and may have room in a moment; when it refuses then, nothing is in doubt."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        later = answers.encode(outcome, cluster.term, cluster.machine.revision)
+        postpone = Say(lambda request_id: encode_answer(request_id, later))
+        plan_for_command(cluster, opcode, postpone)
+        assert (await client.put("a", "1")).revision == 1
+        denied = Refuse(Refusal(RefusalCode.DENIED, "alice may not"))
+        plan_for_command(cluster, Opcode.PUT, postpone, denied)
+        with pytest.raises(Denied, match="alice may not"):
+            await client.put("a", "2")
 
     play(pki, scenario)
