@@ -12,7 +12,11 @@ the log from it, and is proven when it has caught up.
 
 A candidate that has one or two voters needs all of them, itself included, and so has all that they ever committed: what
 others have forgotten does not matter, and anybody may vote for it. Only the candidate knows how many votes it needs, so
-it says so. The voter's own membership is no answer: on a new disk it is what the cluster began with, or none.
+it says so. The voter's own membership is no answer: on a new disk it is what the cluster began with, or none. And the
+candidate's may be of long ago: so it counts only that nobody went on without it. While the membership is joint that is
+so if it votes in both halves. One that is on its way out of two voters needs the other's vote, and the other, alone by
+then, may have committed much since, with others that came later (seed 1575347471725 of the simulator). And one that is
+on its way in may have the change from a leader that forgot it in a crash and went on alone.
 
 A node that is its own only voter asks nobody, and could be one that lost its disk and has received no more than the
 beginning of its log, from when it was alone. So on a new disk it elects itself only where it knows of no term but one
@@ -43,8 +47,10 @@ _UNANIMOUS_VOTERS_MAX = 2
 
 
 def needs_every_vote(node: Node) -> bool:
-    """Whether no election of this node can do without any of the voters that it knows."""
-    return 0 < len(node.membership.all_voters) <= _UNANIMOUS_VOTERS_MAX
+    """Whether no election can do without any voter that this node knows, nor without this node in what came since."""
+    voters, outgoing = node.membership.voters, node.membership.outgoing
+    is_needed = node.node_id in voters and (not outgoing or node.node_id in outgoing)
+    return is_needed and len(node.membership.all_voters) <= _UNANIMOUS_VOTERS_MAX
 
 
 def may_trust(node: Node, request: RequestPreVote | RequestVote) -> bool:

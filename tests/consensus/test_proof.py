@@ -152,9 +152,24 @@ def test_one_or_two_voters_decide_together_or_not_at_all(
         node_id=ONE, membership=membership, hard_state=HardState(Term(0), None), entries=(), random=random.Random(1)
     )
     is_said = needs_every_vote(raft._node)
-    assert is_said == (0 < len(membership.all_voters) <= 2)
+    assert is_said == (len(membership.all_voters) <= 2 and ONE in voters and (not outgoing or ONE in outgoing))
     if is_said and quorum.is_quorum(membership, nodes):
         assert nodes >= membership.all_voters
+
+
+@pytest.mark.parametrize(
+    ("voters", "outgoing", "is_said"),
+    [({2}, {1, 2}, False), ({1}, {1, 2}, True), ({1, 2}, {2}, False), ({1, 2}, {1}, True), ({2}, {1}, False)],
+)
+def test_who_leaves_or_comes_is_not_needed(voters: set[int], outgoing: set[int], *, is_said: bool) -> None:
+    """The other one may have gone on without it, alone and then with others: a new disk of that one elects it not."""
+    membership = Membership(frozenset(map(NodeId, voters)), frozenset(map(NodeId, outgoing)))
+    raft = Raft(
+        node_id=ONE, membership=membership, hard_state=HardState(Term(1), None), entries=(), random=random.Random(1)
+    )
+    raft.campaign()
+    asked = [message for message in complete(raft) if isinstance(message, RequestPreVote)]
+    assert {message.unanimous for message in asked} == {is_said}
 
 
 @pytest.mark.parametrize("size", [2, 3])

@@ -63,6 +63,13 @@ _WRITES = frozenset(
 )
 
 
+def _is_one_of_few(candidate: "Process") -> bool:
+    """Whether nobody can have gone on without this one: it votes in each half of a membership of one or two."""
+    membership = candidate.membership_in_force()
+    halves = [half for half in (membership.voters, membership.outgoing) if half]
+    return len(membership.all_voters) <= _FEW_VOTERS and all(candidate.node_id in half for half in halves)
+
+
 class Oracle:
     """Sees everything, and believes nothing twice."""
 
@@ -147,7 +154,7 @@ class Oracle:
         raft, candidate = voter.raft, self._world.processes[candidate_id]
         if not candidate.is_up or candidate.raft.role is not Role.CANDIDATE:
             return
-        if candidate.raft.current_term != raft.current_term or len(candidate.raft.membership.all_voters) <= _FEW_VOTERS:
+        if candidate.raft.current_term != raft.current_term or _is_one_of_few(candidate):
             return
         if raft.is_proven != candidate.raft.is_proven:
             self.fail(f"of node {voter.node_id} and node {candidate_id}, whom it votes for, one has a new disk")
