@@ -374,15 +374,20 @@ def test_only_strangers_end_it() -> None:
         attempts.next()
 
 
-def test_a_suspected_rejection_is_believed_the_third_time() -> None:
-    """One node that ends a connection at the certificate may have died; in three rounds in a row it means it."""
-    _, attempts = write()
+def believe_the_third_time(attempts: Attempts) -> None:
+    """Suspect a rejection in two rounds, which changes nothing, and in a third, which ends it."""
     for _ in range(2):
         attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
         end_round(attempts)
     attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
     with pytest.raises(TlsError, match="no word"):
         end_round(attempts)
+
+
+def test_a_suspected_rejection_is_believed_the_third_time() -> None:
+    """One node that ends a connection at the certificate may have died; in three rounds in a row it means it."""
+    _, attempts = write()
+    believe_the_third_time(attempts)
 
 
 def test_a_suspected_rejection_is_forgotten_when_a_node_is_met() -> None:
@@ -395,12 +400,7 @@ def test_a_suspected_rejection_is_forgotten_when_a_node_is_met() -> None:
         attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
         attempts.refused(go(attempts), Refusal(RefusalCode.NO_LEADER), before=attempts.sent())
         end_round(attempts)
-    for _ in range(2):
-        attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
-        end_round(attempts)
-    attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
-    with pytest.raises(TlsError, match="no word"):
-        end_round(attempts)
+    believe_the_third_time(attempts)
 
 
 def test_a_node_that_was_met_outweighs_bad_certificates() -> None:
