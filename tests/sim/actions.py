@@ -41,6 +41,49 @@ def leader_of(world: "World", draw: random.Random) -> "Process | None":
     return draw.choice(leaders) if leaders else None
 
 
+def new_nodes(world: "World", membership: Membership) -> list[NodeId]:
+    """Who may be added."""
+    return [
+        node_id
+        for node_id in world.node_ids
+        if node_id not in membership.members and node_id not in world.leaving and not world.is_retired(node_id)
+    ]
+
+
+def propose(world: "World", process: "Process", change: MembershipChange) -> None:
+    """Ask a leader for a change, if that is wise; it may refuse."""
+    raft = process.raft
+    if not _is_wise(world, left(raft.membership), change):
+        return
+    try:
+        raft.propose_membership(change)
+    except ProposalRefused as refused:
+        world.sometimes("membership_change_refused")
+        world.trace.note(f"node {process.node_id} refuses {change}: {refused.reason.value}")
+        return
+    world.trace.note(f"node {process.node_id} begins {change}")
+    process.driver.wake()
+    match change:
+        case AddLearner(node_id) | AddVoter(node_id) | Replace(_, node_id):
+            world.admit(node_id)
+        case _:
+            pass
+    if isinstance(change, Remove):
+        world.leaving.add(change.node_id)
+    elif isinstance(change, Replace):
+        world.leaving.add(change.old)
+
+
+def _is_wise(world: "World", membership: Membership, change: MembershipChange) -> bool:
+    """Whether the nodes that are whole would be a quorum; who asks for more than that loses the cluster."""
+    target = changed(membership, change)
+    if not isinstance(target, Membership):
+        return True
+    whole = world.whole()
+    replaced = {old for old in target.joining.values() if old is not None}
+    return decides(target, whole) and decides(target, whole - replaced | (replaced - whole))
+
+
 class Operator:
     """Grows the cluster, then shrinks it, and so on, with other changes in between."""
 
@@ -65,34 +108,12 @@ class Operator:
         elif len(membership.voters) == 1:
             self._grows = True
         change = self._choose(membership)
-        if change is None or not self._is_wise(membership, change):
-            return
-        world, raft = self._world, process.raft
-        try:
-            raft.propose_membership(change)
-        except ProposalRefused as refused:
-            world.sometimes("membership_change_refused")
-            world.trace.note(f"node {process.node_id} refuses {change}: {refused.reason.value}")
-            return
-        world.trace.note(f"node {process.node_id} begins {change}")
-        process.driver.wake()
-        match change:
-            case AddLearner(node_id) | AddVoter(node_id) | Replace(_, node_id):
-                world.admit(node_id)
-            case _:
-                pass
-        if isinstance(change, Remove):
-            world.leaving.add(change.node_id)
-        elif isinstance(change, Replace):
-            world.leaving.add(change.old)
+        if change is not None:
+            propose(self._world, process, change)
 
     def _choose(self, membership: Membership) -> MembershipChange | None:
-        draw, world = self._draw, self._world
-        new = [
-            node_id
-            for node_id in world.node_ids
-            if node_id not in membership.members and node_id not in world.leaving and not world.is_retired(node_id)
-        ]
+        draw = self._draw
+        new = new_nodes(self._world, membership)
         members = sorted(membership.members)
         if draw.random() < 0.15:
             return UpdateAddress(draw.choice(members), f"node:{draw.randrange(3)}")
@@ -108,15 +129,6 @@ class Operator:
         if kind < 0.25:
             return Replace(draw.choice(sorted(membership.voters)), draw.choice(new))
         return AddVoter(draw.choice(new)) if kind < 0.75 else AddLearner(draw.choice(new))
-
-    def _is_wise(self, membership: Membership, change: MembershipChange) -> bool:
-        """Whether the nodes that are whole would be a quorum; who asks for more than that loses the cluster."""
-        target = changed(membership, change)
-        if not isinstance(target, Membership):
-            return True
-        whole = self._world.whole()
-        replaced = {old for old in target.joining.values() if old is not None}
-        return decides(target, whole) and decides(target, whole - replaced | (replaced - whole))
 
 
 def hand_over(world: "World", draw: random.Random) -> None:
@@ -188,10 +200,10 @@ def stop_gracefully(world: "World", draw: random.Random) -> None:
 def replace_disk(world: "World", draw: random.Random) -> None:
     """A node loses its disk, and begins anew on an empty one, if the others can do without what was on it."""
     members = [world.processes[node_id] for node_id in world.members()]
-    candidates = [process for process in members if _may_lose(process)]
+    candidates = [process for process in members if may_lose(process)]
     damaged = [process for process in candidates if process.disk.is_damaged]
     if candidates:
-        _begin_anew(draw.choice(damaged or candidates), draw.choice((0.01, 0.5, 2.0)))
+        begin_anew(draw.choice(damaged or candidates), draw.choice((0.01, 0.5, 2.0)))
 
 
 def wake_among_the_forgetful(world: "World", draw: random.Random) -> None:
@@ -218,7 +230,7 @@ def _forget(leader: "Process", life: int, draw: random.Random) -> None:
         for process in (world.processes[node_id] for node_id in world.members())
         if process.is_up and process.raft.current_term > leader.raft.current_term
     ]
-    candidates = [process for process in newer if _may_lose(process)]
+    candidates = [process for process in newer if may_lose(process)]
     if not candidates or not any(process.raft.role is Role.LEADER for process in newer):
         world.timeline.after(_LOOK_SECONDS, _forget, leader, life, draw)
         return
@@ -226,12 +238,13 @@ def _forget(leader: "Process", life: int, draw: random.Random) -> None:
     for process in newer:
         if process is not chosen:
             process.crash(lose_power=False)
-    _begin_anew(chosen, 0.01)
+    begin_anew(chosen, 0.01)
     world.network.set_cut(set())
     world.timeline.after(draw.uniform(0.02, 0.2), leader.resume)
 
 
-def _may_lose(process: "Process") -> bool:
+def may_lose(process: "Process") -> bool:
+    """Whether the others can do without what is on a member's disk."""
     world = process.world
     return (
         process.disk.before_wipe is None
@@ -242,7 +255,8 @@ def _may_lose(process: "Process") -> bool:
     )
 
 
-def _begin_anew(process: "Process", seconds: float) -> None:
+def begin_anew(process: "Process", seconds: float) -> None:
+    """Take a node's disk away, and start it on an empty one."""
     world = process.world
     if process.is_up:
         process.end("loses its disk", lose_power=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from raftd.consensus import NodeId, Role
 from tests.sim import actions
+from tests.sim.left_behind import leave_behind
 
 if TYPE_CHECKING:
     from tests.sim.process import Process
@@ -48,16 +49,12 @@ def _victim(world: "World", draw: random.Random) -> "Process":
 # The network.
 
 
-def _cut_around(world: "World", side: set[NodeId]) -> set[tuple[NodeId, NodeId]]:
-    return {pair for pair in world.network.links if (pair[0] in side) != (pair[1] in side)}
-
-
 def _partition_one(world: "World", draw: random.Random) -> set[tuple[NodeId, NodeId]]:
-    return _cut_around(world, {_victim(world, draw).node_id})
+    return world.network.around({_victim(world, draw).node_id})
 
 
 def _partition_majority(world: "World", draw: random.Random) -> set[tuple[NodeId, NodeId]]:
-    return _cut_around(world, set(draw.sample(world.node_ids, (len(world.node_ids) + 1) // 2)))
+    return world.network.around(set(draw.sample(world.node_ids, (len(world.node_ids) + 1) // 2)))
 
 
 def _partition_ring(world: "World", draw: random.Random) -> set[tuple[NodeId, NodeId]]:
@@ -212,7 +209,7 @@ def _arm_isolated_leader(world: "World", draw: random.Random) -> None:
         process = actions.leader_of(world, draw)
         if process is not None:
             _slow_down_alone(world, process.node_id)
-            world.network.set_cut(_cut_around(world, {process.node_id}))
+            world.network.set_cut(world.network.around({process.node_id}))
             world.timeline.after(draw.uniform(0.6, 1.5), mend)
 
     def mend() -> None:
@@ -305,6 +302,11 @@ def _arm_old_leader(world: "World", draw: random.Random) -> None:
     _repeat(world, draw, 3.0, lambda: actions.wake_among_the_forgetful(world, draw))
 
 
+def _arm_left_behind(world: "World", draw: random.Random) -> None:
+    if world.plan.spares:
+        _repeat(world, draw, 4.0, lambda: leave_behind(world, draw))
+
+
 FAULTS: Final[dict[str, Arm]] = {
     "loss": _nothing,
     "duplication": _nothing,
@@ -341,5 +343,6 @@ FAULTS: Final[dict[str, Arm]] = {
     "bit_flip": _arm_bit_flip,
     "mixed_versions": _nothing,
     "old_leader": _arm_old_leader,
+    "left_behind": _arm_left_behind,
 }
 """Name -> how it begins. The names are part of what a seed means: renaming one changes the runs that it was in."""

@@ -310,6 +310,10 @@ class Network:
             if self._draw.random() < 0.3:
                 self.reset(self.links[pair])
 
+    def around(self, side: set[NodeId]) -> set[tuple[NodeId, NodeId]]:
+        """All links between `side` and the others."""
+        return {pair for pair in self.links if (pair[0] in side) != (pair[1] in side)}
+
     def heal(self) -> None:
         """Let every frame through from now on."""
         self.cut = set()

@@ -25,10 +25,14 @@ FOCUSES: Final[dict[str, tuple[str, ...]]] = {
     "leases": ("lease_reads", "drift", "isolated_leader", "sleepy_leader"),
     "divergence": ("snapshots", "isolated_leader", "client_duplicates"),
     "members": ("membership", "isolated_leader", "lost_disk"),
+    "departures": ("membership", "left_behind"),
 }
 """Faults that are worth little without each other, and seldom meet by chance."""
 
-_FOCUSED = 0.1
+_GROWING = frozenset({"members", "departures"})
+"""Of these most begin small."""
+
+_FOCUSED: Final = {"leases": 0.1, "divergence": 0.1, "members": 0.1, "departures": 0.05}
 """The part of all seeds that each of these gets."""
 
 _SERVED = 0.3
@@ -129,7 +133,7 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
     plan = Plan(
         seed=seed,
         seconds=seconds,
-        size=generator(seed, "plan/growing").choice((2, 2, 3, 5)) if focus == "members" else size,
+        size=generator(seed, "plan/growing").choice((2, 2, 3, 5)) if focus in _GROWING else size,
         faults=faults,
         focus=focus,
         pace=min(draw.choice((0.7, 2.0, 5.0)), 2.0 if focus else 5.0),
@@ -152,7 +156,7 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
         apply_seconds=generator(seed, "plan/applying").choice((0.0, 0.0, APPLY_SECONDS_MAX / 4, APPLY_SECONDS_MAX / 2)),
         in_flight_appends_max=draw.choice((1, 2, 64)),
         held_entries_max=generator(seed, "plan/holding").choice((1, 3, 64)),
-        spares=generator(seed, "plan/spares").randint(2, 5) if "membership" in faults else 0,
+        spares=_spares(generator(seed, "plan/spares"), focus) if "membership" in faults else 0,
         # A write takes some 60 bytes: about 10, 50 and 1000 entries.
         snapshot_log_bytes=_snapshot_log_bytes(shaping, focus) if "snapshots" in faults else 1 << 40,
         tail_entries=shaping.choice((0, 3, 30)),
@@ -201,8 +205,16 @@ def _watch_limits(draw: random.Random) -> WatchLimits:
 
 
 def _choose_focus(chance: float) -> str:
-    place = int(chance / _FOCUSED)
-    return list(FOCUSES)[place] if place < len(FOCUSES) else ""
+    for name, part in _FOCUSED.items():
+        if chance < part:
+            return name
+        chance -= part
+    return ""
+
+
+def _spares(draw: random.Random, focus: str) -> int:
+    count = draw.randint(2, 5)
+    return count + 3 if focus == "departures" else count
 
 
 def _snapshot_log_bytes(draw: random.Random, focus: str) -> int:

@@ -78,6 +78,8 @@ EVENTS: Final[dict[str, str]] = {
     "disk_wiped": "a node lost its whole disk",
     "new_disk_doubted": "a leader counted nothing that a node on a new disk said",
     "new_disk_meets_old_leader": "that leader had been replaced already, with the help of what the node forgot",
+    "left_behind": "a voter that had not heard of its removal met one that went on without it, on a new disk",
+    "alone_with_half_a_log": "a node on a new disk was cut off when its log said that it votes alone",
     "graceful_stop": "a leader handed over before it stopped",
     "snapshot_transfer_resumed": "a snapshot went on after a reset link",
     "clock_difference_told": "a heartbeat told how far two clocks are apart",

@@ -51,11 +51,11 @@ def test_a_run_leaves_nothing_behind_for_the_next() -> None:
 
 
 def test_seeds_differ() -> None:
-    """Each seed is another run; all sizes come up, and each fault is in about half of them."""
+    """Each seed is another run; all sizes come up, and each fault is in about half of those without a focus."""
     plans = [make_plan(seed, 20.0, tuple(FAULTS)) for seed in range(400)]
     assert {plan.size for plan in plans} == set(SIZES)
     for name in FAULTS:
-        assert 140 < sum(plan.has(name) for plan in plans) < 260, name
+        assert 120 < sum(plan.has(name) for plan in plans) < 260, name
 
 
 def test_a_new_fault_leaves_the_other_draws_alone() -> None:

@@ -50,6 +50,8 @@ class World:
         """Nodes that were ever started."""
         self.leaving: set[NodeId] = set()
         """Nodes whose removal was begun: their ids are not used again."""
+        self.is_leaving_behind = False
+        """Whether somebody is being left behind, which wants a membership of its own (`left_behind`)."""
         self.oracle = Oracle(self)
         self.is_chaotic = True
         """Whether faults go on."""

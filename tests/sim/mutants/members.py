@@ -141,6 +141,20 @@ MUTANTS: Final = (
         "return node.unproven == request.unproven or needs_every_vote(node)",
     ),
     Mutant(
+        "unanimous_on_the_way_out",
+        "a voter that is being removed says that it needs every vote, though the other one may have gone on alone",
+        "consensus/proof.py",
+        "    return is_needed and len(",
+        "    return bool(voters) and len(",
+    ),
+    Mutant(
+        "elects_itself_with_half_a_log",
+        "a node on a new disk elects itself when its log says that it votes alone, though more was to come",
+        "consensus/proof.py",
+        " or node.current_term == NO_TERM or node.voted_for == node.node_id",
+        " or True",
+    ),
+    Mutant(
         "proven_by_its_own_log",
         "a new disk is taken for whole when it has what of the commits the first message brought",
         "consensus/proof.py",
