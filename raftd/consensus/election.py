@@ -21,7 +21,7 @@ from raftd.consensus.messages import (
     TimeoutNow,
 )
 from raftd.consensus.node import Node
-from raftd.consensus.proof import may_campaign, may_trust, needs_every_vote
+from raftd.consensus.proof import claims, may_campaign, may_trust
 from raftd.consensus.reads import Reads
 from raftd.consensus.replication import Replication
 from raftd.consensus.types import NO_TERM, NodeId, Random, Role, Term
@@ -109,11 +109,7 @@ class Election:
         if not self._has_won():
             log = node.log
             next_term = Term(node.current_term + 1)
-            self._ask(
-                RequestPreVote(
-                    next_term, node.node_id, log.last_index, log.last_term, node.unproven, needs_every_vote(node)
-                )
-            )
+            self._ask(RequestPreVote(next_term, node.node_id, log.last_index, log.last_term, *claims(node)))
             return
         self.start(leadership_transfer=False)
 
@@ -131,8 +127,7 @@ class Election:
                 log.last_index,
                 log.last_term,
                 leadership_transfer,
-                node.unproven,
-                needs_every_vote(node),
+                *claims(node),
             )
         )
 
@@ -148,7 +143,7 @@ class Election:
         else:
             # The sender is a term behind, which the refusal tells it, but an election in this term may yet succeed.
             may_vote = message.term == node.current_term and self._may_vote_for(sender) and node.leader_id is None
-        granted = may_vote and self._is_fit_to_lead(message)
+        granted = may_vote and self._is_fit_to_lead(sender, message)
         if not granted and node.current_term == NO_TERM:
             return  # A refusal tells the sender of a newer term, and there is none.
         node.send(sender, RequestPreVoteReply(message.term if granted else node.current_term, granted))
@@ -164,7 +159,7 @@ class Election:
     def on_request_vote(self, sender: NodeId, message: RequestVote) -> None:
         """Receiver implementation of RequestVote (Figure 2); `message` is of this node's term."""
         node = self._node
-        if not self._may_vote_for(sender) or not self._is_fit_to_lead(message):
+        if not self._may_vote_for(sender) or not self._is_fit_to_lead(sender, message):
             node.send(sender, RequestVoteReply(node.current_term, False))
             return
         node.voted_for = sender
@@ -212,9 +207,11 @@ class Election:
     def _may_vote_for(self, candidate: NodeId) -> bool:
         return self._node.voted_for in (None, candidate)
 
-    def _is_fit_to_lead(self, request: RequestPreVote | RequestVote) -> bool:
+    def _is_fit_to_lead(self, candidate: NodeId, request: RequestPreVote | RequestVote) -> bool:
         node = self._node
-        return may_trust(node, request) and node.log.is_up_to_date(request.last_log_index, request.last_log_term)
+        return may_trust(node, candidate, request) and node.log.is_up_to_date(
+            request.last_log_index, request.last_log_term
+        )
 
     def _abdicate(self, reason: AbdicationReason) -> None:
         node, progress = self._node, self._replication.progress

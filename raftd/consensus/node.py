@@ -31,6 +31,8 @@ class Node:
     storing: Storing
     current_term: Term
     voted_for: NodeId | None
+    founders: frozenset[NodeId] = frozenset()
+    """Who votes as the cluster begins; nobody on a node that is to be added to it."""
     unproven: bool = False
     """Whether this node's disk is new and has not caught up with the cluster yet (`proof`)."""
     proof_target: tuple[Term, LogIndex] = (NO_TERM, NO_INDEX)

@@ -10,13 +10,18 @@ all nodes are unproven, so they elect one of them as always, and are proven a mo
 a disk was lost, the others have all that was committed and elect one of them, or nobody; the unproven node receives
 the log from it, and is proven when it has caught up.
 
+Two unproven nodes elect each other only as *founders*: while each knows of no voters but those that the cluster began
+with, and has the other among them. Where the membership has changed since, the cluster began long ago. A node that was
+removed before it had caught up may never hear of that: its log ends where it still was one of two voters, say, and the
+other one of these, on a new disk, would not know better (seed 738210465202 of the simulator).
+
 A candidate that has one or two voters needs all of them, itself included, and so has all that they ever committed: what
-others have forgotten does not matter, and anybody may vote for it. Only the candidate knows how many votes it needs, so
-it says so. The voter's own membership is no answer: on a new disk it is what the cluster began with, or none. And the
-candidate's may be of long ago: so it counts only that nobody went on without it. While the membership is joint that is
-so if it votes in both halves. One that is on its way out of two voters needs the other's vote, and the other, alone by
-then, may have committed much since, with others that came later (seed 1575347471725 of the simulator). And one that is
-on its way in may have the change from a leader that forgot it in a crash and went on alone.
+others have forgotten does not matter, and anybody may vote for it, if not both have forgotten. Only the candidate knows
+how many votes it needs, so it says so. The voter's own membership is no answer: on a new disk it is what the cluster
+began with, or none. And the candidate's may be of long ago: so it counts only that nobody went on without it. While the
+membership is joint that is so if it votes in both halves. One that is on its way out of two voters needs the other's
+vote, and the other, alone by then, may have committed much since, with others that came later (seed 1575347471725). And
+one that is on its way in may have the change from a leader that forgot it in a crash and went on alone.
 
 A node that is its own only voter asks nobody, and could be one that lost its disk and has received no more than the
 beginning of its log, from when it was alone. So on a new disk it elects itself only where it knows of no term but one
@@ -28,10 +33,10 @@ leader that thinks that this node has entries which it lost learns of that by a 
 them, nor anything that this node says, and it is told of none, until others have confirmed that this leader is not one
 of long ago (`replication`, *Lost disks*).
 
-What this leaves open is whatever two unproven nodes can decide between themselves, and must: when a cluster begins with
-two of its three nodes up, they are one new node and another, and when the third is down, which has seen a commit, and
-one of the two had too and lost its disk, they are the same. No rule that starts the one cluster stops the other, but to
-wait for all three. So it is for whoever replaces a disk to see that a majority is proven.
+What this leaves open is whatever two unproven founders can decide between themselves, and must: when a cluster begins
+with two of its three nodes up, they are one new node and another, and when the third is down, which has seen a commit,
+and one of the two had too and lost its disk, they are the same. No rule that starts the one cluster stops the other,
+but to wait for all three. So it is for whoever replaces a disk to see that a majority is proven.
 So are votes: one that was forgotten in the very term of the loss can only be given anew to an unproven candidate.
 
 The price is a narrow one, and paid in the first milliseconds of a cluster's life only. If nodes crash when some are
@@ -41,7 +46,7 @@ its vote and before its first entry looks like one that lost its disk: with anot
 
 from raftd.consensus.messages import RequestPreVote, RequestVote
 from raftd.consensus.node import Node
-from raftd.consensus.types import NO_INDEX, NO_TERM, LogIndex, Role
+from raftd.consensus.types import NO_INDEX, NO_TERM, LogIndex, NodeId, Role
 
 _UNANIMOUS_VOTERS_MAX = 2
 
@@ -53,18 +58,39 @@ def needs_every_vote(node: Node) -> bool:
     return is_needed and len(node.membership.all_voters) <= _UNANIMOUS_VOTERS_MAX
 
 
-def may_trust(node: Node, request: RequestPreVote | RequestVote) -> bool:
+def _is_founder(node: Node) -> bool:
+    """Whether this node knows of no voters but those that the cluster began with."""
+    return node.membership.voters == node.founders and not node.membership.outgoing
+
+
+def claims(node: Node) -> tuple[bool, bool]:
+    """What this node says of itself when it asks for votes: whether it is unproven, and whether it needs every vote.
+
+    An unproven node that is no founder must not have the vote of another unproven one. If it needs every vote, it may
+    have those of proven nodes, whose logs have whatever was committed under these voters: so it asks as one of them.
+    """
+    if node.unproven and not _is_founder(node):
+        return False, False
+    return node.unproven, needs_every_vote(node)
+
+
+def may_trust(node: Node, candidate: NodeId, request: RequestPreVote | RequestVote) -> bool:
     """Whether this node may vote for the candidate, as far as lost disks are concerned."""
+    if node.unproven and request.unproven:
+        return _is_founder(node) and candidate in node.founders
     return node.unproven == request.unproven or request.unanimous
 
 
 def may_campaign(node: Node) -> bool:
-    """Whether this node may ask for votes: not if it needs none but its own, and its log may be half of what it had.
+    """Whether this node may ask for votes: not if it is unproven and could be elected by what it and others forgot.
 
-    Where others vote they judge by their own logs (§5.4.1).
+    One that needs no vote but its own has nobody who would judge by a log of his (§5.4.1).
     """
-    is_alone = node.membership.all_voters == {node.node_id}
-    return not (node.unproven and is_alone) or node.current_term == NO_TERM or node.voted_for == node.node_id
+    if not node.unproven:
+        return True
+    if node.membership.all_voters == {node.node_id}:
+        return node.current_term == NO_TERM or node.voted_for == node.node_id
+    return _is_founder(node) or needs_every_vote(node)
 
 
 def hear_commit(node: Node, leader_commit: LogIndex) -> None:

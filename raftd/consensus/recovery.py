@@ -62,6 +62,7 @@ def recover(
         storing=storing,
         current_term=term if has_newer_term else hard_state.current_term,
         voted_for=None if has_newer_term else hard_state.voted_for,
+        founders=bootstrap.voters,
         unproven=unproven,
         snapshot=snapshot,
         commit_index=index,

@@ -20,6 +20,7 @@ from raftd.consensus import (
     TimeoutNow,
     quorum,
 )
+from raftd.consensus.membership_codec import encode_membership
 from raftd.consensus.messages import Message, RequestPreVoteReply, RequestVoteReply
 from raftd.consensus.proof import needs_every_vote
 from raftd.consensus.types import LogIndex
@@ -94,13 +95,86 @@ def test_a_new_disk_refuses_a_pre_vote_without_a_word() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3])
-@pytest.mark.parametrize("unproven", [False, True])
-def test_whoever_needs_every_vote_may_have_it(*, size: int, unproven: bool) -> None:
-    """All that such a candidate's voters committed is on it, so nothing can be missing, whatever the voter believes."""
-    raft = node(size)
-    raft.step(TWO, RequestVote(Term(1), TWO, LogIndex(0), Term(0), True, unproven, unanimous=True))
+@pytest.mark.parametrize("voter", [False, True])
+@pytest.mark.parametrize("candidate", [False, True])
+def test_whoever_needs_every_vote_may_have_it(*, size: int, voter: bool, candidate: bool) -> None:
+    """All that such a candidate's voters committed is with it or with the voter, if not both have new disks.
+
+    Two that have are as the cluster began, or they elect each other not.
+    """
+    raft = node(size, unproven=voter)
+    raft.step(TWO, RequestVote(Term(1), TWO, LogIndex(0), Term(0), True, candidate, unanimous=True))
     (vote,) = complete(raft)
-    assert vote == RequestVoteReply(Term(1), vote_granted=True)
+    assert vote == RequestVoteReply(Term(1), vote_granted=not (voter and candidate) or size >= 2)
+
+
+def receive(raft: Raft, *memberships: tuple[set[int], set[int]]) -> None:
+    """Node 2, the leader of term 1, sends memberships as the first entries; of commits it says nothing."""
+    entries = tuple(
+        (
+            LogIndex(index),
+            Term(1),
+            EntryKind.MEMBERSHIP,
+            encode_membership(Membership(frozenset(map(NodeId, voters)), frozenset(map(NodeId, outgoing)))),
+        )
+        for index, (voters, outgoing) in enumerate(memberships, 1)
+    )
+    raft.step(TWO, AppendEntries(Term(1), TWO, LogIndex(0), Term(0), LogIndex(0), entries))
+    complete(raft)
+
+
+CHANGED = [(({1, 2, 3}, {1, 2}),), (({1, 2, 3, 4}, set()),), (({1, 3}, {1, 2, 3}), ({1, 3}, set()))]
+
+
+@pytest.mark.parametrize("changes", CHANGED)
+def test_where_others_vote_than_at_the_beginning_new_disks_elect_nobody_new(
+    changes: tuple[tuple[set[int], set[int]], ...],
+) -> None:
+    """The cluster began long ago: two that forgot what they had do not decide what it was."""
+    raft = node(3)
+    receive(raft, *changes)
+    assert votes_for(raft, unproven=True, term=2) == (False, False)
+
+
+def test_founders_are_told_apart_from_who_came_later() -> None:
+    """One that was added, and lost its disk or never caught up, is no founder to those that began the cluster."""
+    raft = node(2)
+    assert votes_for(raft, unproven=True) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("voters", "outgoing", "asks"),
+    [
+        ({1, 2}, set(), True),
+        ({1, 2}, {1}, True),
+        ({2}, {1, 2}, False),
+        ({1, 2, 4}, set(), False),
+        ({1, 2, 3, 4}, {1, 2, 3}, False),
+        ({1, 2, 3}, set(), True),
+    ],
+)
+def test_a_new_disk_that_knows_of_a_change_asks_proven_nodes_only(
+    voters: set[int], outgoing: set[int], *, asks: bool
+) -> None:
+    """And only where these must have what it lacks, since it needs all of them; its log may be half of what it had.
+
+    What says so is what proven nodes say: one that does not know better votes for no such candidate.
+    """
+    raft = node(3)
+    receive(raft, (voters, outgoing))
+    raft.campaign()
+    asked = [message for message in complete(raft) if isinstance(message, RequestPreVote)]
+    assert {(message.unproven, message.unanimous) for message in asked} == (
+        {(voters == {1, 2, 3}, False)} if asks else set()
+    )
+
+
+def test_a_new_disk_does_not_campaign_at_a_leaders_wish_either() -> None:
+    """TimeoutNow skips the pre-vote, and nothing else."""
+    raft = node(3)
+    receive(raft, ({1, 2, 4}, set()))
+    raft.step(TWO, TimeoutNow(Term(1), TWO))
+    assert (raft.role, raft.current_term) == (Role.FOLLOWER, 1)
 
 
 @pytest.mark.parametrize("size", [1, 2])

@@ -1,10 +1,12 @@
-"""A voter that has not heard of its removal comes back when the one that went on without it has lost its disk.
+"""Voters who do not hear of their removal, and come back when one that knew better has lost its disk.
 
 Two voters become one, and the other one is cut off before it learns that this is done. The one that is left grows into
 a new cluster, commits more, and loses its disk; then these two meet, and nobody else. What the one remembers is of long
-ago, and the other has forgotten everything: neither may elect the other (`raftd.consensus.proof`).
+ago, and the other has forgotten everything: neither may elect the other (`raftd.consensus.proof`). Or the one on the
+new disk meets the new cluster, for as long as it takes to learn that it once voted alone.
 
-Or the one on the new disk meets the new cluster, for as long as it takes to learn that it once voted alone.
+Or the two grow first, one of them loses its disk, and is removed when it has read of no more than the two of them; the
+other one loses its disk when all who are left have caught up. Then the half of a log that there is names just them.
 
 Other faults go on meanwhile, so this gives up wherever a step does not come about.
 """
@@ -30,7 +32,8 @@ _WATCH_SECONDS = 0.0005
 """Less than it takes to hear how the membership was left."""
 
 _GROWN_VOTERS = 3
-_MEETING = 0.6
+_HALF_TOLD_LOOKS = 8
+_HAS_ALL, _READING = 0.6, 0.4
 
 
 def leave_behind(world: "World", draw: random.Random) -> None:
@@ -55,42 +58,76 @@ def _steps(world: "World", draw: random.Random) -> Iterator[None]:
     """What happens, with a pause at each `yield`."""
     yield from _until(lambda: _has_become(world, draw, 2))
     leader = actions.leader_of(world, draw)
-    voters = _voters(leader)
-    others = voters - {leader.node_id} if leader is not None else voters
-    if leader is None or len(voters) != 2 or len(others) != 1:
+    others = _voters(leader) - {leader.node_id} if leader is not None else frozenset()
+    if leader is None or len(others) != 1:
         return
-    (behind,) = others
-    _ask(leader, Remove(behind))
-    _deafen(world.processes[behind], world.timeline.now + _ASKED_SECONDS)
-    yield from _until(lambda: _voters(leader) == {leader.node_id}, _STEP_LOOKS // 3)
-    if _voters(leader) != {leader.node_id} or world.is_retired(behind):
+    behind = world.processes[next(iter(others))]
+    has_all = draw.random() < _HAS_ALL
+    if has_all:
+        yield from _remove_unheard(leader, behind)
+    else:
+        yield from _remove_half_told(leader, behind, draw)
+    if world.is_retired(behind.node_id) or not _is_removed(world, draw, behind):
         return
 
     def has_grown() -> bool:
-        world.network.cut = world.network.around({behind})
+        world.network.cut = world.network.around({behind.node_id})
         return _has_become(world, draw, _GROWN_VOTERS) and actions.may_lose(leader)
 
     yield from _until(has_grown)
     if len(_voters(actions.leader_of(world, draw))) >= _GROWN_VOTERS and actions.may_lose(leader):
         actions.begin_anew(leader, 0.01)
-        if draw.random() < _MEETING:
-            world.sometimes("left_behind")
-            world.network.cut = world.network.around({leader.node_id, behind})
+        if has_all and draw.random() < _READING:
+            _cut_off_at(leader, {leader.node_id}, world.timeline.now + _ASKED_SECONDS, "alone_with_half_a_log")
         else:
-            _let_read_half(leader, world.timeline.now + _ASKED_SECONDS)
+            world.sometimes("left_behind" if has_all else "half_told_meets_new_disk")
+            world.network.cut = world.network.around({leader.node_id, behind.node_id})
         yield from _until(lambda: False, draw.choice((10, 40)))
 
 
-def _let_read_half(process: "Process", deadline: float) -> None:
-    """Leave a node alone when it has been told of its log up to where it was the only voter."""
+def _remove_unheard(leader: "Process", behind: "Process") -> Iterator[None]:
+    """Of two voters one is removed, and does not hear of the end of that."""
+    world = leader.world
+    _ask(leader, Remove(behind.node_id))
+    _deafen(behind, world.timeline.now + _ASKED_SECONDS)
+    yield from _until(lambda: _voters(leader) == {leader.node_id}, _STEP_LOOKS // 3)
+
+
+def _remove_half_told(leader: "Process", behind: "Process", draw: random.Random) -> Iterator[None]:
+    """A third one comes, one of the two loses its disk, and is removed when it has read of no more than the two."""
+    world = leader.world
+    yield from _until(lambda: _has_become(world, draw, _GROWN_VOTERS) and actions.may_lose(behind))
+    if not actions.may_lose(behind) or behind.node_id not in _voters(actions.leader_of(world, draw)):
+        return
+    actions.begin_anew(behind, 0.01)
+    _cut_off_at(behind, {leader.node_id, behind.node_id}, world.timeline.now + _ASKED_SECONDS, "half_told")
+    yield from _until(lambda: False, _HALF_TOLD_LOOKS)
+
+    def is_removed() -> bool:
+        world.network.cut = world.network.around({behind.node_id})
+        asked = actions.leader_of(world, draw)
+        if behind.node_id in _voters(asked) and asked is not None:
+            _ask(asked, Remove(behind.node_id))
+        return _is_removed(world, draw, behind)
+
+    yield from _until(is_removed, _STEP_LOOKS // 3)
+
+
+def _is_removed(world: "World", draw: random.Random, process: "Process") -> bool:
+    voters = _voters(actions.leader_of(world, draw))
+    return bool(voters) and process.node_id not in voters
+
+
+def _cut_off_at(process: "Process", voters: set[NodeId], deadline: float, name: str) -> None:
+    """Leave a node alone when it has read its log up to where these were all voters."""
     world = process.world
     if not world.is_chaotic or world.timeline.now > deadline:
         return
-    if process.raft_or_none is not None and process.raft.membership.all_voters == {process.node_id}:
-        world.sometimes("alone_with_half_a_log")
+    if process.raft_or_none is not None and process.raft.membership.all_voters == voters:
+        world.sometimes(name)
         world.network.cut = world.network.around({process.node_id})
     else:
-        world.timeline.after(_WATCH_SECONDS, _let_read_half, process, deadline)
+        world.timeline.after(_WATCH_SECONDS, _cut_off_at, process, voters, deadline, name)
 
 
 def _until(is_done: Callable[[], bool], looks: int = _STEP_LOOKS) -> Iterator[None]:

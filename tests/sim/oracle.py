@@ -152,9 +152,15 @@ class Oracle:
     def _check_trust(self, voter: "Process", candidate_id: NodeId) -> None:
         """A node that may have forgotten what it stored elects none who relies on that (`raftd.consensus.proof`)."""
         raft, candidate = voter.raft, self._world.processes[candidate_id]
-        if not candidate.is_up or candidate.raft.role is not Role.CANDIDATE:
+        if voter is candidate or not candidate.is_up or candidate.raft.role is not Role.CANDIDATE:
             return
-        if candidate.raft.current_term != raft.current_term or _is_one_of_few(candidate):
+        if candidate.raft.current_term != raft.current_term:
+            return
+        if not raft.is_proven and not candidate.raft.is_proven:
+            if not all(self._world.knows_founders_only(process) for process in (voter, candidate)):
+                self.fail(f"node {voter.node_id} votes for node {candidate_id}, both on new disks of an old cluster")
+            return
+        if _is_one_of_few(candidate):
             return
         if raft.is_proven != candidate.raft.is_proven:
             self.fail(f"of node {voter.node_id} and node {candidate_id}, whom it votes for, one has a new disk")

@@ -29,8 +29,8 @@ FOCUSES: Final[dict[str, tuple[str, ...]]] = {
 }
 """Faults that are worth little without each other, and seldom meet by chance."""
 
-_GROWING = frozenset({"members", "departures"})
-"""Of these most begin small."""
+_GROWING: Final = {"members": (2, 2, 3, 5), "departures": (2, 3, 5, 5)}
+"""The sizes that these begin with."""
 
 _FOCUSED: Final = {"leases": 0.1, "divergence": 0.1, "members": 0.1, "departures": 0.05}
 """The part of all seeds that each of these gets."""
@@ -133,7 +133,7 @@ def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
     plan = Plan(
         seed=seed,
         seconds=seconds,
-        size=generator(seed, "plan/growing").choice((2, 2, 3, 5)) if focus in _GROWING else size,
+        size=generator(seed, "plan/growing").choice(_GROWING[focus]) if focus in _GROWING else size,
         faults=faults,
         focus=focus,
         pace=min(draw.choice((0.7, 2.0, 5.0)), 2.0 if focus else 5.0),

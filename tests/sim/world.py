@@ -109,6 +109,11 @@ class World:
             decides(membership, left) for membership in self.live_memberships()
         )
 
+    def knows_founders_only(self, process: Process) -> bool:
+        """Whether nobody else votes, as far as this node's log says, than when the cluster began."""
+        membership = process.membership_in_force()
+        return membership.voters == self.membership.voters and not membership.outgoing
+
     def live_memberships(self) -> list[Membership]:
         """The committed membership, and those in some log that may yet be."""
         committed_index, committed = self.oracle.memberships[-1]
@@ -230,7 +235,10 @@ class World:
         # A leader may have heard just now that these have caught up, and will count on their votes.
         joining = {node_id for membership in memberships for node_id in membership.joining}
         proven = [node_id for node_id in sound if self._is_proven(node_id)]
-        for kind in (proven, [node_id for node_id in sound if node_id not in proven]):
+        founders = [
+            node_id for node_id in sound if node_id not in proven and self.knows_founders_only(self.processes[node_id])
+        ]
+        for kind in (proven, founders):
             for count in range(1, len(kind) + 1):
                 if all(decides(membership, set(kind[:count])) for membership in memberships):
                     rest = [node_id for node_id in sound if node_id not in kind[:count]]

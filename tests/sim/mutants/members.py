@@ -151,8 +151,15 @@ MUTANTS: Final = (
         "elects_itself_with_half_a_log",
         "a node on a new disk elects itself when its log says that it votes alone, though more was to come",
         "consensus/proof.py",
-        " or node.current_term == NO_TERM or node.voted_for == node.node_id",
-        " or True",
+        "        return node.current_term == NO_TERM or node.voted_for == node.node_id\n",
+        "        return True\n",
+    ),
+    Mutant(
+        "founders_for_ever",
+        "two nodes on new disks elect each other, though the cluster has changed since it began",
+        "consensus/proof.py",
+        "return node.membership.voters == node.founders and not node.membership.outgoing",
+        "return True",
     ),
     Mutant(
         "proven_by_its_own_log",
