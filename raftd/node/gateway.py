@@ -213,7 +213,7 @@ class Gateway:
 
     def may_administer(self, user: str) -> bool:
         """Whether the rules say so."""
-        return self._rules.of(user).administers
+        return self._rules.administers(user)
 
     def client_connected(self, channel: Channel, user: str) -> ClientConnection:
         """A client is there, known by its certificate as `user`."""
@@ -225,7 +225,10 @@ class Gateway:
 
     def use(self, *, rules: AccessRules, client_addresses: Mapping[NodeId, str]) -> None:
         """Go by these from the next request on, on the connections that stand too."""
-        self._rules, self._client_addresses = rules, client_addresses
+        self._client_addresses = client_addresses
+        if rules == self._rules:  # A reload that was refused says so too, and there may be many grants and users.
+            return
+        self._rules = rules
         known: dict[bytes, Permissions] = {}
         for connection in self._connections:
             user = connection.user
