@@ -49,6 +49,22 @@ follows when that is done. Nothing is to be done, unless it begins again and aga
 is in the lines above this one.
 """,
 )
+ADDRESS_MISSING: Final = Event(
+    "address_missing",
+    "4787f7786b1c441681bae35733e802b9",
+    logging.WARNING,
+    "waits to listen: %(reason)s",
+    """\
+The node has read its data, and takes no connections yet, since an address of its own is missing. While a host boots
+that passes by itself, as soon as names can be looked up and the network is there: node_ready follows then. If it does
+not come within two minutes the process ends, and systemd starts it again, for as long as it takes.
+
+If it stays so: a name that cannot be looked up is wrong in raftd.yaml, or missing in DNS or /etc/hosts. An address that
+cannot be assigned is not this machine's: is node @RAFTD_NODE@ really the one of this host? A name that is 127.0.1.1
+here, as Debian's installer and cloud-init write it to /etc/hosts, is of use to nobody else: take that line out, or say
+under listen in raftd.yaml where to listen.
+""",
+)
 NODE_READY: Final = Event(
     "node_ready",
     "795e19d4681645ae8df1f2e742d6826d",
@@ -411,6 +427,7 @@ data when you are sure. Its id must not be used again: for the same machine take
 )
 CATALOGUE: Final = (
     NODE_STARTED,
+    ADDRESS_MISSING,
     NODE_READY,
     NODE_DRAINING,
     NODE_STOPPED,

@@ -13,6 +13,7 @@ from raftd import events
 from raftd.daemon import logs
 from raftd.daemon.credentials import Credentials, read_credentials
 from raftd.daemon.descriptors import raise_limit
+from raftd.daemon.listening import Interrupted, wait_for_addresses
 from raftd.daemon.narrator import tell_failure
 from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, open_storage
@@ -81,12 +82,22 @@ def _run(
     raise_limit()
     opened = open_storage(settings)
     if opened.directory.is_removed:
-        opened.log.close()
-        opened.directory.close()
+        _close(opened)
         events.NODE_REMOVED.log(logger)
         return ExitCode.REMOVED
+    try:
+        settings = wait_for_addresses(settings, notifier.status)
+    except Interrupted:
+        _close(opened)
+        events.NODE_STOPPED.log(logger)
+        return ExitCode.OK
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(_serve(settings, credentials, opened, notifier, log_lines_dropped, recent))
+
+
+def _close(opened: Opened) -> None:
+    opened.log.close()
+    opened.directory.close()
 
 
 async def _serve(  # noqa: PLR0917 - hands on what it is given

@@ -9,9 +9,10 @@ The log shows keys, but never values, to administrators.
 """
 
 import enum
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, TypeAlias, assert_never
 
 from raftd.kv import operations
@@ -57,9 +58,10 @@ class Permissions:
 
     __slots__ = ("_readable", "_writable", "administers")
 
-    def __init__(self, readable: Iterable[bytes], writable: Iterable[bytes], *, administers: bool) -> None:
-        self._readable = _minimal(readable)
-        self._writable = _minimal(writable)
+    def __init__(self, readable: tuple[bytes, ...], writable: tuple[bytes, ...], *, administers: bool) -> None:
+        """`readable` and `writable` are prefixes in byte order of which none covers another, as `AccessRules` has."""
+        self._readable = readable
+        self._writable = writable
         self.administers = administers
         """May see the nodes' status and log, and change the cluster."""
 
@@ -117,27 +119,65 @@ class Permissions:
 
 
 class AccessRules:
-    """All grants of a cluster; pure data, so that new rules replace old ones in one assignment.
+    """All grants of a cluster; they do not change, so that new rules replace old ones in one assignment.
+
+    There may be ten thousand grants, and a reload asks for each user that is connected, on the event loop. So all that
+    can be done once is done here: what is asked for one user costs a few look-ups where all that he is granted is of
+    one name or pattern, and else as much as there are grants of all but the longest of these.
 
     Args:
         grants: what is allowed; everything else is not.
         administrators: names or patterns, as in `Grant.user`.
     """
 
-    __slots__ = ("_administrators", "_grants")
+    __slots__ = ("_administrators", "_granted", "_lengths")
 
     def __init__(self, grants: Iterable[Grant] = (), administrators: Iterable[str] = ()) -> None:
-        self._grants = tuple(grants)
-        self._administrators = tuple(administrators)
+        by_pattern: dict[str, tuple[list[bytes], list[bytes]]] = {}
+        for grant in grants:
+            readable, writable = by_pattern.setdefault(grant.user, ([], []))
+            if grant.read:
+                readable.append(grant.prefix)
+            if grant.write:
+                writable.append(grant.prefix)
+        self._granted = {
+            pattern: (_minimal(readable), _minimal(writable)) for pattern, (readable, writable) in by_pattern.items()
+        }
+        """By name or pattern: what may be read, what may be written."""
+        self._administrators = frozenset(administrators)
+        patterns = self._granted.keys() | self._administrators
+        self._lengths = sorted({len(each) - 1 for each in patterns if each.endswith(_WILDCARD)})
+        """How many characters the patterns have before their wildcard."""
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the same is allowed, as far as each name and pattern says it; not whether it comes to the same."""
+        if not isinstance(other, AccessRules):
+            return NotImplemented
+        return self._granted == other._granted and self._administrators == other._administrators
+
+    def __hash__(self) -> int:
+        return hash((frozenset(self._granted), self._administrators))
 
     def of(self, user: str) -> Permissions:
         """What `user` may do; the empty name, which no certificate has, may do nothing."""
-        grants = [grant for grant in self._grants if _names(grant.user, user)]
+        granted = [self._granted[pattern] for pattern in self._patterns(user) if pattern in self._granted]
         return Permissions(
-            (grant.prefix for grant in grants if grant.read),
-            (grant.prefix for grant in grants if grant.write),
-            administers=any(_names(pattern, user) for pattern in self._administrators),
+            _joined([readable for readable, _ in granted]),
+            _joined([writable for _, writable in granted]),
+            administers=self.administers(user),
         )
+
+    def administers(self, user: str) -> bool:
+        """Whether `user` may see the nodes' status and log, and change the cluster."""
+        return not self._administrators.isdisjoint(self._patterns(user))
+
+    def _patterns(self, user: str) -> list[str]:
+        """Whatever could name `user`: the name, and its beginnings with a wildcard."""
+        if not user:
+            return []
+        beginnings = [user[:length] + _WILDCARD for length in self._lengths if length <= len(user)]
+        # A name that ends with a wildcard is no name in a grant.
+        return beginnings if user.endswith(_WILDCARD) else [user, *beginnings]
 
     def allows(self, user: str, operation: Operation, key: bytes) -> bool:
         """Whether `user` may do `operation` with `key`."""
@@ -182,15 +222,6 @@ def _needs_of_operation(operation: operations.Operation) -> Iterator[Need]:
             assert_never(operation)
 
 
-def _names(pattern: str, user: str) -> bool:
-    """Whether a name or pattern means `user`."""
-    if not user:
-        return False
-    if pattern.endswith(_WILDCARD):
-        return user.startswith(pattern.removesuffix(_WILDCARD))
-    return user == pattern
-
-
 def _minimal(prefixes: Iterable[bytes]) -> tuple[bytes, ...]:
     """The prefixes without those that another one covers, in byte order."""
     kept: list[bytes] = []
@@ -199,3 +230,19 @@ def _minimal(prefixes: Iterable[bytes]) -> tuple[bytes, ...]:
         if not kept or not prefix.startswith(kept[-1]):
             kept.append(prefix)
     return tuple(kept)
+
+
+def _joined(parts: list[tuple[bytes, ...]]) -> tuple[bytes, ...]:
+    """The same of several such, at the price of all but the longest: thousands of grants may be everybody's."""
+    if len(parts) <= 1:
+        return parts[0] if parts else ()
+    longest, *others = sorted(parts, key=len, reverse=True)
+    joined = list(longest)
+    for prefix in sorted(chain.from_iterable(others)):
+        place = bisect_right(joined, prefix)
+        if place and prefix.startswith(joined[place - 1]):
+            continue
+        # What it covers comes right behind it.
+        end = prefix_end(prefix)
+        joined[place : bisect_left(joined, end, place) if end else None] = [prefix]
+    return tuple(joined)

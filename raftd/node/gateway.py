@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeAlias, assert_never
 
-from raftd.consensus.types import NO_INDEX, LogIndex, NodeId, Role, Term
+from raftd.consensus.types import LogIndex, NodeId, Role, Term
 from raftd.errors import DecodeError, InvariantViolation
 from raftd.kv.access import AccessRules, Operation, Permissions
 from raftd.kv.commands import CommandTooLarge, InvalidCommand, Opcode, Stamp, check_key, validate_client_command
@@ -26,6 +26,7 @@ from raftd.node.backups import BackupQuestion, Backups
 from raftd.node.connection import ClientConnection
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.questions import LeaderQuestion, PageQuestion, TraceQuestion, WatchQuestion
+from raftd.node.replay import Replay
 from raftd.node.requests import UNREAD, Requests
 from raftd.node.tracing import Traces
 from raftd.node.watches import Watches
@@ -75,8 +76,11 @@ class Leadership(Administered, Protocol):
         """Who leads, if known."""
 
     @property
-    def commit_index(self) -> LogIndex:
-        """Entries up to here are known to be committed."""
+    def last_index(self) -> LogIndex:
+        """Where the log ends."""
+
+    def term_at(self, index: LogIndex, /) -> Term | None:
+        """Term of the entry at `index`; None where the log does not reach."""
 
 
 class Disk(Protocol):
@@ -175,7 +179,7 @@ class Gateway:
         """As of the latest turn."""
         self._rehearsed_seconds = 0.0
         """In this turn."""
-        self._replay_target = NO_INDEX
+        self._replay = Replay(leadership, machine)
         self._backups: Backups | None = None
 
     def attach(self, backups: Backups) -> None:
@@ -189,11 +193,8 @@ class Gateway:
 
     @property
     def is_replayed(self) -> bool:
-        """Whether everything is applied again that this node knew to be committed when it first heard of a leader.
-
-        A restart forgets the commit index (Figure 2: volatile), so there is nothing to catch up with before that.
-        """
-        return NO_INDEX < self._replay_target <= self._machine.last_applied
+        """Whether everything is applied again that this node had applied before it started; see `raftd.node.replay`."""
+        return self._replay.is_done
 
     def drain(self) -> None:
         """The node is going down: accept nothing new, and end what would never end by itself."""
@@ -204,17 +205,15 @@ class Gateway:
         self._wake()
 
     def note_turn(self) -> None:
-        """Note, in each turn, how full the store is, and how much is to be applied again, once a leader is known."""
+        """Note, in each turn, how full the store is, and whether all is applied again that was so before the start."""
         machine, limits = self._machine, self._limits
         self._is_full = machine.key_count >= limits.keys_max or machine.bytes_total >= limits.bytes_max
         self._rehearsed_seconds = 0.0
-        leadership = self._leadership
-        if self._replay_target == NO_INDEX and leadership.leader_id is not None:
-            self._replay_target = leadership.commit_index
+        self._replay.look()
 
     def may_administer(self, user: str) -> bool:
         """Whether the rules say so."""
-        return self._rules.of(user).administers
+        return self._rules.administers(user)
 
     def client_connected(self, channel: Channel, user: str) -> ClientConnection:
         """A client is there, known by its certificate as `user`."""
@@ -226,7 +225,10 @@ class Gateway:
 
     def use(self, *, rules: AccessRules, client_addresses: Mapping[NodeId, str]) -> None:
         """Go by these from the next request on, on the connections that stand too."""
-        self._rules, self._client_addresses = rules, client_addresses
+        self._client_addresses = client_addresses
+        if rules == self._rules:  # A reload that was refused says so too, and there may be many grants and users.
+            return
+        self._rules = rules
         known: dict[bytes, Permissions] = {}
         for connection in self._connections:
             user = connection.user

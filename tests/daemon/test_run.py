@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ import pytest
 from raftd.daemon.credentials import check_files
 from raftd.errors import ExitCode
 from raftd.pki import issue_node
-from raftd.settings import Document, load
-from tests.daemon.process import running
+from raftd.settings import Address, Document, load
+from tests.daemon.process import document_of, running, write_files
 
 
 def run_raftd(*arguments: str, python: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
@@ -45,6 +46,21 @@ def test_a_port_in_use_is_one_line_and_worth_a_restart(settings: Path, document:
     assert ended.returncode == ExitCode.ERROR
     assert f"cannot listen on {address}" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_an_address_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+    """What is missing is told to the supervisor and in the log; the node ends as ever when it is told to stop."""
+    document = document_of(1)
+    node = replace(document.nodes[0], peer_address=Address("192.0.2.1", 7401))  # nobody's (RFC 5737)
+    settings = write_files(tmp_path, replace(document, nodes=(node,)))
+    with running(settings) as daemon:
+        assert daemon.told()["STATUS"] == "waiting to listen: 192.0.2.1: Cannot assign requested address"
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == ExitCode.OK
+        first, waits, last = daemon.log.splitlines()
+    assert "runs as node 1" in first
+    assert waits.endswith("waits to listen: 192.0.2.1: Cannot assign requested address")
+    assert last.endswith("stopped")
 
 
 def test_a_directory_in_use_is_one_line(settings: Path) -> None:

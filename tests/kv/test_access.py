@@ -1,10 +1,14 @@
 """Who may do what."""
 
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import cast
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raftd.kv import commands
+from raftd.kv import access, commands
 from raftd.kv.access import AccessRules, Grant, Need, Operation, needs_of_write
 from raftd.kv.commands import SessionId, validate_client_command
 from raftd.kv.operations import (
@@ -131,6 +135,86 @@ def test_against_going_through_all_grants(rules: list[Grant], user: str, key: by
         permissions = AccessRules(ordered).of(user)
         assert permissions.allows(READ, key) == any(grant.read for grant in fitting)
         assert permissions.allows(WRITE, key) == any(grant.write for grant in fitting)
+
+
+@dataclass
+class Counted:
+    """A grant that counts how often anybody looks at whose it is."""
+
+    name: str
+    prefix: bytes
+    looks: list[str]
+    read: bool = True
+    write: bool = False
+
+    @property
+    def user(self) -> str:
+        self.looks.append(self.name)
+        return self.name
+
+
+def test_what_one_user_may_does_not_cost_the_grants_of_all() -> None:
+    """A reload asks for each connected user, on the event loop: thousands of grants are gone through once."""
+    looks: list[str] = []
+    counted = [Counted(f"user-{number % 100}", b"%d" % number, looks) for number in range(1000)]
+    counted += [Counted("*", b"public/%d" % number, looks) for number in range(1000)]
+    rules = AccessRules(cast("list[Grant]", counted))
+    assert len(looks) == len(counted)
+    looks.clear()
+    for number in range(100):
+        assert rules.of(f"user-{number}").allows(READ, b"%d" % number)
+        assert rules.of(f"stranger-{number}").allows(READ, b"public/7")
+        assert not rules.administers(f"user-{number}")
+    assert looks == []
+
+
+def test_what_is_everybodys_is_shared_or_joined_with_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of grants of a pattern are not gone through for each user either: only what is his own is placed."""
+    grants = [Grant("*", b"public/%05d" % number, read=True) for number in range(2000)]
+    grants += [Grant("alice", b"public/0000", read=True), Grant("alice", b"public/00055/x", read=True)]
+    rules = AccessRules(grants)
+    placed: list[bytes] = []
+
+    def counting(places: list[bytes], prefix: bytes) -> int:
+        placed.append(prefix)
+        return bisect_right(places, prefix)
+
+    monkeypatch.setattr(access, "bisect_right", counting)
+    monkeypatch.setattr(access, "_minimal", None)
+    alice, bob = rules.of("alice"), rules.of("bob")
+    assert placed == [b"public/0000", b"public/00055/x"]
+    monkeypatch.undo()
+    assert alice.allows_range(READ, b"public/0000", b"public/0001")
+    assert not alice.allows_range(READ, b"public/0000", b"public/00011")
+    assert not bob.allows_range(READ, b"public/0000", b"public/0001")
+    for user in (alice, bob):
+        assert all(user.allows(READ, b"public/%05d" % number) for number in range(2000))
+        assert user.allows_range(READ, b"public/01999", b"public/01999/z")
+        assert user.allows_range(READ, b"public/00055/x", b"public/00055/y")
+
+
+def test_rules_are_equal_if_they_say_the_same() -> None:
+    """In any order, and in however many lines; another right, prefix or name makes a difference."""
+    one = AccessRules([Grant("a", b"x", read=True), Grant("b*", b"", write=True)], ["root", "ops-*"])
+    same = [Grant("b*", b"", write=True), Grant("a", b"x", read=True), Grant("a", b"xy", read=True)]
+    assert one == AccessRules(same, ["ops-*", "root"])
+    assert hash(one) == hash(AccessRules(same, ["ops-*", "root"]))
+    assert one != AccessRules([Grant("a", b"x", read=True), Grant("b*", b"", write=True)], ["root"])
+    assert one != AccessRules([Grant("a", b"x", read=True), Grant("b*", b"", read=True)], ["root", "ops-*"])
+    assert one != AccessRules([Grant("a", b"y", read=True), Grant("b*", b"", write=True)], ["root", "ops-*"])
+    assert one != "rules"
+
+
+def test_a_wildcard_stands_for_nothing_too_and_is_no_part_of_a_name() -> None:
+    """Whatever a certificate has for a name."""
+    rules = AccessRules([Grant("a*", b"x", read=True), Grant("a**", b"y", read=True)], ["ab*"])
+    assert {name: rules.of(name).allows(READ, b"x") for name in ("a", "a*", "ab", "b", "*", "")} == {
+        "a": True, "a*": True, "ab": True, "b": False, "*": False, "": False,
+    }  # fmt: skip
+    assert {name: rules.of(name).allows(READ, b"y") for name in ("a", "a*", "a*b", "ab")} == {
+        "a": False, "a*": True, "a*b": True, "ab": False,
+    }  # fmt: skip
+    assert [rules.administers(name) for name in ("ab", "abc", "a", "")] == [True, True, False, False]
 
 
 # Ranges.

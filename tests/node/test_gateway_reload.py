@@ -1,8 +1,12 @@
 """What reloads change for clients: their rights, their connections, and the request for a reload itself."""
 
 import json
+from typing import ClassVar
 
-from raftd.kv.access import AccessRules, Grant
+import pytest
+
+from raftd.consensus.types import NodeId
+from raftd.kv.access import AccessRules, Grant, Permissions
 from raftd.node.gateway import GatewayLimits
 from raftd.wire.client import Refusal, RefusalCode, RequestKind, ResponseKind, decode_document
 from tests.node.parts import Client
@@ -31,6 +35,35 @@ def test_other_rules_count_on_connections_that_stand() -> None:
     assert {names[place] for place, each in enumerate(refused) if not is_denied(alice, each)} == ALLOWED["stranger"]
     assert not any(is_denied(bob, each) for each in allowed)
     assert gone.connection.permissions.administers is False
+
+
+class CountingRules(AccessRules):
+    """Count for whom they are asked."""
+
+    asked: ClassVar[list[str]] = []
+
+    def of(self, user: str) -> Permissions:
+        self.asked.append(user)
+        return super().of(user)
+
+
+def test_rules_that_stay_cost_a_reload_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is refused hands over the old ones; other rules are asked once for each user, and addresses count."""
+    monkeypatch.setattr(CountingRules, "asked", [])
+    server = leader()
+    grants = [Grant("bob", b"", read=True, write=True)]
+    server.gateway.use(rules=CountingRules(grants), client_addresses={})
+    clients = [server.client(user) for user in ("alice", "bob", "alice", "bob")]
+    CountingRules.asked.clear()
+    permissions = [client.connection.permissions for client in clients]
+    server.gateway.use(rules=CountingRules(grants), client_addresses={NodeId(2): "elsewhere:7400"})
+    assert CountingRules.asked == []
+    assert all(client.connection.permissions is held for client, held in zip(clients, permissions, strict=True))
+    server.gateway.use(rules=CountingRules(grants, ["alice"]), client_addresses={NodeId(2): "elsewhere:7400"})
+    assert sorted(CountingRules.asked) == ["alice", "bob"]
+    assert [client.connection.permissions.administers for client in clients] == [True, False, True, False]
+    server.follow(2, 5, prev=(1, 1))
+    assert server.gateway.elsewhere().leader_address == "elsewhere:7400"
 
 
 def is_denied(client: Client, request_id: int) -> bool:
