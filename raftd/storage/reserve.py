@@ -9,14 +9,16 @@ import errno
 from pathlib import Path
 from typing import Final
 
+from raftd.errors import StorageError
 from raftd.storage.filesystem import FileSystem
 
 _NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
-def is_no_space(error: OSError) -> bool:
-    """Whether the disk, or this user's share of it, is full."""
-    return error.errno in _NO_SPACE
+def is_no_space(error: BaseException) -> bool:
+    """Whether the disk, or this user's share of it, is full; also of a `StorageError` that was made of that."""
+    cause = error.__cause__ if isinstance(error, StorageError) else error
+    return isinstance(cause, OSError) and cause.errno in _NO_SPACE
 
 
 class Reserve:
@@ -44,17 +46,12 @@ class Reserve:
         if self.held:
             return True
         self._remove()
-        file = self._filesystem.create(self._path)
         try:
-            file.allocate(self._size)
-            file.sync()
+            self._take()
             self.held = True
         except OSError as error:
             if not is_no_space(error):
                 raise
-        finally:
-            file.close()
-        if not self.held:
             # What was taken before the disk was full is worth more to others.
             self._remove()
         return self.held
@@ -70,6 +67,14 @@ class Reserve:
         self._remove()
         self.held = False
         return True
+
+    def _take(self) -> None:
+        file = self._filesystem.create(self._path)  # a full disk may refuse that already: it has no inodes left
+        try:
+            file.allocate(self._size)
+            file.sync()
+        finally:
+            file.close()
 
     def _remove(self) -> None:
         if self._path.name in self._filesystem.list_directory(self._path.parent):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from raftd.errors import StorageError
 from raftd.storage.reserve import Reserve, is_no_space
 from raftd.storage.simulated import Call, SimulatedFileSystem
 
@@ -42,6 +43,22 @@ def test_a_full_disk_is_not_filled_further() -> None:
     assert filesystem.list_directory(Path("/")) == []
 
 
+def test_a_disk_that_takes_no_new_file_is_a_full_disk() -> None:
+    """Its inodes may end before its blocks do: the reserve is not held, and taken as soon as a file can be made."""
+    filesystem = SimulatedFileSystem()
+
+    def refuse(call: Call) -> None:
+        if call.name == "create":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    filesystem.before_call = refuse
+    reserve = Reserve(filesystem, PATH, 1000)
+    assert not reserve.restore()
+    assert not reserve.held
+    filesystem.before_call = lambda _: None
+    assert reserve.restore()
+
+
 def test_another_failure_is_told() -> None:
     """EIO is not a full disk."""
     filesystem = SimulatedFileSystem()
@@ -66,3 +83,14 @@ def test_none_is_always_held() -> None:
 def test_a_quota_is_a_full_disk_too(number: int, *, expected: bool) -> None:
     """For whoever may use no more, the disk is full."""
     assert is_no_space(OSError(number, "")) is expected
+
+
+def test_what_was_made_of_a_full_disk_is_one_too() -> None:
+    """A `StorageError` says what it was made of."""
+    error = StorageError("it cannot be written")
+    assert not is_no_space(error)
+    error.__cause__ = OSError(errno.EIO, "")
+    assert not is_no_space(error)
+    error.__cause__ = OSError(errno.ENOSPC, "")
+    assert is_no_space(error)
+    assert not is_no_space(ValueError())
