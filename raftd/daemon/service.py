@@ -389,6 +389,7 @@ class Service:
             store=self._opened.snapshots,
             maker=maker,
             background=self._background,
+            scheduler=self._loop,
             wake=driver.wake,
         )
         driver.attach(maker, sender, installer)
