@@ -31,6 +31,7 @@ from raftd.kv.snapshot import decode_head
 from raftd.kv.snapshot_loader import SnapshotLoader
 from raftd.node.background import Background
 from raftd.node.snapshots import Scheduler, SnapshotMaker
+from raftd.storage.reserve import is_no_space
 from raftd.storage.snapshot_format import SnapshotMetadata as StoredMetadata
 from raftd.storage.snapshot_writing import SnapshotReceiver
 from raftd.storage.snapshots import SnapshotSource, SnapshotStore
@@ -301,6 +302,9 @@ class SnapshotInstaller:
             self._scheduler.call_at(at, lambda: self._ask_anew(index))
         else:
             events.SNAPSHOT_FAILED.log(logger, reason=error)
+            if is_no_space(error):
+                # An older snapshot must not take the room of the one that this node needs.
+                self._background.run(lambda: self._store.prune(1), _ignore, _report)
             self._ask_anew(index)
 
     def _ask_anew(self, index: LogIndex) -> None:
@@ -363,6 +367,13 @@ def consensus_metadata(stored: StoredMetadata) -> SnapshotMetadata:
 
 def _ignore(_: object) -> None:
     """What came of it makes no difference."""
+
+
+def _report(error: Exception) -> None:
+    """Tell of an old snapshot that cannot be removed, and go on: it costs space."""
+    if not isinstance(error, StorageError):
+        raise error
+    events.SNAPSHOT_FAILED.log(logger, reason=error)
 
 
 def _raise(error: Exception) -> None:

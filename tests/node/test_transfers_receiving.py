@@ -1,5 +1,6 @@
-"""What becomes of a snapshot that a leader sends, and of the state that it is to replace; `test_transfers.py` has more."""
+"""What becomes of a snapshot that a leader sends and of what it is to replace, besides `test_transfers.py`."""
 
+import errno
 import struct
 
 import pytest
@@ -8,10 +9,12 @@ from raftd import events
 from raftd.consensus.messages import Heartbeat
 from raftd.consensus.types import LogIndex, NodeId, Term
 from raftd.kv.snapshot import FORMAT_VERSION, MAGIC
+from raftd.node.snapshots import SnapshotLimits
 from raftd.node.transfers import UNREADABLE_SECONDS
+from raftd.storage.simulated import Call
 from tests.node.parts import TICK_SECONDS
 from tests.node.snapshot_parts import FullServer
-from tests.node.test_transfers import chunk, machine_at, receive, receive_all, replies, snapshot_file
+from tests.node.test_transfers import append, chunk, history, machine_at, receive, receive_all, replies, snapshot_file
 
 
 def follow(server: FullServer, seconds: float) -> None:
@@ -54,3 +57,29 @@ def test_a_state_that_cannot_be_read_is_refused_before_all_of_it_has_come() -> N
         receive(server, chunk(file, offset, size=size))
         offset += size
     assert offset < len(file) / 2
+
+
+def test_an_older_snapshot_does_not_take_the_room_of_the_one_that_comes() -> None:
+    """Or a node that lags on a disk that is nearly full would stay behind for ever."""
+    server = FullServer(2, 3, snapshot_limits=SnapshotLimits(log_bytes=1 << 30, slice_bytes=300))
+    entries, file = history(30), snapshot_file(40)
+    for start, end in ((0, 20), (20, 30)):
+        server.hear(1, append(entries[start:end], end))
+        server.run()
+        server.maker.begin()
+        server.run()
+    newest = max(server.snapshot_names)
+    assert len(server.snapshot_names) == 2
+
+    def before_call(call: Call) -> None:
+        if call.name == "write" and call.path.name == "snapshot.received" and len(server.snapshot_names) > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    server.filesystem.before_call = before_call
+    offset = 0
+    while server.machine.last_applied < 40:
+        offset = receive(server, chunk(file, offset))[-1].next_offset
+        assert server.installer.failed_total <= 1
+    assert server.installer.failed_total == 1
+    assert len(server.snapshot_names) == 2
+    assert newest in server.snapshot_names
