@@ -14,7 +14,7 @@ PATH = Path("/reserve")
 
 def test_it_is_taken_given_back_once_and_taken_again() -> None:
     """Held after `restore`, gone after `release`, and there is nothing to give a second time."""
-    filesystem = SimulatedFileSystem(space=1000)
+    filesystem = SimulatedFileSystem(space=1125)
     reserve = Reserve(filesystem, PATH, 1000)
     assert not reserve.held
     assert not reserve.release()
@@ -27,19 +27,59 @@ def test_it_is_taken_given_back_once_and_taken_again() -> None:
     assert reserve.restore()
 
 
-def test_one_of_a_former_process_is_replaced() -> None:
+@pytest.mark.parametrize("before", [200, 1000, 1100])
+def test_one_of_a_former_process_is_brought_to_size(before: int) -> None:
     """Whatever size it had."""
     filesystem = SimulatedFileSystem()
+    Reserve(filesystem, PATH, before).restore()
+    assert Reserve(filesystem, PATH, 1000).restore()
+    filesystem.sync_directory(Path("/"))
+    filesystem.lose_power(lambda _: False)
+    assert len(filesystem.contents(PATH)) == 1000
+
+
+def test_one_of_a_former_process_is_held_at_once_on_a_full_disk() -> None:
+    """It need not be made anew, which would take space besides it."""
+    filesystem = SimulatedFileSystem()
     Reserve(filesystem, PATH, 1000).restore()
-    assert Reserve(filesystem, PATH, 300).restore()
-    assert len(filesystem.contents(PATH)) == 300
+    filesystem.space = 1000
+    assert Reserve(filesystem, PATH, 1000).restore()
 
 
-def test_a_full_disk_is_not_filled_further() -> None:
-    """If there is no space for the reserve, no part of it is taken, and it is not held."""
-    filesystem = SimulatedFileSystem(space=999)
+@pytest.mark.parametrize(("size_min", "is_held"), [(900, True), (901, False)])
+def test_one_that_cannot_grow_is_held_if_it_is_enough_and_given_back_if_not(size_min: int, *, is_held: bool) -> None:
+    """An earlier release, or a crash in the middle, may have left a smaller one."""
+    filesystem = SimulatedFileSystem()
+    Reserve(filesystem, PATH, 900).restore()
+    filesystem.space = 1000
+    reserve = Reserve(filesystem, PATH, 1000, size_min)
+    assert reserve.restore() is is_held
+    assert {name: len(filesystem.contents(Path("/") / name)) for name in filesystem.list_directory(Path("/"))} == (
+        {"reserve": 900} if is_held else {}
+    )
+
+
+@pytest.mark.parametrize("space", [0, 999, 1124])
+def test_a_full_disk_is_not_filled_further(space: int) -> None:
+    """If there is no space for the reserve and some more, no part of it is taken at any time, and it is not held."""
+    filesystem = SimulatedFileSystem(space=space)
+    calls: list[Call] = []
+    filesystem.before_call = calls.append
     reserve = Reserve(filesystem, PATH, 1000)
     assert not reserve.restore()
+    assert calls == []
+
+
+def test_what_a_quota_refuses_is_given_back() -> None:
+    """The file system does not tell of it when it is asked for its space."""
+    filesystem = SimulatedFileSystem()
+
+    def before_call(call: Call) -> None:
+        if call.name == "sync":
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    filesystem.before_call = before_call
+    assert not Reserve(filesystem, PATH, 1000).restore()
     assert filesystem.list_directory(Path("/")) == []
 
 
