@@ -308,7 +308,7 @@ class Service:
     def _make_raft(self) -> Raft:
         timing = self._settings.timing
         opened = self._opened
-        return Raft(
+        raft = Raft(
             node_id=NodeId(self._settings.node_id),
             membership=bootstrap_membership(self._settings),
             hard_state=opened.recovered.hard_state,
@@ -324,6 +324,9 @@ class Service:
             snapshot=opened.snapshot,
             unproven=not opened.directory.is_proven,
         )
+        # Consensus has a list of its own; this one would keep each entry for life, whatever is compacted.
+        opened.recovered.entries.clear()
+        return raft
 
     def _make_narrator(self, raft: Raft) -> Narrator:
         timing = self._settings.timing
