@@ -364,6 +364,20 @@ The node goes on, and will try again, but the log cannot be compacted until it s
 or refuses to write: see df and the kernel's log. A node that was sent it stays behind for that long.
 """,
 )
+SNAPSHOT_UNREADABLE: Final = Event(
+    "snapshot_unreadable",
+    "86872788faa9468fb473d70f98182939",
+    logging.ERROR,
+    "the leader's snapshot of entry %(index)s cannot be read here: %(reason)s",
+    """\
+This node lacks more than the leader's log still holds, and the leader's release of raftd writes snapshots in a format
+that this node's release does not know. What came of it was thrown away; the node keeps what it has, stays behind, and
+looks again every ten seconds.
+
+In most cases an upgrade is under way: install the new release here too, and start the node anew. Until then it does not
+count for a majority of what is written now, so stop no other node.
+""",
+)
 SNAPSHOT_INSTALLED: Final = Event(
     "snapshot_installed",
     "e3956f8a2aaf45eb9218eb88a7d3e636",
@@ -455,6 +469,7 @@ CATALOGUE: Final = (
     SNAPSHOT_STARTED,
     SNAPSHOT_MADE,
     SNAPSHOT_FAILED,
+    SNAPSHOT_UNREADABLE,
     SNAPSHOT_INSTALLED,
     BACKUP_STARTED,
     BACKUP_VERIFIED,

@@ -15,7 +15,7 @@ from raftd.settings.model import NodeSettings
 from raftd.storage.data_directory import DataDirectory
 from raftd.storage.filesystem import FileSystem, RealFileSystem
 from raftd.storage.format import Identity, damaged
-from raftd.storage.log import RESERVE_BYTES, Log, open_log
+from raftd.storage.log import RESERVE_BYTES, RESERVE_MARGIN_BYTES, Log, open_log
 from raftd.storage.recovery import Recovered
 from raftd.storage.snapshots import SnapshotStore
 
@@ -44,7 +44,7 @@ def open_storage(
     Args:
         settings: The node's.
         filesystem: Where the directory is.
-        reserve_bytes: What the log sets aside for a full disk; None: enough for a segment, for that is what it needs.
+        reserve_bytes: What the log sets aside for a full disk; None: more than a segment, for that is what it needs.
 
     Raises:
         DataDirectoryError: it is another node's, or in use.
@@ -59,7 +59,9 @@ def open_storage(
         log, recovered = open_log(
             directory,
             segment_bytes=settings.limits.segment_bytes,
-            reserve_bytes=max(RESERVE_BYTES, settings.limits.segment_bytes) if reserve_bytes is None else reserve_bytes,
+            reserve_bytes=max(RESERVE_BYTES, settings.limits.segment_bytes + RESERVE_MARGIN_BYTES)
+            if reserve_bytes is None
+            else reserve_bytes,
             compacted_index=NO_INDEX if snapshot is None else snapshot.last_included_index,
         )
     except BaseException:

@@ -32,6 +32,7 @@ from raftd.daemon.garbage import GarbagePauses
 from raftd.daemon.narrator import Narrator, tell_failure
 from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, bootstrap_membership
+from raftd.daemon.proving import Proving
 from raftd.daemon.reload import Loaded, Reloader
 from raftd.daemon.revocation import Revocation
 from raftd.errors import ExitCode, RaftdError, StorageError
@@ -161,7 +162,8 @@ class Service:
         self._clients.start(settings.client_listen.host, settings.client_listen.port)
         await self._http.start()
         self._dial(self._driver.raft.membership)
-        self._driver.start(self._gateway, self._on_leadership, self._on_membership, self._on_proven)
+        proving = Proving(self._opened.directory, self._background, self._loop, self._fail)
+        self._driver.start(self._gateway, self._on_leadership, self._on_membership, proving.note)
         self._disk_space.start()
         self._reloader.start()
         self._revocation.start()
@@ -306,7 +308,7 @@ class Service:
     def _make_raft(self) -> Raft:
         timing = self._settings.timing
         opened = self._opened
-        return Raft(
+        raft = Raft(
             node_id=NodeId(self._settings.node_id),
             membership=bootstrap_membership(self._settings),
             hard_state=opened.recovered.hard_state,
@@ -322,6 +324,9 @@ class Service:
             snapshot=opened.snapshot,
             unproven=not opened.directory.is_proven,
         )
+        # Consensus has a list of its own; this one would keep each entry for life, whatever is compacted.
+        opened.recovered.entries.clear()
+        return raft
 
     def _make_narrator(self, raft: Raft) -> Narrator:
         timing = self._settings.timing
@@ -387,6 +392,7 @@ class Service:
             store=self._opened.snapshots,
             maker=maker,
             background=self._background,
+            scheduler=self._loop,
             wake=driver.wake,
         )
         driver.attach(maker, sender, installer)
@@ -441,9 +447,6 @@ class Service:
     def _on_membership(self, membership: Membership) -> None:
         self._narrator.membership(membership)
         self._dial(membership)
-
-    def _on_proven(self) -> None:
-        self._background.run(self._opened.directory.prove, lambda _: None, self._fail)
 
     def _dial(self, membership: Membership) -> None:
         """Keep a link to each member and to the leader; while this node is no member, to all that the settings name.

@@ -29,6 +29,7 @@ from raftd.errors import LocalProtocolError, StorageError
 from raftd.kv.machine import StateMachine
 from raftd.kv.snapshot import SnapshotReader
 from raftd.node.background import Background
+from raftd.storage.reserve import is_no_space
 from raftd.storage.snapshot_format import SnapshotMetadata as StoredMetadata
 from raftd.storage.snapshot_writing import SnapshotWriter
 from raftd.storage.snapshots import SnapshotStore
@@ -383,7 +384,23 @@ class SnapshotMaker:
         self.failed_total += 1
         self._not_before = self._scheduler.time() + self._limits.retry_seconds
         self.abandon()
-        self.forget_needs(str(error))
+        if not is_no_space(error):
+            self.forget_needs(str(error))
+            return
+
+        def pruned(removed: int) -> None:
+            if removed and self._making is None and self._can_begin():
+                self.begin()
+            elif self._making is None:
+                self.forget_needs(str(error))
+
+        def not_pruned(failure: Exception) -> None:
+            _report(failure)
+            self.forget_needs(str(error))
+
+        # Without a snapshot no part of the log is let go of, so an older snapshot must not take the room of the next
+        # one. With none but the newest left, it is not tried again before its time.
+        self._background.run(lambda: self._store.prune(1), pruned, not_pruned)
 
 
 def _ignore(_: object) -> None:

@@ -8,13 +8,15 @@ next snapshots do comes to its end all the same, whatever is pruned meanwhile.
 A snapshot that has come in full is checked to the last byte, and made durable; then loaded, in slices, into a state
 machine beside the one in use; only then consensus says whether it takes the other's place. What is wrong before it is
 durable is thrown away and asked for anew. After that there is no way back: it is the newest snapshot on this disk, and
-if it cannot be loaded the process ends, and says at each start why (`raftd.daemon.opening`).
+if it cannot be loaded the process ends, and says at each start why (`raftd.daemon.opening`). So the state's head, which
+says its format, is looked at as soon as it has come: a leader of a newer release may write one that this node cannot
+read, and this node goes on without it until it is upgraded too, or another one leads.
 """
 
 import logging
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from raftd import events
 from raftd.consensus import Raft
@@ -22,17 +24,22 @@ from raftd.consensus.membership import SnapshotMetadata
 from raftd.consensus.membership_codec import decode_membership
 from raftd.consensus.messages import InstallSnapshot
 from raftd.consensus.ready import SnapshotChunk
-from raftd.consensus.types import LogIndex, NodeId, Role, Term
+from raftd.consensus.types import NO_INDEX, LogIndex, NodeId, Role, Term
 from raftd.errors import CorruptionError, DecodeError, RemoteProtocolError, StorageError
 from raftd.kv.machine import StateMachine
+from raftd.kv.snapshot import decode_head
 from raftd.kv.snapshot_loader import SnapshotLoader
 from raftd.node.background import Background
 from raftd.node.snapshots import Scheduler, SnapshotMaker
+from raftd.storage.reserve import is_no_space
 from raftd.storage.snapshot_format import SnapshotMetadata as StoredMetadata
 from raftd.storage.snapshot_writing import SnapshotReceiver
 from raftd.storage.snapshots import SnapshotSource, SnapshotStore
 
 logger = logging.getLogger(__name__)
+
+UNREADABLE_SECONDS: Final = 10.0
+"""For so long no chunk is asked for after a snapshot that this version cannot read."""
 
 
 class MessageSender(Protocol):
@@ -187,6 +194,10 @@ class SnapshotSender:
         return False
 
 
+class _UnreadableStateError(DecodeError):
+    """The state has a format that this version does not know."""
+
+
 class SnapshotInstaller:
     """Takes in what a leader sends, and puts it in the state machine's place."""
 
@@ -198,6 +209,7 @@ class SnapshotInstaller:
         store: SnapshotStore,
         maker: SnapshotMaker,
         background: Background,
+        scheduler: Scheduler,
         wake: Callable[[], None],
         make_loader: Callable[[], SnapshotLoader] = SnapshotLoader,
     ) -> None:
@@ -207,8 +219,11 @@ class SnapshotInstaller:
         self._store = store
         self._maker = maker
         self._background = background
+        self._scheduler = scheduler
         self._wake = wake
         self._make_loader = make_loader
+        self._last_unreadable = NO_INDEX
+        """Of which it was told that it cannot be read: it comes again and again."""
         self.installed_total = 0
         self.received_bytes_total = 0
         self.failed_total = 0
@@ -221,6 +236,7 @@ class SnapshotInstaller:
         def work() -> tuple[int, StoredMetadata | None]:
             receiver = self._store.receive(index, term)
             next_offset = receiver.write(message.offset, message.data)
+            _check_head(receiver)
             if receiver.complete:
                 return next_offset, _commit(receiver)
             if message.done and next_offset == message.offset + len(message.data):
@@ -277,9 +293,36 @@ class SnapshotInstaller:
         if not isinstance(error, StorageError | RemoteProtocolError | DecodeError):
             raise error
         self.failed_total += 1
-        events.SNAPSHOT_FAILED.log(logger, reason=error)
+        if isinstance(error, _UnreadableStateError):
+            if index != self._last_unreadable:
+                self._last_unreadable = index
+                events.SNAPSHOT_UNREADABLE.log(logger, index=index, reason=error)
+            # What comes next is the same; consensus looks at no other chunk before this one is answered.
+            at = self._scheduler.time() + UNREADABLE_SECONDS
+            self._scheduler.call_at(at, lambda: self._ask_anew(index))
+        else:
+            events.SNAPSHOT_FAILED.log(logger, reason=error)
+            if is_no_space(error):
+                # An older snapshot must not take the room of the one that this node needs.
+                self._background.run(lambda: self._store.prune(1), _ignore, _report)
+            self._ask_anew(index)
+
+    def _ask_anew(self, index: LogIndex) -> None:
         self._raft.snapshot_received(index, 0)
         self._wake()
+
+
+def _check_head(receiver: SnapshotReceiver) -> None:
+    """See that the state is of a format that this version reads, if as much of it is there.
+
+    Raises:
+        _UnreadableStateError: it is not; the file is thrown away.
+    """
+    try:
+        decode_head(receiver.payload_start)
+    except DecodeError as error:
+        receiver.abort()
+        raise _UnreadableStateError(str(error)) from error
 
 
 def _commit(receiver: SnapshotReceiver) -> StoredMetadata:
@@ -324,6 +367,13 @@ def consensus_metadata(stored: StoredMetadata) -> SnapshotMetadata:
 
 def _ignore(_: object) -> None:
     """What came of it makes no difference."""
+
+
+def _report(error: Exception) -> None:
+    """Tell of an old snapshot that cannot be removed, and go on: it costs space."""
+    if not isinstance(error, StorageError):
+        raise error
+    events.SNAPSHOT_FAILED.log(logger, reason=error)
 
 
 def _raise(error: Exception) -> None:

@@ -213,7 +213,9 @@ class DataDirectory:
 
     def _mark(self, path: Path) -> None:
         try:
-            self.filesystem.create(path).close()
+            # One is there already where an earlier try could not make it durable.
+            if path.name not in self.filesystem.list_directory(self.path):
+                self.filesystem.create(path).close()
             self.filesystem.sync_directory(self.path)
         except OSError as error:
             raise StorageError(f"{path}: cannot be written: {error.strerror}") from error

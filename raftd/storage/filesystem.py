@@ -59,6 +59,9 @@ class FileSystem(Protocol):
     def list_directory(self, path: Path) -> list[str]:
         """The names in a directory, in no order."""
 
+    def free_bytes(self, path: Path) -> int:
+        """What an ordinary user may still write where a directory is. A share of the disk (quota) may allow less."""
+
     def create(self, path: Path) -> File:
         """Make a new file that only this user may read (0600), and open it; it must not be there."""
 
@@ -158,6 +161,11 @@ class RealFileSystem:
     def list_directory(self, path: Path) -> list[str]:
         """See `FileSystem`."""
         return [child.name for child in path.iterdir()]
+
+    def free_bytes(self, path: Path) -> int:
+        """See `FileSystem`."""
+        found = os.statvfs(path)
+        return found.f_bavail * found.f_frsize
 
     def create(self, path: Path) -> File:
         """See `FileSystem`."""

@@ -36,7 +36,9 @@ from raftd.storage.segment import SegmentDirectory, SegmentRow
 SEGMENT_BYTES: Final = 64 << 20
 """A segment's usual size."""
 RESERVE_BYTES: Final = 64 << 20
-"""The usual size of what is set aside for a full disk."""
+"""What is set aside for a full disk, at least."""
+RESERVE_MARGIN_BYTES: Final = 8 << 20
+"""By how much the reserve of a node is larger than a segment, at least (`raftd.storage.reserve`)."""
 _REMOVED_BYTES: Final = 4 << 20
 """How much of a segment is removed at once: a few milliseconds' worth."""
 _SALT_BYTES: Final = 4
@@ -64,7 +66,7 @@ def open_log(
         DataDirectoryError: There is a log with contents, but no identity that says whose.
         StorageError: The disk failed.
     """
-    reserve = Reserve(directory.filesystem, directory.reserve_path, reserve_bytes)
+    reserve = Reserve(directory.filesystem, directory.reserve_path, reserve_bytes, min(reserve_bytes, segment_bytes))
     segments = SegmentDirectory(directory.filesystem, directory.log_path, reserve)
     log = Log(segments, directory.identity, reserve, segment_bytes=segment_bytes, entropy=entropy)
     is_new = directory.is_new

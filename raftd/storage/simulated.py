@@ -23,6 +23,7 @@ from typing import Final, NamedTuple, TypeAlias
 from raftd.storage.filesystem import File
 
 SECTOR_BYTES: Final = 512
+_SPACE_WITHOUT_BOUND: Final = 1 << 60
 
 Survives: TypeAlias = Callable[[Hashable], bool]
 """Decides of one change that was not synced whether it is found after a power cut; the argument names the change."""
@@ -104,6 +105,11 @@ class SimulatedFileSystem:
     def list_directory(self, path: Path) -> list[str]:
         """See `FileSystem`."""
         return list(self._directory(path).names)
+
+    def free_bytes(self, path: Path) -> int:
+        """See `FileSystem`."""
+        self._directory(path)
+        return _SPACE_WITHOUT_BOUND if self.space is None else max(0, self.space - self._used_bytes())
 
     def create(self, path: Path) -> File:
         """See `FileSystem`."""
@@ -230,11 +236,12 @@ class SimulatedFileSystem:
             if isinstance(node, _Directory):
                 self._lose_names(node, path / name, survives)
 
+    def _used_bytes(self) -> int:
+        return sum(len(inode.contents) for _, inode in self._files(self._root, Path("/")))
+
     def _check_space(self, path: Path, more: int) -> None:
-        if self.space is not None:
-            used = sum(len(inode.contents) for _, inode in self._files(self._root, Path("/")))
-            if used + more > self.space:
-                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        if self.space is not None and self._used_bytes() + more > self.space:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     def grow(self, inode: _Inode, path: Path, length: int) -> None:
         """Make a file at least this long; for `File`'s use."""

@@ -3,11 +3,15 @@
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from raftd.consensus.types import LogIndex, Term
 from raftd.errors import DecodeError, LocalProtocolError, RemoteProtocolError, StorageError
 from raftd.storage.filesystem import File, FileSystem
 from raftd.storage.snapshot_format import SnapshotEncoder, SnapshotMetadata, SnapshotParser
+
+PAYLOAD_START_BYTES: Final = 256
+"""How much of a state is kept to be looked at before it has come in full: more than any head of one has."""
 
 
 class Draft:
@@ -143,6 +147,8 @@ class SnapshotReceiver:
         """Wait for the first byte."""
         self.last_included = last_included
         """Index and term of the last entry that the snapshot includes."""
+        self.payload_start = b""
+        """What the state begins with, as far as it has come, and up to `PAYLOAD_START_BYTES`."""
         self._draft = draft
         self._parser = SnapshotParser(cluster_id, last_included)
 
@@ -192,12 +198,14 @@ class SnapshotReceiver:
             return self.next_offset
         data = data[known:]
         try:
-            self._parser.feed(data)
+            payloads = self._parser.feed(data)
         except DecodeError as error:
             self.abort()
             raise RemoteProtocolError(
                 f"the snapshot at {self.last_included[0]} is not right after byte {self._parser.checked_bytes}: {error}"
             ) from error
+        for payload in payloads:
+            self.payload_start += payload[: PAYLOAD_START_BYTES - len(self.payload_start)]
         self._draft.append(data)
         return self.next_offset
 

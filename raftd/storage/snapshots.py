@@ -144,8 +144,8 @@ class SnapshotStore:
         except OSError as error:
             raise snapshot_error(path, "cannot be opened", error) from error
 
-    def prune(self, keep: int) -> None:
-        """Remove all but the newest `keep` snapshots.
+    def prune(self, keep: int) -> int:
+        """Remove all but the newest `keep` snapshots; returns how many were removed.
 
         Raises:
             LocalProtocolError: `keep` is not positive.
@@ -154,11 +154,14 @@ class SnapshotStore:
         if keep < 1:
             raise LocalProtocolError("the newest snapshot has to be kept")
         try:
+            removed = 0
             for path in self._paths()[:-keep]:
                 self._filesystem.unlink(path)
                 self._filesystem.sync_directory(self._path)
+                removed += 1
         except OSError as error:
             raise snapshot_error(self._path, "cannot be pruned", error) from error
+        return removed
 
     def _check_is_newer(self, index: LogIndex) -> None:
         latest = self._latest

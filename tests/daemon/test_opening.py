@@ -51,12 +51,13 @@ def test_a_new_directory_is_empty_and_stays_so() -> None:
         opened.directory.close()
 
 
-@pytest.mark.parametrize(("segment_bytes", "reserve_bytes"), [(4096, 10_000), (20_480, 20_480)])
-def test_the_reserve_is_enough_for_a_segment(
+@pytest.mark.parametrize(("segment_bytes", "reserve_bytes"), [(4096, 10_000), (20_480, 21_480)])
+def test_the_reserve_is_more_than_a_segment(
     monkeypatch: pytest.MonkeyPatch, segment_bytes: int, reserve_bytes: int
 ) -> None:
     """On a full disk the log goes on in what it gives back, and a new segment is allocated whole."""
     monkeypatch.setattr("raftd.daemon.opening.RESERVE_BYTES", 10_000)
+    monkeypatch.setattr("raftd.daemon.opening.RESERVE_MARGIN_BYTES", 1000)
     filesystem, settings = new_filesystem(), settings_of(1)
     limits = dataclasses.replace(settings.limits, segment_bytes=segment_bytes)
     opened = open_storage(dataclasses.replace(settings, limits=limits), filesystem)

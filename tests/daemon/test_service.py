@@ -1,18 +1,24 @@
 """What a supervisor and a client see of a node from outside; `tests/e2e` has what three of them do together."""
 
+import asyncio
 import json
 import signal
 import socket
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from raftd.client import Client, Denied
+from raftd.daemon.credentials import read_credentials
+from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import open_storage
+from raftd.daemon.service import Service
 from raftd.errors import CorruptionError, DataDirectoryError, ExitCode
+from raftd.http.recent import RecentEvents
 from raftd.settings import Document, load
 from tests.daemon.process import Daemon, document_of, running, write_files
 
@@ -164,6 +170,32 @@ def test_http_and_clients_see_the_same_node(document: Document, tmp_path: Path) 
     assert told["keys"] == shown["keys"] == 1
     assert told["members"] == [{"node_id": 1, "client_address": str(document.nodes[0].client_address)}]
     assert shown["role"] == "leader"
+
+
+def test_what_the_start_has_read_of_the_log_is_kept_by_consensus_alone(settings: Path) -> None:
+    """Or what is compacted would stay in memory for as long as the process runs."""
+    with running(settings) as daemon, Client.from_config(settings.parent / "raftctl.yaml") as client:
+        daemon.ready()
+        client.put("key", "value")
+        daemon.signal(signal.SIGKILL)
+        daemon.wait()
+    node = load(settings).node(1)
+    opened = open_storage(node)
+    count = len(opened.recovered.entries)
+    assert count
+
+    async def begin() -> None:
+        with closing(Notifier()) as notifier:
+            credentials, recent = read_credentials(node), RecentEvents()
+            service = Service(node, credentials, opened, notifier=notifier, log_lines_dropped=lambda: 0, recent=recent)
+            assert service._driver.raft.last_index == count
+            assert opened.recovered.entries == []
+            service._background.close()
+            service._writer.close()
+
+    asyncio.run(begin())
+    opened.log.close()
+    opened.directory.close()
 
 
 def test_storage_is_this_node_s_or_nobody_s(settings: Path) -> None:

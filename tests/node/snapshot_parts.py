@@ -183,6 +183,7 @@ class FullServer(Server):
             store=self.snapshots,
             maker=self.maker,
             background=self.background,
+            scheduler=self.scheduler,
             wake=self.driver.wake,
         )
         self.driver.attach(self.maker, self.sender, self.installer)

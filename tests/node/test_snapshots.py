@@ -287,6 +287,75 @@ def test_a_failed_removal_is_told_of_and_no_more(caplog: pytest.LogCaptureFixtur
     assert "cannot be pruned" in caplog.text
 
 
+def with_two_files() -> tuple[FullServer, Client]:
+    """A node with two snapshots, on a disk that has room for half of a third one."""
+    server, client = filled()
+    for _ in range(2):
+        server.maker.begin()
+        slices(server)
+        write(server, client, b"more")
+    server.background.finish()
+    sizes = {name: len(server.filesystem.contents(SNAPSHOTS / name)) for name in server.snapshot_names}
+    assert len(sizes) == 2
+    server.filesystem.space = used_bytes(server) + max(sizes.values()) // 2
+    return server, client
+
+
+def used_bytes(server: FullServer) -> int:
+    return sum(len(inode.contents) for _, inode in server.filesystem._files(server.filesystem._root, Path("/")))
+
+
+def test_an_older_snapshot_does_not_take_the_room_of_the_next_one() -> None:
+    """Or no segment of the log would ever go again, and what is deleted would fill the disk to its end."""
+    server, _ = with_two_files()
+    newest = max(server.snapshot_names)
+    server.maker.begin()
+    server.run()
+    assert (server.maker.failed_total, server.maker.made_total) == (1, 3)
+    assert server.latest == server.machine.last_applied
+    assert len(server.snapshot_names) == 2
+    assert newest in server.snapshot_names
+    assert loaded_digest(server) == server.machine.digest()
+
+
+def test_a_disk_without_room_for_two_is_tried_again_once_and_then_after_its_time() -> None:
+    """Nothing but the newest is left to be removed, and that is not."""
+    server, client = with_two_files()
+    newest = max(server.snapshot_names)
+    server.filesystem.space = used_bytes(server) - len(server.filesystem.contents(SNAPSHOTS / newest)) // 2
+    heard = need(server, server.machine.last_applied)
+    server.run(1.0)
+    assert (server.maker.failed_total, server.maker.made_total) == (2, 2)
+    assert server.snapshot_names == [newest]
+    assert len(heard) == 1
+    assert "No space left" in heard[0]
+    write(server, client, b"more")
+    server.run(30.0)
+    assert server.maker.failed_total == 2
+
+
+def test_whoever_needs_a_snapshot_waits_until_an_older_one_has_made_room() -> None:
+    """The second try is for those who wait, too."""
+    server, _ = with_two_files()
+    heard = need(server, server.machine.last_applied)
+    server.run(1.0)
+    assert heard == ["ready"]
+
+
+def test_an_older_snapshot_that_cannot_be_removed_is_told_of_and_ends_the_wait(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """With the reason why there is no snapshot, not with that."""
+    server, _ = with_two_files()
+    fail_at(server, "unlink", SNAPSHOTS / min(server.snapshot_names), errno.EIO)
+    heard = need(server, server.machine.last_applied)
+    server.run(1.0)
+    assert "cannot be pruned" in caplog.text
+    assert len(heard) == 1
+    assert "No space left" in heard[0]
+    assert not server.maker.is_running
+
+
 @pytest.mark.parametrize("steps", range(9))
 def test_a_snapshot_given_up_at_any_time_leaves_nothing(steps: int) -> None:
     """Neither a file nor a reader; what was under way comes late and changes nothing, not even the next snapshot."""

@@ -50,7 +50,9 @@ def machine_at(index: int) -> StateMachine:
     return machine
 
 
-def snapshot_file(index: int, *, membership: bytes | None = None, state_index: int | None = None) -> bytes:
+def snapshot_file(
+    index: int, *, membership: bytes | None = None, state_index: int | None = None, state: bytes | None = None
+) -> bytes:
     """The file of a snapshot of `history`, as any node would have made it."""
     server = FullServer(7, 1, filesystem=new_filesystem())
     stored = StoredMetadata(
@@ -59,7 +61,9 @@ def snapshot_file(index: int, *, membership: bytes | None = None, state_index: i
     writer = server.snapshots.begin(stored)
     reader = machine_at(index if state_index is None else state_index).begin_snapshot()
     while (piece := reader.read(1000)) is not None:
-        writer.write(piece)
+        if state is None:
+            writer.write(piece)
+    writer.write(state or b"")
     writer.commit()
     source = server.snapshots.open(stored)
     return source.read(0, source.size)

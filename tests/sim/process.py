@@ -407,6 +407,7 @@ class Process:
             store=opened.snapshots,
             maker=maker,
             background=self._background,
+            scheduler=self,
             wake=driver.wake,
             make_loader=lambda: SnapshotLoader(plan.machine_limits),
         )

@@ -57,6 +57,14 @@ def test_shrinking_drops_the_end(place: tuple[FileSystem, Path]) -> None:
     file.close()
 
 
+def test_free_space_is_told(place: tuple[FileSystem, Path]) -> None:
+    """Of the directory's file system; there is some where tests run."""
+    filesystem, directory = place
+    assert filesystem.free_bytes(directory) > 1 << 20
+    with pytest.raises(FileNotFoundError):
+        filesystem.free_bytes(directory / "missing")
+
+
 def test_names_come_and_go(place: tuple[FileSystem, Path]) -> None:
     """Create is exclusive, rename replaces, unlink removes, and an absent name is an error."""
     filesystem, directory = place

@@ -410,3 +410,33 @@ def test_a_closed_log_takes_nothing(open_on: OpenOn) -> None:
     log.close()
     with pytest.raises(StorageError, match="closed"):
         log.append()
+
+
+def test_a_disk_that_takes_no_new_files_ends_neither_a_writer_nor_a_start(open_on: OpenOn) -> None:
+    """The reserve gives its inode to the next segment; that it cannot be made anew is no error, now or at a start."""
+    filesystem = SimulatedFileSystem()
+    files_max: float = 7  # with directories, lock, identity, segments and the reserve
+
+    def before_call(call: Call) -> None:
+        if call.name == "create" and len(list(filesystem._files(filesystem._root, Path("/")))) >= files_max:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    filesystem.before_call = before_call
+    log, _ = open_on(filesystem, segment_bytes=2048, reserve_bytes=2048)
+    index = 0
+    while not log.disk_low:
+        index += 1
+        append(log, commands(index, 1, b"a" * 300), HardState(Term(1), NodeId(1)))
+        log.sync()
+        log.prepare()
+    log.prepare()
+    log.close()
+    filesystem.kill()
+    filesystem.before_call = before_call
+    files_max = 0
+    log, recovered = open_on(filesystem, segment_bytes=2048, reserve_bytes=2048)
+    assert log.disk_low
+    assert len(recovered.entries) == index
+    files_max = float("inf")
+    log.prepare()
+    assert not log.disk_low

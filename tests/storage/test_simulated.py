@@ -155,6 +155,7 @@ def test_a_crash_comes_before_the_call(filesystem: SimulatedFileSystem) -> None:
 def test_space_has_a_bound() -> None:
     """What does not fit is refused and changes nothing; removing gives space back."""
     filesystem = SimulatedFileSystem(space=1000)
+    assert filesystem.free_bytes(Path("/")) == 1000
     filesystem.create(A).allocate(800)
     file = filesystem.create(Path("/b"))
     calls: list[Callable[[], None]] = [lambda: file.allocate(300), lambda: file.write(0, b"b" * 201)]
@@ -162,6 +163,10 @@ def test_space_has_a_bound() -> None:
         with pytest.raises(OSError, match="No space left"):
             call()
     assert file.size() == 0
+    assert filesystem.free_bytes(Path("/")) == 200
+    filesystem.space = 700
+    assert filesystem.free_bytes(Path("/")) == 0
+    filesystem.space = 1000
     filesystem.unlink(A)
     file.allocate(1000)
 

@@ -11,7 +11,7 @@ from raftd.consensus.types import LogIndex, Term
 from raftd.errors import LocalProtocolError, RemoteProtocolError, StorageError
 from raftd.storage.simulated import Call, SimulatedFileSystem
 from raftd.storage.snapshot_format import SnapshotEncoder, SnapshotHeader, SnapshotMetadata
-from raftd.storage.snapshot_writing import Draft, SnapshotReceiver, SnapshotWriter
+from raftd.storage.snapshot_writing import PAYLOAD_START_BYTES, Draft, SnapshotReceiver, SnapshotWriter
 
 METADATA = SnapshotMetadata(LogIndex(7), Term(2), b"members")
 HEADER = SnapshotHeader(b"0123456789abcdef", METADATA, 40)
@@ -112,6 +112,20 @@ def test_a_transfer_goes_on_at_any_offset() -> None:
         receiver.commit()
         assert disk.filesystem.contents(TARGET) == file
         assert disk.commits == 1
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_what_the_state_begins_with_can_be_looked_at(step: int) -> None:
+    """As far as it has come and was checked, and no more of it than a head needs."""
+    state = bytes(range(256)) * 2
+    encoder = SnapshotEncoder(HEADER)
+    file = b"".join((encoder.header, *encoder.add(state), *encoder.finish()))
+    receiver = Disk().receiver()
+    assert receiver.payload_start == b""
+    for offset in range(0, len(file), step):
+        receiver.write(offset, file[offset : offset + step])
+        assert state[:PAYLOAD_START_BYTES].startswith(receiver.payload_start)
+    assert receiver.payload_start == state[:PAYLOAD_START_BYTES]
 
 
 def test_lost_repeated_and_reordered_messages() -> None:

@@ -354,8 +354,8 @@ def test_prune_keeps_the_newest(open_store: OpenStore) -> None:
         PAYLOADS[metadata] = b"payload"
         make(store, metadata)
     source = store.open(all_metadata[0])
-    for keep in (9, 4, 2, 1):
-        store.prune(keep)
+    for keep, removed in ((9, 0), (4, 0), (2, 2), (1, 1)):
+        assert store.prune(keep) == removed
         kept = [name_of(metadata) for metadata in all_metadata[-keep:]]
         assert sorted(filesystem.list_directory(SNAPSHOTS)) == kept
     assert b"".join(source.payload()) == b"payload"

@@ -331,10 +331,15 @@ def test_a_writer_without_work_waits_for_a_full_disk_to_have_space(
     refused = threading.Event()
     restored = threading.Event()
 
-    def before_call(call: Call) -> None:
-        if call.path == Path("/data/reserve"):
-            {"unlink": refused, "sync": restored}.get(call.name, threading.Event()).set()
+    def free_bytes(_: Path) -> int:
+        refused.set()
+        return 0 if filesystem.space else 1 << 30
 
+    def before_call(call: Call) -> None:
+        if call == Call("sync", Path("/data/reserve")):
+            restored.set()
+
+    monkeypatch.setattr(filesystem, "free_bytes", free_bytes)
     filesystem.before_call = before_call
     ticks = iter(range(1_000_000_000))
     writer: LogWriter[str] = LogWriter(
@@ -355,8 +360,8 @@ class IdleWriter(LogWriter[str]):
         pass
 
 
-def test_a_full_disk_is_asked_again_once_in_a_while(open_on: OpenOn) -> None:
-    """Each try takes the space that there is, and gives it back: not after each of a thousand batches."""
+def test_a_full_disk_is_asked_again_once_in_a_while(open_on: OpenOn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not after each of a thousand batches; and it is only asked, while it has no space."""
     filesystem = SimulatedFileSystem(space=1 << 16)
     log, _ = open_on(filesystem, segment_bytes=1 << 15, reserve_bytes=1 << 16)
     assert log.disk_low
@@ -364,17 +369,21 @@ def test_a_full_disk_is_asked_again_once_in_a_while(open_on: OpenOn) -> None:
     writer = IdleWriter(log, on_stored=lambda _: None, on_failure=lambda _: None, clock=lambda: now)
     tries: list[float] = []
 
-    def before_call(call: Call) -> None:
-        if call.name == "create":
-            assert writer.busy_since == now, "a disk that hangs in it shows"
-            tries.append(now)
+    calls: list[Call] = []
 
-    filesystem.before_call = before_call
+    def free_bytes(_: Path) -> int:
+        assert writer.busy_since == now, "a disk that hangs in it shows"
+        tries.append(now)
+        return 1 << 14
+
+    monkeypatch.setattr(filesystem, "free_bytes", free_bytes)
+    filesystem.before_call = calls.append
     for at in (100.0, 100.5, 100.9, 101.0, 101.5):
         now = at
         writer._prepare()
         assert writer.busy_since is None
     assert tries == [100.0, 101.0]
+    assert calls == []
 
 
 def test_a_batch_that_is_stored_runs_no_more(open_on: OpenOn) -> None:
