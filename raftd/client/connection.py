@@ -17,11 +17,19 @@ import ssl
 from typing import Final, Protocol, TypeAlias, cast
 
 from raftd.client.config import parse_endpoint
-from raftd.client.errors import TlsError, TooLarge
+from raftd.client.errors import TlsError
 from raftd.client.tls import PerhapsRejected, explain, reason_of
 from raftd.errors import DecodeError, RemoteProtocolError
-from raftd.wire.client import RequestKind, ResponseKind, encode_request, parse_response
-from raftd.wire.frames import FrameReader, encode_frame
+from raftd.wire.client import (
+    Refusal,
+    RefusalCode,
+    RequestKind,
+    ResponseKind,
+    encode_refusal,
+    encode_request,
+    parse_response,
+)
+from raftd.wire.frames import LENGTH_BYTES, FrameReader, encode_frame
 from raftd.wire.handshake import (
     ANY_CLUSTER,
     ConnectionRole,
@@ -132,15 +140,16 @@ class Connection(asyncio.BufferedProtocol):
         """Send a request in a reserved slot.
 
         Returns:
-            The response; it raises `ConnectionLost` when the connection ends first. Cancelling it is allowed.
-
-        Raises:
-            TooLarge: the node would not take a request of this length; nothing was sent, and the slot is free again.
+            The response; it raises `ConnectionLost` when the connection ends first. Cancelling it is allowed. A request
+            that is longer than the node takes is not sent: its response is the REFUSED that says so.
         """
+        future: asyncio.Future[Response] = self._loop.create_future()
         if CLIENT_HEADER_BYTES + len(body) > self._frame_bytes_max:
             self._slots.release()
-            raise TooLarge(f"a request of {len(body)} bytes, and the node takes frames of {self._frame_bytes_max}")
-        future: asyncio.Future[Response] = self._loop.create_future()
+            # A refusal like any other: what it means for a write hangs on what became of earlier sendings.
+            reason = f"a request of {len(body)} bytes, and the node takes frames of {self._frame_bytes_max}"
+            future.set_result((ResponseKind.REFUSED, _too_large(reason)))
+            return future
         self._pending[self._write(kind, body)] = future
         return future
 
@@ -409,6 +418,11 @@ def _describe(error: Exception) -> str:
         return os.strerror(error.errno).lower()  # asyncio puts the address into its own words, and we do so too
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return reason.lower() or type(error).__name__
+
+
+def _too_large(reason: str) -> bytes:
+    """The payload of a refusal of a request that was never sent, and so has no id."""
+    return encode_refusal(0, Refusal(RefusalCode.TOO_LARGE, reason))[LENGTH_BYTES:]
 
 
 def _node_identity(ssl_object: ssl.SSLObject | None, cluster: str | None) -> Identity:

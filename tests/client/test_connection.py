@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 import pytest
 
 from raftd.client.connection import Connection, ConnectionLost, NotConnected, connect
-from raftd.client.errors import TooLarge
 from raftd.consensus.types import NodeId
 from raftd.kv import commands
 from raftd.kv.types import SessionId
@@ -14,8 +13,10 @@ from raftd.wire.client import (
     BODY_OFFSET,
     Consistency,
     QueryOpcode,
+    RefusalCode,
     RequestKind,
     ResponseKind,
+    decode_refusal,
     encode_pong,
     encode_read_body,
 )
@@ -284,8 +285,9 @@ def test_too_long_a_request_is_not_sent(pki: Pki) -> None:
     async def scenario() -> None:
         async with connected(pki) as (node, connection):
             for _ in range(100):  # more often than there are slots: none is leaked
-                with pytest.raises(TooLarge):
-                    await connection.request(RequestKind.WRITE, bytes(CLIENT_FRAME_BYTES_MAX))
+                kind, payload = await connection.request(RequestKind.WRITE, bytes(CLIENT_FRAME_BYTES_MAX))
+                assert kind is ResponseKind.REFUSED
+                assert decode_refusal(payload).code is RefusalCode.TOO_LARGE
             await get(connection)
             assert len(node.requests) == 1
 
@@ -305,8 +307,7 @@ def test_the_node_says_how_long_a_request_may_be(pki: Pki) -> None:
             connection = await connect(node.address, pki.user.context(), dead_after=5.0)
             longest = bytes(5000 - CLIENT_HEADER_BYTES)
             await connection.reserve()
-            with pytest.raises(TooLarge):
-                connection.send(RequestKind.WRITE, longest + b"x")
+            assert connection.send(RequestKind.WRITE, longest + b"x").done()
             await connection.reserve()
             connection.send(RequestKind.WRITE, longest)
             await until(lambda: node.requests == [(RequestKind.WRITE, longest)])

@@ -1,6 +1,7 @@
 """The decisions of a client, without a network: what it does next, and what it may say at the end."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -372,6 +373,33 @@ def test_only_strangers_end_it() -> None:
         attempts.unreachable(go(attempts), "x", TlsError("self-signed"))
     with pytest.raises(TlsError, match="self-signed"):
         attempts.next()
+
+
+def reject(attempts: Attempts) -> None:
+    attempts.unreachable(go(attempts), "x", RejectedByServer("the certificate"))
+    end_round(attempts)
+
+
+def suspect(attempts: Attempts) -> None:
+    for _ in range(3):
+        attempts.unreachable(go(attempts), "x", PerhapsRejected("the certificate"))
+        end_round(attempts)
+
+
+def meet_strangers(attempts: Attempts) -> None:
+    while (endpoint := attempts.next()) is not None:
+        attempts.unreachable(endpoint, "x", TlsError("the certificate"))
+
+
+@pytest.mark.parametrize("fail", [reject, suspect, meet_strangers])
+def test_certificates_after_doubt_keep_the_doubt(fail: Callable[[Attempts], None]) -> None:
+    """That no node can be reached any more does not say that the first sending was not applied."""
+    _, attempts = write()
+    attempts.sent()
+    attempts.lost(go(attempts), "reset")
+    end_round(attempts)
+    with pytest.raises(OutcomeUnknown, match="the certificate"):
+        fail(attempts)
 
 
 def believe_the_third_time(attempts: Attempts) -> None:
