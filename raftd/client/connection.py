@@ -17,6 +17,7 @@ import ssl
 from typing import Final, Protocol, TypeAlias, cast
 
 from raftd.client.config import parse_endpoint
+from raftd.client.dialling import Dialler
 from raftd.client.errors import TlsError
 from raftd.client.tls import PerhapsRejected, explain, reason_of
 from raftd.errors import DecodeError, RemoteProtocolError
@@ -374,6 +375,7 @@ async def connect(
     cluster: str | None = None,
     cluster_id: bytes = ANY_CLUSTER,
     dead_after: float,
+    dialler: Dialler | None = None,
 ) -> Connection:
     """Dial a node and do the handshakes, TLS and ours, within `dead_after` seconds.
 
@@ -383,6 +385,7 @@ async def connect(
         cluster: whose node it must be, by its certificate; None: any.
         cluster_id: which cluster it must be; `ANY_CLUSTER`: any.
         dead_after: seconds, also for `Connection`.
+        dialler: of the client; None: one for this time.
 
     Raises:
         NotConnected: it did not come to that, with the reason in one line.
@@ -398,11 +401,12 @@ async def connect(
 
     try:
         async with asyncio.timeout(dead_after):
-            _, connection = await loop.create_connection(make, address.host, address.port, ssl=context)
+            plain = await (dialler or Dialler()).dial(address)
+            _, connection = await loop.create_connection(make, sock=plain, ssl=context, server_hostname=address.host)
             await connection.welcomed
     except TimeoutError:
         raise NotConnected(f"no answer within {dead_after:g} s") from None
-    except (OSError, ssl.CertificateError, UnicodeDecodeError) as error:  # the last, of a name that is not UTF-8
+    except (OSError, ssl.CertificateError, UnicodeError) as error:  # the last, of a name that is none, or not UTF-8
         tls_error = explain(endpoint, error)
         raise NotConnected(str(tls_error or _describe(error)), tls_error) from None
     finally:

@@ -260,6 +260,22 @@ def test_a_node_that_never_finishes_the_handshake(pki: Pki) -> None:
     asyncio.run(scenario())
 
 
+def test_a_host_by_name_when_the_main_thread_is_done(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop's executor takes no more work then, and a connection is made nevertheless."""
+
+    async def scenario() -> None:
+        async with pki.cluster(1) as cluster:
+            host, _, port = cluster.endpoints[0].partition(":")
+            found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, int(port)))]
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+            await asyncio.get_running_loop().shutdown_default_executor()
+            connection = await connect(f"n1.example:{port}", pki.user.context(), dead_after=5.0)
+            await get(connection)
+            await connection.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_port_without_tls(pki: Pki) -> None:
     """A port that speaks something else is named so; it is no problem of certificates."""
 
