@@ -8,7 +8,8 @@ A stream is a request whose responses are many: a watch. It is told each of them
 
 A node whose process or machine hangs keeps its connections. So while answers are owed, silence of half of
 `dead_after` is answered with a PING, and silence after that ends the connection. While only streams are open the first
-silence may be longer: a client that waits for changes is then no load to speak of.
+silence may be longer: a client that waits for changes is then no load to speak of. A node to which much is still on its
+way owes nothing yet: its silence begins when its host takes no more of that, or has all of it.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import os
 import ssl
 from typing import Final, Protocol, TypeAlias, cast
 
+from raftd.acknowledged import Socket, acknowledged_bytes
 from raftd.client.config import parse_endpoint
 from raftd.client.dialling import Dialler
 from raftd.client.errors import TlsError
@@ -52,6 +54,13 @@ _BUFFER_BYTES: Final = 64 << 10
 _ENDS_OF_STREAMS: Final = frozenset((ResponseKind.REFUSED, ResponseKind.WATCH_ENDED))
 _STREAM_SILENCE: Final = 2.5
 """How many times `dead_after` a node may be silent that owes only what has not happened yet, before it is asked."""
+
+_RECORD_BYTES: Final = 16 << 10
+_RECORD_OVERHEAD_BYTES: Final = 22
+"""What TLS 1.3 adds to each record: header, type and tag (RFC 8446 §5.2)."""
+_TAKEN_BYTES_MIN: Final = 16 << 10
+"""With less than this taken since the last look nothing large is on its way: it may be the requests that were sent just
+before that look, of which a kernel tells later."""
 
 
 class NotConnected(Exception):  # noqa: N818 - never leaves this package
@@ -98,6 +107,7 @@ class Connection(asyncio.BufferedProtocol):
         self._hello = Hello(ConnectionRole.CLIENT, cluster_id)
         self._dead_after = dead_after
         self._transport: asyncio.Transport | None = None
+        self._socket: Socket | None = None
         self._reader = FrameReader(HANDSHAKE_BYTES_MAX)
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._next_request_id = 1
@@ -112,7 +122,10 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_is_for_streams = False
         self._heard = False
+        self._silent_looks = 0
         self._pinged = False
+        self._written_bytes = 0
+        self._on_its_way = 0
         self._may_ping = False
         self._frame_bytes_max = 0
 
@@ -129,7 +142,9 @@ class Connection(asyncio.BufferedProtocol):
         """
         await self._slots.acquire()
         try:
-            await self._writable.wait()
+            # Again for each who waited: the first to write may have filled it up.
+            while self._lost is None and not self._writable.is_set():
+                await self._writable.wait()
         except BaseException:
             self._slots.release()
             raise
@@ -212,6 +227,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TLS is established; check who is there, and say Hello."""
         self._transport = cast("asyncio.Transport", transport)
+        self._socket = transport.get_extra_info("socket")
         try:
             self.identity = _node_identity(transport.get_extra_info("ssl_object"), self._cluster)
         except IdentityError as error:
@@ -314,15 +330,19 @@ class Connection(asyncio.BufferedProtocol):
             raise NotConnected(self._lost or "not connected yet")
         request_id = self._next_request_id
         self._next_request_id = request_id + 1
-        self._transport.write(encode_request(kind, request_id, body))
+        frame = encode_request(kind, request_id, body)
+        self._transport.write(frame)
+        self._written_bytes += len(frame) + _RECORD_OVERHEAD_BYTES * (len(frame) // _RECORD_BYTES + 1)
         if self._timer is None or self._timer_is_for_streams:
-            self._heard = False
+            self._silent_looks = 0
             self._look_again(for_streams=False)
         return request_id
 
     def _look_again(self, *, for_streams: bool) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._heard = False
+        self._on_its_way = self._still_on_its_way()
         self._timer_is_for_streams = for_streams
         seconds = self._dead_after * (_STREAM_SILENCE if for_streams else 0.5)
         self._timer = self._loop.call_later(seconds, self._look_after)
@@ -331,14 +351,27 @@ class Connection(asyncio.BufferedProtocol):
         self._timer = None
         if not (self._pending or self._streams) or self._lost is not None:
             return
-        if not self._heard and self._may_ping:
-            if self._pinged:
+        if self._heard or self._on_its_way - self._still_on_its_way() > _TAKEN_BYTES_MIN:
+            silent_looks = 0
+        else:
+            silent_looks = self._silent_looks + 1
+            if silent_looks > 1 and self._pinged:
                 self.abort(f"the node was silent for {self._dead_after:g} s")
                 return
-            self._pinged = True
-            self._pending[self._write(RequestKind.PING, b"")] = None
-        self._heard = False
+            if self._may_ping and not self._pinged:
+                self._pinged = True
+                self._pending[self._write(RequestKind.PING, b"")] = None
+        self._silent_looks = silent_looks
         self._look_again(for_streams=not (self._pending or self._opening_streams))
+
+    def _still_on_its_way(self) -> int:
+        """Shrinks by what the node's host takes, and by what leaves the transport, where that is all that is known.
+
+        So it is no number of bytes, but a later one may be compared with it.
+        """
+        unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        acknowledged = 0 if self._socket is None else acknowledged_bytes(self._socket)
+        return self._written_bytes + unsent - acknowledged
 
     def _fail_handshake(self, reason: str, certificates: TlsError | None = None) -> None:
         self._end(reason, certificates)
