@@ -313,8 +313,8 @@ class Attempts:
             if isinstance(failure, RejectedByServer):
                 raise self._final(failure)
         suspected = [failure for failure in self._failures if isinstance(failure, PerhapsRejected)]
+        self._suspicious_rounds = self._suspicious_rounds + 1 if suspected else 0
         if suspected:
-            self._suspicious_rounds += 1
             if self._suspicious_rounds >= _SUSPICIOUS_ROUNDS_MAX:
                 raise self._final(suspected[0])
         elif self._failures and len(self._failures) >= len(self._tried):

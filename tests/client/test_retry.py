@@ -431,6 +431,18 @@ def test_a_suspected_rejection_is_forgotten_when_a_node_is_met() -> None:
     believe_the_third_time(attempts)
 
 
+def test_a_suspected_rejection_is_forgotten_after_a_round_without() -> None:
+    """The rounds must follow each other: a node that dies now and then while it is dialled rejects nobody."""
+    _, attempts = write()
+    for _ in range(5):
+        for _ in range(2):
+            attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
+            end_round(attempts)
+        attempts.unreachable(go(attempts), "down")
+        end_round(attempts)
+    believe_the_third_time(attempts)
+
+
 def test_a_node_that_was_met_outweighs_bad_certificates() -> None:
     """As long as one node talks to us, the others' certificates do not end it."""
     _, attempts = write()
