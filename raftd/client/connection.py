@@ -21,6 +21,7 @@ from raftd.acknowledged import Socket, acknowledged_bytes
 from raftd.client.config import parse_endpoint
 from raftd.client.dialling import Dialler
 from raftd.client.errors import TlsError
+from raftd.client.time_limit import TimeLimit
 from raftd.client.tls import PerhapsRejected, explain, reason_of
 from raftd.errors import DecodeError, RemoteProtocolError
 from raftd.wire.client import (
@@ -433,7 +434,7 @@ async def connect(
         return connection
 
     try:
-        async with asyncio.timeout(dead_after):
+        with TimeLimit(dead_after):
             plain = await (dialler or Dialler()).dial(address)
             _, connection = await loop.create_connection(make, sock=plain, ssl=context, server_hostname=address.host)
             await connection.welcomed
