@@ -8,7 +8,8 @@ A stream is a request whose responses are many: a watch. It is told each of them
 
 A node whose process or machine hangs keeps its connections. So while answers are owed, silence of half of
 `dead_after` is answered with a PING, and silence after that ends the connection. While only streams are open the first
-silence may be longer: a client that waits for changes is then no load to speak of.
+silence may be longer: a client that waits for changes is then no load to speak of. A node to which much is still on its
+way owes nothing yet: its silence begins when its host takes no more of that, or has all of it.
 """
 
 import asyncio
@@ -16,12 +17,23 @@ import os
 import ssl
 from typing import Final, Protocol, TypeAlias, cast
 
+from raftd.acknowledged import Socket, acknowledged_bytes
 from raftd.client.config import parse_endpoint
-from raftd.client.errors import TlsError, TooLarge
+from raftd.client.dialling import Dialler
+from raftd.client.errors import TlsError
+from raftd.client.time_limit import TimeLimit
 from raftd.client.tls import PerhapsRejected, explain, reason_of
 from raftd.errors import DecodeError, RemoteProtocolError
-from raftd.wire.client import RequestKind, ResponseKind, encode_request, parse_response
-from raftd.wire.frames import FrameReader, encode_frame
+from raftd.wire.client import (
+    Refusal,
+    RefusalCode,
+    RequestKind,
+    ResponseKind,
+    encode_refusal,
+    encode_request,
+    parse_response,
+)
+from raftd.wire.frames import LENGTH_BYTES, FrameReader, encode_frame
 from raftd.wire.handshake import (
     ANY_CLUSTER,
     ConnectionRole,
@@ -43,6 +55,13 @@ _BUFFER_BYTES: Final = 64 << 10
 _ENDS_OF_STREAMS: Final = frozenset((ResponseKind.REFUSED, ResponseKind.WATCH_ENDED))
 _STREAM_SILENCE: Final = 2.5
 """How many times `dead_after` a node may be silent that owes only what has not happened yet, before it is asked."""
+
+_RECORD_BYTES: Final = 16 << 10
+_RECORD_OVERHEAD_BYTES: Final = 22
+"""What TLS 1.3 adds to each record: header, type and tag (RFC 8446 §5.2)."""
+_TAKEN_BYTES_MIN: Final = 16 << 10
+"""With less than this taken since the last look nothing large is on its way: it may be the requests that were sent just
+before that look, of which a kernel tells later."""
 
 
 class NotConnected(Exception):  # noqa: N818 - never leaves this package
@@ -89,6 +108,7 @@ class Connection(asyncio.BufferedProtocol):
         self._hello = Hello(ConnectionRole.CLIENT, cluster_id)
         self._dead_after = dead_after
         self._transport: asyncio.Transport | None = None
+        self._socket: Socket | None = None
         self._reader = FrameReader(HANDSHAKE_BYTES_MAX)
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._next_request_id = 1
@@ -103,7 +123,10 @@ class Connection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_is_for_streams = False
         self._heard = False
+        self._silent_looks = 0
         self._pinged = False
+        self._written_bytes = 0
+        self._on_its_way = 0
         self._may_ping = False
         self._frame_bytes_max = 0
 
@@ -120,7 +143,9 @@ class Connection(asyncio.BufferedProtocol):
         """
         await self._slots.acquire()
         try:
-            await self._writable.wait()
+            # Again for each who waited: the first to write may have filled it up.
+            while self._lost is None and not self._writable.is_set():
+                await self._writable.wait()
         except BaseException:
             self._slots.release()
             raise
@@ -132,15 +157,16 @@ class Connection(asyncio.BufferedProtocol):
         """Send a request in a reserved slot.
 
         Returns:
-            The response; it raises `ConnectionLost` when the connection ends first. Cancelling it is allowed.
-
-        Raises:
-            TooLarge: the node would not take a request of this length; nothing was sent, and the slot is free again.
+            The response; it raises `ConnectionLost` when the connection ends first. Cancelling it is allowed. A request
+            that is longer than the node takes is not sent: its response is the REFUSED that says so.
         """
+        future: asyncio.Future[Response] = self._loop.create_future()
         if CLIENT_HEADER_BYTES + len(body) > self._frame_bytes_max:
             self._slots.release()
-            raise TooLarge(f"a request of {len(body)} bytes, and the node takes frames of {self._frame_bytes_max}")
-        future: asyncio.Future[Response] = self._loop.create_future()
+            # A refusal like any other: what it means for a write hangs on what became of earlier sendings.
+            reason = f"a request of {len(body)} bytes, and the node takes frames of {self._frame_bytes_max}"
+            future.set_result((ResponseKind.REFUSED, _too_large(reason)))
+            return future
         self._pending[self._write(kind, body)] = future
         return future
 
@@ -202,6 +228,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """TLS is established; check who is there, and say Hello."""
         self._transport = cast("asyncio.Transport", transport)
+        self._socket = transport.get_extra_info("socket")
         try:
             self.identity = _node_identity(transport.get_extra_info("ssl_object"), self._cluster)
         except IdentityError as error:
@@ -304,15 +331,19 @@ class Connection(asyncio.BufferedProtocol):
             raise NotConnected(self._lost or "not connected yet")
         request_id = self._next_request_id
         self._next_request_id = request_id + 1
-        self._transport.write(encode_request(kind, request_id, body))
+        frame = encode_request(kind, request_id, body)
+        self._transport.write(frame)
+        self._written_bytes += len(frame) + _RECORD_OVERHEAD_BYTES * (len(frame) // _RECORD_BYTES + 1)
         if self._timer is None or self._timer_is_for_streams:
-            self._heard = False
+            self._silent_looks = 0
             self._look_again(for_streams=False)
         return request_id
 
     def _look_again(self, *, for_streams: bool) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._heard = False
+        self._on_its_way = self._still_on_its_way()
         self._timer_is_for_streams = for_streams
         seconds = self._dead_after * (_STREAM_SILENCE if for_streams else 0.5)
         self._timer = self._loop.call_later(seconds, self._look_after)
@@ -321,14 +352,27 @@ class Connection(asyncio.BufferedProtocol):
         self._timer = None
         if not (self._pending or self._streams) or self._lost is not None:
             return
-        if not self._heard and self._may_ping:
-            if self._pinged:
+        if self._heard or self._on_its_way - self._still_on_its_way() > _TAKEN_BYTES_MIN:
+            silent_looks = 0
+        else:
+            silent_looks = self._silent_looks + 1
+            if silent_looks > 1 and self._pinged:
                 self.abort(f"the node was silent for {self._dead_after:g} s")
                 return
-            self._pinged = True
-            self._pending[self._write(RequestKind.PING, b"")] = None
-        self._heard = False
+            if self._may_ping and not self._pinged:
+                self._pinged = True
+                self._pending[self._write(RequestKind.PING, b"")] = None
+        self._silent_looks = silent_looks
         self._look_again(for_streams=not (self._pending or self._opening_streams))
+
+    def _still_on_its_way(self) -> int:
+        """Shrinks by what the node's host takes, and by what leaves the transport, where that is all that is known.
+
+        So it is no number of bytes, but a later one may be compared with it.
+        """
+        unsent = 0 if self._transport is None else self._transport.get_write_buffer_size()
+        acknowledged = 0 if self._socket is None else acknowledged_bytes(self._socket)
+        return self._written_bytes + unsent - acknowledged
 
     def _fail_handshake(self, reason: str, certificates: TlsError | None = None) -> None:
         self._end(reason, certificates)
@@ -365,6 +409,7 @@ async def connect(
     cluster: str | None = None,
     cluster_id: bytes = ANY_CLUSTER,
     dead_after: float,
+    dialler: Dialler | None = None,
 ) -> Connection:
     """Dial a node and do the handshakes, TLS and ours, within `dead_after` seconds.
 
@@ -374,6 +419,7 @@ async def connect(
         cluster: whose node it must be, by its certificate; None: any.
         cluster_id: which cluster it must be; `ANY_CLUSTER`: any.
         dead_after: seconds, also for `Connection`.
+        dialler: of the client; None: one for this time.
 
     Raises:
         NotConnected: it did not come to that, with the reason in one line.
@@ -388,12 +434,13 @@ async def connect(
         return connection
 
     try:
-        async with asyncio.timeout(dead_after):
-            _, connection = await loop.create_connection(make, address.host, address.port, ssl=context)
+        with TimeLimit(dead_after):
+            plain = await (dialler or Dialler()).dial(address)
+            _, connection = await loop.create_connection(make, sock=plain, ssl=context, server_hostname=address.host)
             await connection.welcomed
     except TimeoutError:
         raise NotConnected(f"no answer within {dead_after:g} s") from None
-    except (OSError, ssl.CertificateError, UnicodeDecodeError) as error:  # the last, of a name that is not UTF-8
+    except (OSError, ssl.CertificateError, UnicodeError) as error:  # the last, of a name that is none, or not UTF-8
         tls_error = explain(endpoint, error)
         raise NotConnected(str(tls_error or _describe(error)), tls_error) from None
     finally:
@@ -409,6 +456,11 @@ def _describe(error: Exception) -> str:
         return os.strerror(error.errno).lower()  # asyncio puts the address into its own words, and we do so too
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return reason.lower() or type(error).__name__
+
+
+def _too_large(reason: str) -> bytes:
+    """The payload of a refusal of a request that was never sent, and so has no id."""
+    return encode_refusal(0, Refusal(RefusalCode.TOO_LARGE, reason))[LENGTH_BYTES:]
 
 
 def _node_identity(ssl_object: ssl.SSLObject | None, cluster: str | None) -> Identity:

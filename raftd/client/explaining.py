@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from raftd.client.asking import Asker
 from raftd.client.errors import ClientError
+from raftd.client.time_limit import TimeLimit
 from raftd.wire.client import RequestKind, encode_trace_body
 
 _PATIENCE_SECONDS: Final = 1.0
@@ -70,15 +71,14 @@ async def explanation(asker: Asker, total_seconds: float) -> Explanation | None:
         total_seconds: How long it took, seen from here.
     """
     told: dict[str, Any] | None = None
-    with contextlib.suppress(ClientError, TimeoutError):
-        async with asyncio.timeout(_PATIENCE_SECONDS):
-            leader = asker.to_leader.leader
-            if leader is None:
-                return None
+    with contextlib.suppress(ClientError, TimeoutError), TimeLimit(_PATIENCE_SECONDS):
+        leader = asker.to_leader.leader
+        if leader is None:
+            return None
+        told = await asker.document_of(leader, RequestKind.TRACE, encode_trace_body(0))
+        while any(node["stored_seconds"] is None for node in told["nodes"]):
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             told = await asker.document_of(leader, RequestKind.TRACE, encode_trace_body(0))
-            while any(node["stored_seconds"] is None for node in told["nodes"]):
-                await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-                told = await asker.document_of(leader, RequestKind.TRACE, encode_trace_body(0))
     if told is None:
         return None
     stored_by = await asyncio.gather(*(_stored_by(asker, told["index"], node) for node in told["nodes"]))
@@ -98,7 +98,6 @@ async def _stored_by(asker: Asker, index: int, node: dict[str, Any]) -> StoredBy
     """What the leader knows of a node, and what that tells itself if it can be asked."""
     own = node
     if "sync_seconds" not in node and node["address"]:
-        with contextlib.suppress(ClientError, TimeoutError):
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                own = await asker.document_of(node["address"], RequestKind.TRACE, encode_trace_body(index))
+        with contextlib.suppress(ClientError, TimeoutError), TimeLimit(_PATIENCE_SECONDS):
+            own = await asker.document_of(node["address"], RequestKind.TRACE, encode_trace_body(index))
     return StoredBy(node["node_id"], node["stored_seconds"], own.get("write_seconds"), own.get("sync_seconds"))

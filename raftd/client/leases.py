@@ -21,6 +21,7 @@ from raftd.client.operations import to_lease
 from raftd.client.outcomes import require_ok
 from raftd.client.results import LeaseInfo, LeaseSummary
 from raftd.client.retry import Attempts
+from raftd.client.time_limit import TimeLimit
 from raftd.client.writing import Writer
 from raftd.errors import RemoteProtocolError
 from raftd.kv import answers, commands
@@ -80,9 +81,8 @@ class Lease:
             if left is not None and left <= 0:
                 return False
             certain = min(max(self.remaining(), 0.001), _LOOK_SECONDS)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(certain if left is None else min(left, certain)):
-                    await self._ended.wait()
+            with contextlib.suppress(TimeoutError), TimeLimit(certain if left is None else min(left, certain)):
+                await self._ended.wait()
         return True
 
     async def keep_alive(self) -> None:
@@ -271,9 +271,8 @@ class Leases:
             wait = min((lease.time.due_at for lease in self._kept.values()), default=0.0) - lease_clock()
             if wait > 0:
                 self._changed.clear()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._changed.wait()
+                with contextlib.suppress(TimeoutError), TimeLimit(wait):
+                    await self._changed.wait()
                 continue
             await self._keep_all_alive()
 
@@ -282,7 +281,7 @@ class Leases:
         while chunk := list(islice(leases, LEASES_KEPT_ALIVE_MAX)):
             try:
                 # Asked anew, it may be that all of the time since this sending is won.
-                async with asyncio.timeout(min(lease.ttl for lease in chunk) / 3):
+                with TimeLimit(min(lease.ttl for lease in chunk) / 3):
                     await self.keep_alive_once(chunk)
             except (ClientError, TimeoutError) as error:
                 _log.debug("%d leases could not be kept alive: %s", len(chunk), error)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from raftd.client.connection import Connection, NotConnected, connect
+from raftd.client.dialling import Dialler
 from raftd.client.errors import TlsError
 from raftd.client.tls import cluster_of
 from raftd.wire.handshake import ANY_CLUSTER
@@ -24,6 +25,7 @@ class Nodes:
     def __init__(self, make_context: Callable[[], ssl.SSLContext], *, dead_after: float) -> None:
         self._make_context = make_context
         self._dead_after = dead_after
+        self._dialler = Dialler()
         self._cluster: str | None = None
         self._cluster_id = ANY_CLUSTER
         self._connections: dict[str, Connection] = {}
@@ -65,15 +67,25 @@ class Nodes:
         await asyncio.gather(*(connection.close() for connection in connections))
 
     async def _dial(self, endpoint: str) -> Connection:
-        # A fresh context each time: certificates that were renewed since are used without a restart.
         try:
+            # A fresh context each time: certificates that were renewed since are used without a restart.
             context = self._make_context()
+            connection = await connect(
+                endpoint,
+                context,
+                cluster=self._cluster or cluster_of(context),
+                cluster_id=self._cluster_id,
+                dead_after=self._dead_after,
+                dialler=self._dialler,
+            )
+        except NotConnected:
+            raise
         except TlsError as error:
             raise NotConnected(str(error), error) from None
-        cluster = self._cluster or cluster_of(context)
-        connection = await connect(
-            endpoint, context, cluster=cluster, cluster_id=self._cluster_id, dead_after=self._dead_after
-        )
+        except Exception as error:
+            # Whatever a user's function for contexts raises, or a process that ends: nothing was sent to this node, and
+            # that is all that a request, or who keeps leases and sessions alive, has to know.
+            raise NotConnected(f"{type(error).__name__}: {error}") from error
         if connection.identity is not None:
             self._cluster = connection.identity.cluster
         self._cluster_id = connection.welcomed.result().cluster_id

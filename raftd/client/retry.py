@@ -14,6 +14,8 @@ the last sending                                   earlier sendings    a write t
 got a node's answer                                any                 that answer: it is the one answer (exactly once)
 got a final refusal (denied, too large, …)         all refused too     that error: certainly not written
 got a final refusal                                some without word   `OutcomeUnknown`: an earlier one may be applied
+none more, for certificates                        all refused too     `TlsError`: certainly not written
+none more, for certificates                        some without word   `OutcomeUnknown`
 found its session expired                          all refused too     nothing yet: begin again in a new session
 found its session expired                          some without word   `SessionExpired`
 reached the deadline, unsent or refused            all refused too     `Unavailable`: certainly not written
@@ -151,6 +153,7 @@ class Attempts:
 
         Raises:
             TlsError: certificates are the reason why nobody could be reached, and no later round can be better.
+            OutcomeUnknown: they are, and an earlier sending of this write may be applied.
         """
         if self._queue is None:
             self._queue = self._route.candidates()
@@ -308,11 +311,11 @@ class Attempts:
         """
         for failure in self._failures:
             if isinstance(failure, RejectedByServer):
-                raise failure
+                raise self._final(failure)
         suspected = [failure for failure in self._failures if isinstance(failure, PerhapsRejected)]
+        self._suspicious_rounds = self._suspicious_rounds + 1 if suspected else 0
         if suspected:
-            self._suspicious_rounds += 1
             if self._suspicious_rounds >= _SUSPICIOUS_ROUNDS_MAX:
-                raise suspected[0]
+                raise self._final(suspected[0])
         elif self._failures and len(self._failures) >= len(self._tried):
-            raise self._failures[0]
+            raise self._final(self._failures[0])

@@ -167,17 +167,18 @@ class Subscription:
         Raises:
             ClientError: the watch cannot begin, or cannot go on; the first start ends with the client's timeout.
         """
-        if self._connection is not None or self.closed:
-            return
-        if self._starting is None or self._starting.done():
-            self._starting = asyncio.create_task(self._start())
-            self._starting.add_done_callback(_look_at)
-        # Whoever waits may give up, with a time limit of its own, and find it further the next time.
         starting = self._starting
+        if starting is None or starting.done():
+            if self._connection is not None or self.closed:
+                return
+            starting = self._starting = asyncio.create_task(self._start())
+            starting.add_done_callback(_look_at)
+        # Whoever waits may give up, with a time limit of its own, and find it further the next time.
         try:
             await asyncio.shield(starting)
         except asyncio.CancelledError:
-            if not starting.cancelled():
+            # `close` has cancelled it, and not whoever waits; a loop that ends cancels both.
+            if not (self.closed and starting.cancelled()):
                 raise
 
     async def ready(self) -> None:
@@ -188,7 +189,10 @@ class Subscription:
             ClientError: it cannot go on.
         """
         while self.position.waiting and not self.closed:
-            if self._unread:
+            if self._starting is not None and not self._starting.done():
+                # Only this task hears a node's first answer, and before it has, nothing that follows may be accepted.
+                await self.start()
+            elif self._unread:
                 await self._accept(self._unread.popleft())
             elif self._connection is not None:
                 self._arrived.clear()

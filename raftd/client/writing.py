@@ -12,6 +12,7 @@ from raftd.client.explaining import Explain, explanation
 from raftd.client.outcomes import require_ok
 from raftd.client.retry import Attempts
 from raftd.client.session import Session
+from raftd.client.time_limit import TimeLimit
 from raftd.errors import InvariantViolation
 from raftd.kv import answers, commands
 from raftd.kv.answers import Answer, OpenedSession
@@ -120,9 +121,8 @@ class Writer:
             attempts = Attempts(self._asker.to_leader, is_write=False)
             body = commands.close_session(SessionId(self._session.id))
             # Best effort: a session that is not closed expires by itself.
-            with contextlib.suppress(ClientError, TimeoutError, SessionUnknown):
-                async with asyncio.timeout(_GOOD_BYE_SECONDS):
-                    await self._asker.answer(RequestKind.WRITE, body, attempts, lambda answer: answer)
+            with contextlib.suppress(ClientError, TimeoutError, SessionUnknown), TimeLimit(_GOOD_BYE_SECONDS):
+                await self._asker.answer(RequestKind.WRITE, body, attempts, lambda answer: answer)
 
     async def _open_session(self) -> Session:
         if self._session is not None:
@@ -151,7 +151,7 @@ class Writer:
                 continue
             attempts = Attempts(self._asker.to_leader, is_write=False)
             try:
-                async with asyncio.timeout(every_seconds):
+                with TimeLimit(every_seconds):
                     await self._send_keep_alive(session, attempts)
             except SessionUnknown:
                 # Only the cluster decides that a session is over, never a clock of ours.

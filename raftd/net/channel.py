@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+from raftd.acknowledged import Socket, acknowledged_bytes
 from raftd.errors import DecodeError, RemoteProtocolError
-from raftd.net.acknowledged import Socket, acknowledged_bytes
 from raftd.net.silence import bound_silence
 from raftd.wire.frames import FrameReader, encode_frame
 from raftd.wire.handshake import HandshakeRefusal, encode_reply

@@ -109,6 +109,7 @@ class FakeNode:
         self.frozen = False
         self.handshake: Callable[[bytes], bytes] = self._welcome
         self.requests_in_flight_max = 64
+        self.frame_bytes_max = CLIENT_FRAME_BYTES_MAX
         self.address = ""
         self.status: dict[str, Any] = {"node_id": node_id}
         self.traces: dict[int, list[dict[str, Any]]] = {}
@@ -156,7 +157,7 @@ class FakeNode:
             ConnectionRole.CLIENT,
             self.cluster.cluster_id,
             NodeId(self.node_id),
-            CLIENT_FRAME_BYTES_MAX,
+            self.frame_bytes_max,
             self.requests_in_flight_max,
         )
         return encode_frame(encode_reply(negotiate(decode_hello(payload), listener)))

@@ -1,5 +1,6 @@
 import asyncio
 import ssl
+import threading
 
 import pytest
 
@@ -74,6 +75,29 @@ def test_a_context_that_cannot_be_made() -> None:
         with pytest.raises(NotConnected) as caught:
             await nodes.connection("127.0.0.1:1")
         assert isinstance(caught.value.certificates, TlsError)
+        await nodes.close()
+
+    asyncio.run(scenario())
+
+
+def test_whatever_goes_wrong_is_no_connection(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A context function that raises what it likes, or no thread for a look-up, ends no task that waits for a node."""
+    raised: list[Exception] = [KeyError("vault"), RuntimeError("can't start new thread")]
+
+    def make_context() -> ssl.SSLContext:
+        if len(raised) > 1:
+            raise raised.pop(0)
+        return pki.user.context()
+
+    def fail(*_: object, **__: object) -> None:
+        raise raised[0]
+
+    async def scenario() -> None:
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        nodes = Nodes(make_context, dead_after=5.0)
+        for message in ("KeyError: 'vault'", "RuntimeError: can't start new thread"):
+            with pytest.raises(NotConnected, match=message):
+                await nodes.connection("n1.example:7400")
         await nodes.close()
 
     asyncio.run(scenario())

@@ -1,6 +1,7 @@
 """The decisions of a client, without a network: what it does next, and what it may say at the end."""
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -374,6 +375,33 @@ def test_only_strangers_end_it() -> None:
         attempts.next()
 
 
+def reject(attempts: Attempts) -> None:
+    attempts.unreachable(go(attempts), "x", RejectedByServer("the certificate"))
+    end_round(attempts)
+
+
+def suspect(attempts: Attempts) -> None:
+    for _ in range(3):
+        attempts.unreachable(go(attempts), "x", PerhapsRejected("the certificate"))
+        end_round(attempts)
+
+
+def meet_strangers(attempts: Attempts) -> None:
+    while (endpoint := attempts.next()) is not None:
+        attempts.unreachable(endpoint, "x", TlsError("the certificate"))
+
+
+@pytest.mark.parametrize("fail", [reject, suspect, meet_strangers])
+def test_certificates_after_doubt_keep_the_doubt(fail: Callable[[Attempts], None]) -> None:
+    """That no node can be reached any more does not say that the first sending was not applied."""
+    _, attempts = write()
+    attempts.sent()
+    attempts.lost(go(attempts), "reset")
+    end_round(attempts)
+    with pytest.raises(OutcomeUnknown, match="the certificate"):
+        fail(attempts)
+
+
 def believe_the_third_time(attempts: Attempts) -> None:
     """Suspect a rejection in two rounds, which changes nothing, and in a third, which ends it."""
     for _ in range(2):
@@ -399,6 +427,18 @@ def test_a_suspected_rejection_is_forgotten_when_a_node_is_met() -> None:
     for _ in range(5):
         attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
         attempts.refused(go(attempts), Refusal(RefusalCode.NO_LEADER), before=attempts.sent())
+        end_round(attempts)
+    believe_the_third_time(attempts)
+
+
+def test_a_suspected_rejection_is_forgotten_after_a_round_without() -> None:
+    """The rounds must follow each other: a node that dies now and then while it is dialled rejects nobody."""
+    _, attempts = write()
+    for _ in range(5):
+        for _ in range(2):
+            attempts.unreachable(go(attempts), "x", PerhapsRejected("no word"))
+            end_round(attempts)
+        attempts.unreachable(go(attempts), "down")
         end_round(attempts)
     believe_the_third_time(attempts)
 

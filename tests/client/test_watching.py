@@ -22,10 +22,11 @@ from raftd.client import (
 from raftd.client.watching import Watch
 from raftd.kv.limits import Limits
 from raftd.kv.machine import StateMachine
-from raftd.wire.client import Refusal, RefusalCode, RequestKind
-from raftd.wire.frames import encode_frame
-from raftd.wire.watch import WatchEndReason, encode_watch_ended
-from tests.client.fake import Cut, FakeCluster, Pki, Reaction, Refuse, Say, Silent
+from raftd.wire.client import Refusal, RefusalCode, RequestKind, ResponseKind
+from raftd.wire.frames import LENGTH_BYTES, encode_frame
+from raftd.wire.watch import WatchEndReason, WatchFlag, WatchRequest, encode_watch_ended
+from tests.client.fake import Cut, FakeCluster, Pki, Reaction, Refuse, Say, Silent, Wait
+from tests.client.fake_watches import ALL_CHANGES, FakeWatch
 from tests.client.playing import play, until
 
 
@@ -314,6 +315,58 @@ def test_waiting_with_a_time_limit_loses_nothing(pki: Pki) -> None:
     play(pki, scenario)
 
 
+async def _give_up_while_it_begins(cluster: FakeCluster, watch: Watch) -> None:
+    """Wait for an item until a node was asked to begin, and for it no longer."""
+    waiting = asyncio.create_task(watch.__anext__())
+    await until(lambda: watch_requests(cluster) == 1)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+
+
+@pytest.mark.parametrize("end", ["compacted", "closed"])
+def test_waiting_again_while_it_begins(pki: Pki, end: str) -> None:
+    """Who gave up to wait, and waits again before a node has answered, is told that there is nothing to wait for."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        cluster.machine.become(StateMachine(Limits(history_changes_max=10)))
+        for number in range(20):
+            await client.put("a", f"{number}")
+        held = Wait()
+        cluster.nodes[0].plan.append(held)
+        watch = client.watch("a", revision=1)
+        await _give_up_while_it_begins(cluster, watch)
+        waiting = asyncio.create_task(watch.__anext__())
+        await asyncio.sleep(0)
+        if end == "compacted":
+            held.until.set()
+            with pytest.raises(Compacted):
+                await asyncio.wait_for(waiting, 5)
+        else:
+            await client.close()
+            with pytest.raises(Unavailable, match="closed"):
+                await asyncio.wait_for(waiting, 5)
+
+    play(pki, scenario)
+
+
+def test_a_change_that_comes_with_the_beginning(pki: Pki) -> None:
+    """Who waits again in the moment in which both have come takes the change behind the beginning, and once."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "1")
+        cluster.nodes[0].plan.append(Silent())
+        watch = client.watch("a", revision=1)
+        await _give_up_while_it_begins(cluster, watch)
+        node = FakeWatch(1, WatchRequest(WatchFlag(0), 1, b"a", b"b"), cluster.machine)
+        watch.subscription.received(ResponseKind.WATCHING, node.begin()[0][LENGTH_BYTES:])
+        watch.subscription.received(ResponseKind.CHANGES, node.frames(ALL_CHANGES)[0][LENGTH_BYTES:])
+        assert told(await take(watch, 1)) == [("put", b"a", b"1", 1)]
+        await client.put("a", "2")
+        assert cluster.nodes[0].accepted_total == 1
+
+    play(pki, scenario)
+
+
 async def _put_slowly(client: AsyncClient) -> None:
     for number in range(20):
         await client.put("a", f"{number}")
@@ -420,6 +473,28 @@ def test_closing_while_it_begins(pki: Pki, reaction: Silent) -> None:
         await until(lambda: not connection.watches.watches)
 
     play(pki, scenario)
+
+
+def test_the_loop_ends_while_a_watch_is_taken_up_again(pki: Pki) -> None:
+    """Whoever waits is cancelled with everything else: the end of a program does not wait for a node."""
+    too_late: list[bool] = []
+
+    async def scenario() -> None:
+        async with pki.cluster() as cluster:
+            watch = AsyncClient(cluster.endpoints, tls=pki.user).watch("a")
+            await watch.__aenter__()
+            waiting = asyncio.create_task(watch.__anext__())
+            started = watch.subscription._starting
+        await until(lambda: watch.subscription._starting is not started)
+
+        def give_up() -> None:
+            too_late.append(True)
+            waiting.cancel()
+
+        asyncio.get_running_loop().call_later(5, give_up)
+
+    asyncio.run(scenario())
+    assert not too_late
 
 
 def test_nobody_is_there(pki: Pki) -> None:

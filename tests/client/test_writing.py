@@ -108,6 +108,20 @@ def test_no_answer_until_the_deadline_is_unknown(pki: Pki) -> None:
     play(pki, scenario, timeout=0.3)
 
 
+def test_a_node_that_takes_shorter_requests_clears_up_nothing(pki: Pki) -> None:
+    """A write that was sent, and then is too long for the node that would be next, may have happened."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        cluster.nodes[0].plan.append(Cut(0))
+        for node in cluster.nodes[1:]:
+            node.frame_bytes_max = 500
+        with pytest.raises(OutcomeUnknown, match="takes frames of 500"):
+            await client.put("a", bytes(1000))
+        assert cluster.machine.revision == 1
+
+    play(pki, scenario)
+
+
 @pytest.mark.parametrize("cancel", [False, True])
 def test_a_write_that_was_given_up_is_fenced(pki: Pki, cancel: bool) -> None:
     """After a deadline or a cancellation the next write moves past it: a late copy is refused by the cluster."""

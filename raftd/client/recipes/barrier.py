@@ -1,10 +1,10 @@
 """A barrier: while it is held, everybody waits."""
 
-import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
 from raftd.client.errors import Compacted
+from raftd.client.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from raftd.client.asynchronous import AsyncClient
@@ -36,7 +36,7 @@ class Barrier:
         """Wait until it is not held; whether that is so, when `timeout` seconds are over."""
         # One wait for all of it, since to look is a wait too.
         try:
-            async with asyncio.timeout(timeout):
+            with TimeLimit(timeout):
                 while (found := await self._client.get(self._name)) is not None:
                     with contextlib.suppress(Compacted):  # then look again
                         async with self._client.watch(

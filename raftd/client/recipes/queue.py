@@ -19,6 +19,7 @@ from raftd.client.leases import Lease
 from raftd.client.namespace import to_bytes
 from raftd.client.recipes.waiting import unless_lost
 from raftd.client.results import Fence, KeyValue
+from raftd.client.time_limit import TimeLimit
 
 if TYPE_CHECKING:
     from raftd.client.asynchronous import AsyncClient
@@ -202,6 +203,5 @@ class Place:
 async def give_up(lease: Lease) -> None:
     """Let a lease go, whatever else happens; if the cluster can be reached, at once."""
     lease.abandon()
-    with contextlib.suppress(ClientError, TimeoutError):
-        async with asyncio.timeout(_GIVE_UP_SECONDS):
-            await lease.revoke()
+    with contextlib.suppress(ClientError, TimeoutError), TimeLimit(_GIVE_UP_SECONDS):
+        await lease.revoke()

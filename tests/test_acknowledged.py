@@ -1,6 +1,6 @@
 import socket
 
-from raftd.net.acknowledged import acknowledged_bytes
+from raftd.acknowledged import acknowledged_bytes
 
 
 def test_what_the_other_end_was_sent_is_acknowledged() -> None:
