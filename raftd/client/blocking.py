@@ -147,14 +147,14 @@ class Lock:
         return self._thread.run(self._inner.wait_lost, timeout)
 
     def __enter__(self) -> Self:
-        self.acquire()
+        self._thread.run(self._inner.holding.enter)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.release()
+            self._thread.run(self._inner.holding.leave)
         except LockLost:
             # What the block has raised says more than that the lock was lost too.
             if error is None:
@@ -217,14 +217,14 @@ class Election:
         return self._thread.run(self._inner.wait_lost, timeout)
 
     def __enter__(self) -> Self:
-        self.campaign()
+        self._thread.run(self._inner.holding.enter)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.resign()
+            self._thread.run(self._inner.holding.leave)
         except LockLost:
             # What the block has raised says more than that the leadership was lost too.
             if error is None:

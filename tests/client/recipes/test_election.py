@@ -141,6 +141,24 @@ def test_a_leader_that_is_deposed(pki: Pki) -> None:
     play(pki, scenario)
 
 
+def test_one_object_for_two_candidates(pki: Pki) -> None:
+    """The second is refused at once, and the first goes on."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        async def lead() -> None:
+            async with election:
+                await client.put("a", "1", fence=election.fence)
+                await asyncio.sleep(0.02)
+
+        election = client.election("e", "one")
+        async with asyncio.timeout(5):
+            ends = await asyncio.gather(lead(), lead(), return_exceptions=True)
+        assert sorted(type(end).__name__ for end in ends) == ["InvalidRequest", "NoneType"]
+        assert cluster.machine.key_count == 1
+
+    play(pki, scenario)
+
+
 def test_the_blocking_election(cluster_in_thread: FakeCluster, pki: Pki) -> None:
     """The same, blocking."""
     with Client(cluster_in_thread.endpoints, tls=pki.user) as client:
