@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
-from raftd.client import Client, ClientError
-from tests.client.fake import FakeCluster, Pki, Silent
+from raftd.client import Client, ClientError, OutcomeUnknown
+from raftd.wire.client import encode_pong
+from tests.client.fake import FakeCluster, Pki, Say, Silent
 
 Trace = Callable[[FrameType, str, Any], Any]
 
@@ -40,6 +41,30 @@ def test_close_wakes_those_who_wait(cluster_in_thread: FakeCluster, pki: Pki) ->
             threading.Event().wait(0.001)
         client.close()
         with pytest.raises(ClientError):
+            waiting.result(10)
+
+
+def test_close_does_not_hide_that_a_write_may_be_applied(cluster_in_thread: FakeCluster, pki: Pki) -> None:
+    """A write without an answer that waits for the next round, which is far away, ends in OutcomeUnknown."""
+    pausing = threading.Event()
+
+    class LongPauses:
+        def uniform(self, _low: float, _high: float) -> float:
+            pausing.set()
+            return 60.0
+
+    def leave_without_an_answer(request_id: int) -> bytes:
+        cluster_in_thread.leader = None
+        return encode_pong(request_id)
+
+    client = Client(cluster_in_thread.endpoints, tls=pki.user, timeout=60.0, jitter=LongPauses())
+    client.put("a", "1")
+    cluster_in_thread.nodes[0].plan.append(Say(leave_without_an_answer, apply=True))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.put, "a", "2")
+        assert pausing.wait(10)
+        client.close()
+        with pytest.raises(OutcomeUnknown):
             waiting.result(10)
 
 
