@@ -34,16 +34,19 @@ class LoopThread:
         started: concurrent.futures.Future[_Running] = concurrent.futures.Future()
         waiting = self._waiting = set[_Waiting[Any]]()
         thread = threading.Thread(target=lambda: _run(make_client, started, waiting), name="raftd-client", daemon=True)
-        thread.start()
         try:
-            running = started.result()
+            thread.start()
+            running = _result(started)
+            self.client = running.client
+            self._loop = running.loop
+            self._process_id = os.getpid()
+            self._finalizer = weakref.finalize(self, _stop, running, thread)
         except BaseException:
-            thread.join()
+            # Ctrl-C, if no client could be made: the thread serves nobody, as soon as it serves.
+            started.add_done_callback(_stop_serving)
+            with contextlib.suppress(RuntimeError):  # it was not started
+                thread.join(_STOP_SECONDS)
             raise
-        self.client = running.client
-        self._loop = running.loop
-        self._process_id = os.getpid()
-        self._finalizer = weakref.finalize(self, _stop, running, thread)
 
     def run(self, request: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Wait for what `request(*args, **kwargs)` gives in the thread.
@@ -165,6 +168,13 @@ async def _serve(make_client: Callable[[], AsyncClient], started: "concurrent.fu
         if given_up := [task for task in asyncio.all_tasks() if task.cancelling()]:
             await asyncio.wait(given_up, timeout=_GIVE_UP_SECONDS)
     # asyncio.run cancels what is left, so that no thread waits for ever.
+
+
+def _stop_serving(started: "concurrent.futures.Future[_Running]") -> None:
+    if started.exception() is None:
+        running = started.result()
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
+            running.loop.call_soon_threadsafe(running.stopping.set)
 
 
 def _stop(running: _Running, thread: threading.Thread) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from raftd.client import Client, ClientError, OutcomeUnknown
+from raftd.client.loop_thread import LoopThread
 from raftd.wire.client import encode_pong
 from tests.client.fake import FakeCluster, Pki, Say, Silent
 
@@ -169,6 +170,40 @@ def test_a_signal_that_another_thread_is_given(cluster_in_thread: FakeCluster, p
         signal.signal(signal.SIGUSR1, before)
         over.set()
         thread.join()
+
+
+def test_a_signal_while_a_client_is_made() -> None:
+    """It comes out, and the thread ends as soon as it has made the client that nobody wants any more."""
+    ends: list[str] = []
+
+    class Served:
+        """A client that nobody stops but a timer."""
+
+        async def __aenter__(self) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_later(10, task.cancel)
+
+        async def __aexit__(self, kind: object, _error: object, _trace: object) -> None:
+            ends.append("stopped" if kind is None else "forgotten")
+
+    def call(_number: int, _frame: FrameType | None) -> None:
+        called.set()
+        raise SignalledError
+
+    def make() -> Any:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        called.wait(10)
+        return Served()
+
+    called = threading.Event()
+    before = signal.signal(signal.SIGUSR1, call)
+    try:
+        with pytest.raises(SignalledError):
+            LoopThread(make)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ends == ["stopped"]
 
 
 def test_ctrl_c(config_path: Path, cluster_in_thread: FakeCluster) -> None:
