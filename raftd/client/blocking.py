@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from raftd.client import leases, watching
-from raftd.client.errors import ClientError, LockLost
+from raftd.client.errors import ClientError
 from raftd.client.loop_thread import LoopThread
 from raftd.client.recipes import barrier, double_barrier, election, lock
 from raftd.client.recipes.election import Leader
@@ -51,7 +51,8 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with _unless_raised(error):
+            self.close()
 
 
 class Lease:
@@ -106,7 +107,8 @@ class HeldLease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.run(self._held.__aexit__, kind, error, trace)
+        with _unless_raised(error):
+            self._thread.run(self._held.__aexit__, kind, error, trace)
 
 
 class Lock:
@@ -153,12 +155,8 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with _unless_raised(error):
             self._thread.run(self._inner.holding.leave)
-        except LockLost:
-            # What the block has raised says more than that the lock was lost too.
-            if error is None:
-                raise
 
 
 class Election:
@@ -223,12 +221,8 @@ class Election:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
+        with _unless_raised(error):
             self._thread.run(self._inner.holding.leave)
-        except LockLost:
-            # What the block has raised says more than that the leadership was lost too.
-            if error is None:
-                raise
 
 
 class Barrier:
@@ -273,7 +267,13 @@ class DoubleBarrier:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.run(self._inner.__aexit__, kind, error, trace)
+        with _unless_raised(error):
+            self._thread.run(self._inner.__aexit__, kind, error, trace)
+
+
+def _unless_raised(error: BaseException | None) -> contextlib.AbstractContextManager[None]:
+    """Around the end of a block: what the block has raised says more than that its end failed too."""
+    return contextlib.nullcontext() if error is None else contextlib.suppress(ClientError)
 
 
 async def _next_of(source: AsyncGenerator[T, None]) -> T:

@@ -59,7 +59,7 @@ class Election:
         return self.holding.lost
 
     async def campaign(self) -> None:
-        """Wait until elected.
+        """Wait until elected; also again, after the leadership was lost.
 
         Raises:
             InvalidRequest: this object leads, or waits for it, already.

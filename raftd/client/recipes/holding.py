@@ -7,7 +7,7 @@ first of them: two who shared it would else both believe in the place that came 
 from typing import TYPE_CHECKING
 
 from raftd.client.errors import InvalidRequest, LockLost
-from raftd.client.recipes.queue import Place
+from raftd.client.recipes.queue import Place, give_up
 
 if TYPE_CHECKING:
     from raftd.client.asynchronous import AsyncClient
@@ -63,16 +63,20 @@ class Holding:
         return self._place is None or await self._place.lease.wait_lost(seconds)
 
     async def take(self) -> Place:
-        """Queue up and wait until it is the first place.
+        """Queue up and wait until it is the first place; what was held before, and is lost, is given up first.
 
         Raises:
             InvalidRequest: another uses this object; nothing was done.
             ClientError: as `Place.take`.
         """
-        if self._taking or self._place is not None or self._place_of_block is not None:
+        if self._taking or not self.lost or self._place_of_block is not None:
             raise InvalidRequest("this object is in use: each is for one holder at a time, so make another one")
         self._taking = True
         try:
+            before, self._place = self._place, None
+            if before is not None:
+                # The cluster may have it still, and then it is first.
+                await give_up(before.lease)
             self._place = await Place.take(self._client, self._name, self.value, ttl=self._ttl, wait=self._wait)
         finally:
             self._taking = False

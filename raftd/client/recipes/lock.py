@@ -47,7 +47,7 @@ class Lock:
         return self.holding.lost
 
     async def acquire(self) -> None:
-        """Take the lock.
+        """Take the lock; also again, after it was lost.
 
         Raises:
             InvalidRequest: this object holds it, or waits for it, already.

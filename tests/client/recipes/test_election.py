@@ -124,7 +124,7 @@ def test_a_leader_that_is_deposed(pki: Pki) -> None:
             async with client.election("e", "one", ttl=1):
                 cluster.expire_leases()
                 await asyncio.sleep(60)
-        election = client.election("e", "one")
+        election = client.election("e", "one", ttl=1)
         assert election.lost
         assert await election.wait_lost()
         with pytest.raises(LockLost):
@@ -135,6 +135,9 @@ def test_a_leader_that_is_deposed(pki: Pki) -> None:
         cluster.expire_leases()
         with pytest.raises(LockLost):
             await election.proclaim("two")
+        await election.wait_lost()
+        await election.campaign()
+        cluster.expire_leases()
         with pytest.raises(LockLost):
             await election.resign()
 

@@ -75,6 +75,27 @@ def test_what_was_not_taken_can_be_asked_for_again(pki: Pki) -> None:
     play(pki, scenario)
 
 
+def test_taken_again_after_a_loss(pki: Pki) -> None:
+    """What is lost is no hindrance, whether the cluster has ended it or has it still."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        holding = Holding(client, "h", b"", ttl=1, wait=5, absent="not held")
+        first = await holding.take()
+        cluster.expire_leases()
+        assert await holding.wait_lost(5)
+        second = await holding.take()
+        leader, cluster.leader = cluster.leader, None
+        assert await holding.wait_lost(5)
+        cluster.leader = leader
+        assert cluster.machine.key_count == 1
+        third = await holding.take()
+        assert first.token < second.token < third.token
+        assert holding.place is third
+        assert cluster.machine.key_count == 1
+
+    play(pki, scenario)
+
+
 def test_a_block_gives_up_what_it_took(pki: Pki) -> None:
     """Until the block ends nobody else can use the object, even if what it took is lost or was given up inside."""
 

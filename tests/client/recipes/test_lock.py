@@ -147,6 +147,24 @@ def test_cancelled_in_the_block(pki: Pki) -> None:
     play(pki, scenario)
 
 
+def test_acquired_again(pki: Pki) -> None:
+    """One that works until the lock is lost takes it again, and its old fence is good for nothing."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        lock = client.lock("l", ttl=1, wait=5)
+        await lock.acquire()
+        fence = lock.fence
+        cluster.expire_leases()
+        assert await lock.wait_lost(5)
+        await lock.acquire()
+        with pytest.raises(Fenced):
+            await client.put("a", "1", fence=fence)
+        await client.put("a", "1", fence=lock.fence)
+        await lock.release()
+
+    play(pki, scenario)
+
+
 def test_one_object_for_two_tasks(pki: Pki) -> None:
     """The second is refused at once: else it would hold the lock with the first one's block still open."""
 
