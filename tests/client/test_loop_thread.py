@@ -232,6 +232,10 @@ def test_ctrl_c(config_path: Path, cluster_in_thread: FakeCluster) -> None:
     assert (rest, stderr) == ("interrupted\n{'node_id': 1}\nFalse\n", "")
 
 
+STEPS_WITHOUT_SIGNALS = 2
+"""How many bytecodes at the end of a call only return: Python runs handlers of signals after calls and jumps."""
+
+
 class SignalledError(RuntimeError):
     """What a handler of a signal may raise: click's own is of this kind."""
 
@@ -257,6 +261,51 @@ def test_ctrl_c_between_any_two_steps(client: Client, interrupt: type[BaseExcept
         return [task.get_name() for task in asyncio.all_tasks() if task.cancelling()]
 
     assert client._run(given_up) == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["lock", "election", "double barrier", "lease", "acquire", "campaign", "enter", "grant"]
+)
+def test_ctrl_c_as_something_is_won(client: Client, cluster_in_thread: FakeCluster, kind: str) -> None:
+    """Wherever a signal comes before the caller has a lock or lease, nobody has it, and the same object can have it."""
+    lock, election, barrier = client.lock("l", ttl=600), client.election("e", ttl=600), client.double_barrier("d", 1)
+    lease = client.lease(600)
+    calls: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "lock": (lock.__enter__, lambda: lock.__exit__(None, None, None)),
+        "election": (election.__enter__, lambda: election.__exit__(None, None, None)),
+        "double barrier": (barrier.__enter__, lambda: barrier.__exit__(None, None, None)),
+        "lease": (lease.__enter__, lambda: lease.__exit__(None, None, None)),
+        "acquire": (lock.acquire, lock.release),
+        "campaign": (election.campaign, election.resign),
+        "enter": (barrier.enter, barrier.leave),
+        "grant": (
+            lambda: client.grant_lease(600, keep_alive=True),
+            lambda: client.revoke_lease(client.leases()[0].id),
+        ),
+    }
+    take, give_back = calls[kind]
+    machine = cluster_in_thread.machine
+    for before_the_end in range(STEPS_WITHOUT_SIGNALS, 40):
+        steps = _count_steps(take)
+        give_back()
+        with pytest.raises(KeyboardInterrupt):
+            _count_steps(take, KeyboardInterrupt, steps - before_the_end)
+        for _ in range(10_000):
+            if not machine.leases:
+                break
+            threading.Event().wait(0.001)
+        assert len(machine.leases) == 0, before_the_end
+
+
+def test_what_was_won_is_given_back_before_the_client_closes(client: Client, cluster_in_thread: FakeCluster) -> None:
+    """Ctrl-C as a lock is won, and closing at once: no place is left in the queue."""
+    lock = client.lock("l", ttl=600)
+    steps = _count_steps(lock.acquire)
+    lock.release()
+    with pytest.raises(KeyboardInterrupt):
+        _count_steps(lock.acquire, KeyboardInterrupt, steps - STEPS_WITHOUT_SIGNALS)
+    client.close()
+    assert cluster_in_thread.machine.key_count == 0
 
 
 def _count_steps(

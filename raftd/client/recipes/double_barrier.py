@@ -90,6 +90,10 @@ class DoubleBarrier:
             await self.leave()
             return
         # Who fails does not wait for the others, and does not hold them up.
+        await self.give_up()
+
+    async def give_up(self) -> None:
+        """Leave without waiting for the others, if it has entered; whatever becomes of that."""
         lease, self._lease = self._lease, None
         if lease is not None:
             await give_up(lease)

@@ -99,3 +99,11 @@ class Holding:
             await self.give_up()
         else:
             raise LockLost(self._absent)
+
+    async def take_back(self, place: Place) -> None:
+        """Give up what `take` or `enter` gave and nobody was told of."""
+        if self._place is place:
+            self._place = None
+        if self._place_of_block is place:
+            self._place_of_block = None
+        await give_up(place.lease)

@@ -116,3 +116,20 @@ def test_a_block_gives_up_what_it_took(pki: Pki) -> None:
         await holding.take()
 
     play(pki, scenario)
+
+
+def test_taken_back(pki: Pki) -> None:
+    """A place that nobody was told of is given up, and one that came after it is not."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        holding = holding_of(client)
+        place = await holding.enter()
+        await holding.take_back(place)
+        assert holding.lost
+        assert cluster.machine.key_count == 0
+        other = await holding.enter()
+        await holding.take_back(place)
+        assert holding.place is other
+        await holding.leave()
+
+    play(pki, scenario)
