@@ -4,10 +4,11 @@
 """
 
 import asyncio
+import contextlib
 import json
 import ssl
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from raftd.client.config import parse_endpoint
 from raftd.client.connection import ConnectionLost, NotConnected, Response
@@ -29,6 +30,8 @@ from raftd.wire.client import (
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+_END_SECONDS: Final = 1.0
+"""How long `close` waits for the requests under way to end, which takes a few turns of the loop."""
 
 
 class SessionUnknown(Exception):  # noqa: N818 - never leaves this package
@@ -55,7 +58,9 @@ class Asker:
         self.closing = False
         """Whether no new call is taken."""
         self._random = random
-        self._closed = False
+        self._closed = asyncio.Event()
+        self._under_way = 0
+        self._all_ended = asyncio.Event()
 
     def deadline(self, attempts: Attempts) -> Deadline:
         """What a call is done inside of. Raises: ClientError: the client is closed."""
@@ -64,9 +69,17 @@ class Asker:
         return Deadline(self.timeout, attempts)
 
     async def close(self) -> None:
-        """End all connections; whatever still waits ends in an error."""
-        self.closing = self._closed = True
+        """End all connections; whatever still waits has ended in an error by then.
+
+        Whoever runs the loop may cancel what is left, and of a cancelled write nobody learns that it may be applied.
+        """
+        self.closing = True
+        self._closed.set()
         await self.nodes.close()
+        if self._under_way:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_END_SECONDS):
+                    await self._all_ended.wait()
 
     async def answer(self, kind: RequestKind, body: bytes, attempts: Attempts, interpret: Callable[[Answer], T]) -> T:
         """Have the state machine answer.
@@ -139,12 +152,14 @@ class Asker:
             ClientError: the client was closed, or no certificate serves.
         """
         while True:
-            if self._closed:
+            if self._closed.is_set():
                 raise attempts.given_up("the client was closed")
             endpoint = attempts.next()
             if endpoint is not None:
                 return endpoint
-            await asyncio.sleep(attempts.pause_seconds(self._random))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(attempts.pause_seconds(self._random)):
+                    await self._closed.wait()
 
     async def _repeat(
         self, kind: RequestKind, body: bytes, attempts: Attempts, expected: ResponseKind, digest: "_Digest[T]"
@@ -161,32 +176,38 @@ class Asker:
         Raises:
             ClientError: as `raftd.client.retry` has it, or `digest`.
         """
-        while True:
-            endpoint = await self.next_endpoint(attempts)
-            try:
-                connection = await self.nodes.connection(endpoint)
-                await connection.reserve()
-            except NotConnected as error:
-                attempts.unreachable(endpoint, str(error), error.certificates)
-                continue
-            response = connection.send(kind, body)
-            before = attempts.sent()
-            try:
-                response_kind, payload = await response
-                if response_kind is ResponseKind.REFUSED:
-                    attempts.refused(endpoint, decode_refusal(payload), before=before)
+        self._under_way += 1
+        try:
+            while True:
+                endpoint = await self.next_endpoint(attempts)
+                try:
+                    connection = await self.nodes.connection(endpoint)
+                    await connection.reserve()
+                except NotConnected as error:
+                    attempts.unreachable(endpoint, str(error), error.certificates)
                     continue
-                if response_kind is not expected:
-                    raise RemoteProtocolError(f"{response_kind.name} came, and {expected.name} was expected")  # noqa: TRY301 - as if the decoder had said it
-                result = digest(endpoint, payload, before=before)
-            except ConnectionLost as error:
-                attempts.lost(endpoint, str(error))
-            except (RemoteProtocolError, DecodeError) as error:
-                connection.abort(f"the node broke the protocol: {error}")
-                attempts.lost(endpoint, str(error))
-            else:
-                if result is not None:
-                    return result[0]
+                response = connection.send(kind, body)
+                before = attempts.sent()
+                try:
+                    response_kind, payload = await response
+                    if response_kind is ResponseKind.REFUSED:
+                        attempts.refused(endpoint, decode_refusal(payload), before=before)
+                        continue
+                    if response_kind is not expected:
+                        raise RemoteProtocolError(f"{response_kind.name} came, and {expected.name} was expected")  # noqa: TRY301 - as if the decoder had said it
+                    result = digest(endpoint, payload, before=before)
+                except ConnectionLost as error:
+                    attempts.lost(endpoint, str(error))
+                except (RemoteProtocolError, DecodeError) as error:
+                    connection.abort(f"the node broke the protocol: {error}")
+                    attempts.lost(endpoint, str(error))
+                else:
+                    if result is not None:
+                        return result[0]
+        finally:
+            self._under_way -= 1
+            if not self._under_way and self._closed.is_set():
+                self._all_ended.set()
 
 
 class _Digest(Protocol[T_co]):

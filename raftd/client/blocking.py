@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from raftd.client import leases, watching
-from raftd.client.errors import ClientError, LockLost
+from raftd.client.errors import ClientError
 from raftd.client.loop_thread import LoopThread
 from raftd.client.recipes import barrier, double_barrier, election, lock
 from raftd.client.recipes.election import Leader
@@ -51,7 +51,8 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with _unless_raised(error):
+            self.close()
 
 
 class Lease:
@@ -101,12 +102,21 @@ class HeldLease:
         self._held = held
 
     def __enter__(self) -> Lease:
-        return Lease(self._thread, self._thread.run(self._held.__aenter__))
+        granting = self._thread.request(self._give_up, self._held.__aenter__)
+        try:
+            return Lease(self._thread, self._thread.wait(granting))
+        except BaseException:
+            self._thread.abandon(granting)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.run(self._held.__aexit__, kind, error, trace)
+        with _unless_raised(error):
+            self._thread.run(self._held.__aexit__, kind, error, trace)
+
+    async def _give_up(self, _lease: leases.Lease) -> None:
+        await self._held.__aexit__(None, None, None)
 
 
 class Lock:
@@ -136,7 +146,12 @@ class Lock:
 
     def acquire(self) -> None:
         """As `raftd.client.recipes.lock.Lock.acquire`."""
-        self._thread.run(self._inner.acquire)
+        taking = self._thread.request(self._inner.holding.take_back, self._inner.holding.take)
+        try:
+            self._thread.wait(taking)
+        except BaseException:
+            self._thread.abandon(taking)
+            raise
 
     def release(self) -> None:
         """Give it back. Raises: LockLost: it was lost before that."""
@@ -147,18 +162,19 @@ class Lock:
         return self._thread.run(self._inner.wait_lost, timeout)
 
     def __enter__(self) -> Self:
-        self.acquire()
-        return self
+        entering = self._thread.request(self._inner.holding.take_back, self._inner.holding.enter)
+        try:
+            self._thread.wait(entering)
+            return self  # noqa: TRY300 - the block does not begin before this step is done
+        except BaseException:
+            self._thread.abandon(entering)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.release()
-        except LockLost:
-            # What the block has raised says more than that the lock was lost too.
-            if error is None:
-                raise
+        with _unless_raised(error):
+            self._thread.run(self._inner.holding.leave)
 
 
 class Election:
@@ -188,7 +204,12 @@ class Election:
 
     def campaign(self) -> None:
         """As `raftd.client.recipes.election.Election.campaign`."""
-        self._thread.run(self._inner.campaign)
+        taking = self._thread.request(self._inner.holding.take_back, self._inner.holding.take)
+        try:
+            self._thread.wait(taking)
+        except BaseException:
+            self._thread.abandon(taking)
+            raise
 
     def resign(self) -> None:
         """Let another lead. Raises: LockLost: the leadership was lost before that."""
@@ -217,18 +238,19 @@ class Election:
         return self._thread.run(self._inner.wait_lost, timeout)
 
     def __enter__(self) -> Self:
-        self.campaign()
-        return self
+        entering = self._thread.request(self._inner.holding.take_back, self._inner.holding.enter)
+        try:
+            self._thread.wait(entering)
+            return self  # noqa: TRY300 - the block does not begin before this step is done
+        except BaseException:
+            self._thread.abandon(entering)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self.resign()
-        except LockLost:
-            # What the block has raised says more than that the leadership was lost too.
-            if error is None:
-                raise
+        with _unless_raised(error):
+            self._thread.run(self._inner.holding.leave)
 
 
 class Barrier:
@@ -260,20 +282,39 @@ class DoubleBarrier:
 
     def enter(self) -> None:
         """As `raftd.client.recipes.double_barrier.DoubleBarrier.enter`."""
-        self._thread.run(self._inner.enter)
+        entering = self._thread.request(self._give_up, self._inner.enter)
+        try:
+            self._thread.wait(entering)
+        except BaseException:
+            self._thread.abandon(entering)
+            raise
 
     def leave(self) -> None:
         """As `raftd.client.recipes.double_barrier.DoubleBarrier.leave`."""
         self._thread.run(self._inner.leave)
 
     def __enter__(self) -> Self:
-        self.enter()
-        return self
+        entering = self._thread.request(self._give_up, self._inner.enter)
+        try:
+            self._thread.wait(entering)
+            return self  # noqa: TRY300 - the block does not begin before this step is done
+        except BaseException:
+            self._thread.abandon(entering)
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.run(self._inner.__aexit__, kind, error, trace)
+        with _unless_raised(error):
+            self._thread.run(self._inner.__aexit__, kind, error, trace)
+
+    async def _give_up(self, _entered: None) -> None:
+        await self._inner.give_up()
+
+
+def _unless_raised(error: BaseException | None) -> contextlib.AbstractContextManager[None]:
+    """Around the end of a block: what the block has raised says more than that its end failed too."""
+    return contextlib.nullcontext() if error is None else contextlib.suppress(ClientError)
 
 
 async def _next_of(source: AsyncGenerator[T, None]) -> T:

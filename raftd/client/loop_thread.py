@@ -32,18 +32,24 @@ class LoopThread:
 
     def __init__(self, make_client: Callable[[], AsyncClient]) -> None:
         started: concurrent.futures.Future[_Running] = concurrent.futures.Future()
-        waiting = self._waiting = set[_Waiting[Any]]()
-        thread = threading.Thread(target=lambda: _run(make_client, started, waiting), name="raftd-client", daemon=True)
-        thread.start()
+        waiting = self._waiting = set[Waiting[Any]]()
+        undoing = self._undoing = set[asyncio.Task[object]]()
+        thread = threading.Thread(
+            target=lambda: _run(make_client, started, waiting, undoing), name="raftd-client", daemon=True
+        )
         try:
-            running = started.result()
+            thread.start()
+            running = _result(started)
+            self.client = running.client
+            self._loop = running.loop
+            self._process_id = os.getpid()
+            self._finalizer = weakref.finalize(self, _stop, running, thread)
         except BaseException:
-            thread.join()
+            # Ctrl-C, if no client could be made: the thread serves nobody, as soon as it serves.
+            started.add_done_callback(_stop_serving)
+            with contextlib.suppress(RuntimeError):  # it was not started
+                thread.join(_STOP_SECONDS)
             raise
-        self.client = running.client
-        self._loop = running.loop
-        self._process_id = os.getpid()
-        self._finalizer = weakref.finalize(self, _stop, running, thread)
 
     def run(self, request: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """Wait for what `request(*args, **kwargs)` gives in the thread.
@@ -54,11 +60,28 @@ class LoopThread:
         Raises:
             ClientError: the client is closed, or belongs to another process; else what the request raises.
         """
+        return self.wait(Waiting(functools.partial(request, *args, **kwargs)))
+
+    def request(
+        self,
+        undo: Callable[[T], Coroutine[Any, Any, object]],
+        request: Callable[P, Coroutine[Any, Any, T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> "Waiting[T]":
+        """What `run` begins with, of a request whose result must not be left to nobody; it begins with `wait`.
+
+        Ctrl-C may come when there is a result already, and before the user has it. So whoever waits for such a request
+        calls `abandon` on any way out but that with the result, and then the thread awaits `undo(result)`.
+        """
+        return Waiting(functools.partial(request, *args, **kwargs), undo, self._undoing)
+
+    def wait(self, waiting: "Waiting[T]") -> T:
+        """Begin a request and wait for its result. Raises: as `run`."""
         if os.getpid() != self._process_id:
             raise ClientError("this client belongs to the process before the fork; make a new one")
         if threading.current_thread().name == "raftd-client" and asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - as asyncio itself asks
             raise ClientError("a blocking call inside the client's own thread would wait for itself")
-        waiting: _Waiting[T] = _Waiting(functools.partial(request, *args, **kwargs))
         try:
             self._waiting.add(waiting)
             self._loop.call_soon_threadsafe(waiting.begin)
@@ -75,6 +98,11 @@ class LoopThread:
             raise
         finally:
             self._waiting.discard(waiting)
+
+    def abandon(self, waiting: "Waiting[Any]") -> None:
+        """Give a request up whose result, if there is one, nobody has been told."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is kept alive any more
+            self._loop.call_soon_threadsafe(waiting.give_up)
 
     def stop(self) -> None:
         """End the thread and wait for it."""
@@ -95,17 +123,26 @@ def _result(answer: "concurrent.futures.Future[T]") -> T:
                 return answer.result()
 
 
-class _Waiting(Generic[T]):
+class Waiting(Generic[T]):
     """A request, and the thread that waits for its answer. All but `answer` is the loop's alone."""
 
-    __slots__ = ("_request", "_task", "answer")
+    __slots__ = ("_given_up", "_request", "_task", "_undo", "_undoing", "answer")
 
-    def __init__(self, request: Callable[[], Coroutine[Any, Any, T]]) -> None:
+    def __init__(
+        self,
+        request: Callable[[], Coroutine[Any, Any, T]],
+        undo: Callable[[T], Coroutine[Any, Any, object]] | None = None,
+        undoing: "set[asyncio.Task[object]] | None" = None,
+    ) -> None:
         self.answer: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._request = request
+        self._undo = undo
+        self._undoing = undoing
         self._task: asyncio.Task[T] | None = None
+        self._given_up = False
 
     def begin(self) -> None:
+        """Have it done."""
         try:
             self._task = asyncio.ensure_future(self._request())
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread that waits raises it
@@ -114,7 +151,14 @@ class _Waiting(Generic[T]):
         self._task.add_done_callback(self._ended)
 
     def give_up(self) -> None:
-        if self._task is not None:
+        """Have it end, or what it did undone."""
+        # Once only: a second cancellation would break off what the request gives back after the first.
+        if self._given_up or self._task is None:
+            return
+        self._given_up = True
+        if self._task.done():
+            self._take_back(self._task)
+        else:
             self._task.cancel()
 
     def _ended(self, task: "asyncio.Task[T]") -> None:
@@ -124,6 +168,16 @@ class _Waiting(Generic[T]):
             self.answer.set_exception(error)
         else:
             self.answer.set_result(task.result())
+        if self._given_up:
+            self._take_back(task)
+
+    def _take_back(self, task: "asyncio.Task[T]") -> None:
+        undo, self._undo = self._undo, None
+        if undo is None or self._undoing is None or task.cancelled() or task.exception() is not None:
+            return
+        taking_back: asyncio.Task[object] = asyncio.ensure_future(undo(task.result()))
+        self._undoing.add(taking_back)
+        taking_back.add_done_callback(self._undoing.discard)
 
 
 class _Running:
@@ -140,17 +194,22 @@ class _Running:
 def _run(
     make_client: Callable[[], AsyncClient],
     started: "concurrent.futures.Future[_Running]",
-    waiting: set[_Waiting[Any]],
+    waiting: set[Waiting[Any]],
+    undoing: "set[asyncio.Task[object]]",
 ) -> None:
     try:
-        asyncio.run(_serve(make_client, started))
+        asyncio.run(_serve(make_client, started, undoing))
     finally:
         # What came too late for the loop's last round is in none of its tasks, and nobody else would end the wait.
         for each in tuple(waiting):
             each.answer.cancel()
 
 
-async def _serve(make_client: Callable[[], AsyncClient], started: "concurrent.futures.Future[_Running]") -> None:
+async def _serve(
+    make_client: Callable[[], AsyncClient],
+    started: "concurrent.futures.Future[_Running]",
+    undoing: "set[asyncio.Task[object]]",
+) -> None:
     try:
         client = make_client()
     except BaseException as error:  # noqa: BLE001 - whatever it is, the thread that waits raises it
@@ -162,9 +221,18 @@ async def _serve(make_client: Callable[[], AsyncClient], started: "concurrent.fu
         await stopping.wait()
         # A request that was given up, by Ctrl-C, may hold something: a place in a lock's queue. It needs the client
         # to give that back.
-        if given_up := [task for task in asyncio.all_tasks() if task.cancelling()]:
-            await asyncio.wait(given_up, timeout=_GIVE_UP_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GIVE_UP_SECONDS):
+                while given_up := undoing.union(task for task in asyncio.all_tasks() if task.cancelling()):
+                    await asyncio.wait(given_up)
     # asyncio.run cancels what is left, so that no thread waits for ever.
+
+
+def _stop_serving(started: "concurrent.futures.Future[_Running]") -> None:
+    if started.exception() is None:
+        running = started.result()
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
+            running.loop.call_soon_threadsafe(running.stopping.set)
 
 
 def _stop(running: _Running, thread: threading.Thread) -> None:

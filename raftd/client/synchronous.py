@@ -19,6 +19,7 @@ from raftd.client.errors import ClientError
 from raftd.client.explaining import Explain
 from raftd.client.loop_thread import LoopThread
 from raftd.client.members import Members
+from raftd.client.recipes.queue import give_up
 from raftd.client.results import (
     Backup,
     BackupHistory,
@@ -242,7 +243,12 @@ class Client:
 
     def grant_lease(self, ttl: float, *, keep_alive: bool = False) -> blocking.Lease:
         """As `AsyncClient.grant_lease`."""
-        return blocking.Lease(self._thread, self._run(self._client.grant_lease, ttl, keep_alive=keep_alive))
+        granting = self._thread.request(give_up, self._client.grant_lease, ttl, keep_alive=keep_alive)
+        try:
+            return blocking.Lease(self._thread, self._thread.wait(granting))
+        except BaseException:
+            self._thread.abandon(granting)
+            raise
 
     def lease(self, ttl: float) -> blocking.HeldLease:
         """As `AsyncClient.lease`."""

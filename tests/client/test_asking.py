@@ -5,8 +5,9 @@ import random
 
 import pytest
 
+from raftd.client import AsyncClient
 from raftd.client.asking import Asker, refused_by
-from raftd.client.errors import ClientError, Denied, TlsError, Unavailable
+from raftd.client.errors import ClientError, Denied, OutcomeUnknown, TlsError, Unavailable
 from raftd.client.retry import Attempts
 from raftd.wire.client import (
     BODY_OFFSET,
@@ -14,9 +15,10 @@ from raftd.wire.client import (
     RefusalCode,
     RequestKind,
     ResponseKind,
+    encode_pong,
     encode_refusal,
 )
-from tests.client.fake import Pki, Wait
+from tests.client.fake import Pki, Say, Wait
 from tests.client.playing import until
 
 
@@ -70,6 +72,45 @@ def test_one_node_that_does_not_answer(pki: Pki, timeout: float, seconds: float 
             with pytest.raises(Unavailable, match=r"127\.0\.0\.1:\d+: no answer within 0\.1 s"):
                 await asker.response_of(cluster.endpoints[0], RequestKind.PING, b"", seconds=seconds)
             await asker.close()
+
+    asyncio.run(scenario())
+
+
+class LongPauses:
+    """Jitter that makes each pause a minute."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+
+    def uniform(self, _low: float, _high: float) -> float:
+        self.begun.set()
+        return 60.0
+
+
+def test_closing_ends_a_pause(pki: Pki) -> None:
+    """A write that may be applied, and waits for the next round, has ended in OutcomeUnknown once it is closed."""
+
+    async def scenario() -> None:
+        pauses = LongPauses()
+
+        def leave_without_an_answer(request_id: int) -> bytes:
+            cluster.leader = None
+            return encode_pong(request_id)
+
+        async with (
+            pki.cluster() as cluster,
+            AsyncClient(cluster.endpoints, tls=pki.user, timeout=60, jitter=pauses) as client,
+        ):
+            await client.put("a", "1")
+            cluster.nodes[0].plan.append(Say(leave_without_an_answer, apply=True))
+            writing = asyncio.create_task(client.put("a", "2"))
+            await pauses.begun.wait()
+            async with asyncio.timeout(10):
+                await client.close()
+            assert writing.done()
+            with pytest.raises(OutcomeUnknown, match="the client was closed"):
+                await writing
+            assert cluster.machine.revision == 2
 
     asyncio.run(scenario())
 

@@ -1,7 +1,8 @@
 """What the blocking client gives out; each recipe's own test has its blocking form."""
 
+import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -87,6 +88,35 @@ def test_a_transaction_blocks_when_it_is_committed(client: Client) -> None:
     assert not transaction.commit().succeeded
     nested = client.transaction().then(client.transaction().then(Put("b", "1")))
     assert nested.commit().succeeded
+
+
+BLOCKS = pytest.mark.parametrize("kind", ["lock", "election", "double barrier", "lease", "watch"])
+
+
+def block_of(client: Client, kind: str) -> contextlib.AbstractContextManager[object]:
+    blocks: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
+        "lock": lambda: client.lock("l"),
+        "election": lambda: client.election("e"),
+        "double barrier": lambda: client.double_barrier("d", 1),
+        "lease": lambda: client.lease(30),
+        "watch": lambda: client.watch("w"),
+    }
+    return blocks[kind]()
+
+
+@BLOCKS
+def test_an_error_of_a_block(client: Client, kind: str) -> None:
+    """It comes out also where the end of the block fails."""
+    with pytest.raises(KeyError), block_of(client, kind):  # noqa: PT012 - the block is what is tested
+        client.close()
+        raise KeyError
+
+
+@BLOCKS
+def test_the_end_of_a_block(client: Client, kind: str) -> None:
+    """A block that ends by itself raises what its end does."""
+    with pytest.raises(ClientError, match="closed"), block_of(client, kind):
+        client.close()
 
 
 def test_after_closing(cluster_in_thread: FakeCluster, pki: Pki) -> None:

@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 
-from raftd.client import Client, ClientError
-from tests.client.fake import FakeCluster, Pki, Silent
+from raftd.client import Client, ClientError, OutcomeUnknown
+from raftd.client.loop_thread import LoopThread
+from raftd.wire.client import encode_pong
+from tests.client.fake import FakeCluster, Pki, Say, Silent
 
 Trace = Callable[[FrameType, str, Any], Any]
 
@@ -40,6 +42,30 @@ def test_close_wakes_those_who_wait(cluster_in_thread: FakeCluster, pki: Pki) ->
             threading.Event().wait(0.001)
         client.close()
         with pytest.raises(ClientError):
+            waiting.result(10)
+
+
+def test_close_does_not_hide_that_a_write_may_be_applied(cluster_in_thread: FakeCluster, pki: Pki) -> None:
+    """A write without an answer that waits for the next round, which is far away, ends in OutcomeUnknown."""
+    pausing = threading.Event()
+
+    class LongPauses:
+        def uniform(self, _low: float, _high: float) -> float:
+            pausing.set()
+            return 60.0
+
+    def leave_without_an_answer(request_id: int) -> bytes:
+        cluster_in_thread.leader = None
+        return encode_pong(request_id)
+
+    client = Client(cluster_in_thread.endpoints, tls=pki.user, timeout=60.0, jitter=LongPauses())
+    client.put("a", "1")
+    cluster_in_thread.nodes[0].plan.append(Say(leave_without_an_answer, apply=True))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(client.put, "a", "2")
+        assert pausing.wait(10)
+        client.close()
+        with pytest.raises(OutcomeUnknown):
             waiting.result(10)
 
 
@@ -146,6 +172,40 @@ def test_a_signal_that_another_thread_is_given(cluster_in_thread: FakeCluster, p
         thread.join()
 
 
+def test_a_signal_while_a_client_is_made() -> None:
+    """It comes out, and the thread ends as soon as it has made the client that nobody wants any more."""
+    ends: list[str] = []
+
+    class Served:
+        """A client that nobody stops but a timer."""
+
+        async def __aenter__(self) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_later(10, task.cancel)
+
+        async def __aexit__(self, kind: object, _error: object, _trace: object) -> None:
+            ends.append("stopped" if kind is None else "forgotten")
+
+    def call(_number: int, _frame: FrameType | None) -> None:
+        called.set()
+        raise SignalledError
+
+    def make() -> Any:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+        called.wait(10)
+        return Served()
+
+    called = threading.Event()
+    before = signal.signal(signal.SIGUSR1, call)
+    try:
+        with pytest.raises(SignalledError):
+            LoopThread(make)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ends == ["stopped"]
+
+
 def test_ctrl_c(config_path: Path, cluster_in_thread: FakeCluster) -> None:
     """Ctrl-C in a call that waits is a KeyboardInterrupt at once; the call is given up, and the program can go on."""
     cluster_in_thread.leader = None
@@ -170,6 +230,10 @@ def test_ctrl_c(config_path: Path, cluster_in_thread: FakeCluster) -> None:
         os.kill(process.pid, signal.SIGINT)
         rest, stderr = process.communicate(timeout=30)
     assert (rest, stderr) == ("interrupted\n{'node_id': 1}\nFalse\n", "")
+
+
+STEPS_WITHOUT_SIGNALS = 2
+"""How many bytecodes at the end of a call only return: Python runs handlers of signals after calls and jumps."""
 
 
 class SignalledError(RuntimeError):
@@ -197,6 +261,51 @@ def test_ctrl_c_between_any_two_steps(client: Client, interrupt: type[BaseExcept
         return [task.get_name() for task in asyncio.all_tasks() if task.cancelling()]
 
     assert client._run(given_up) == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["lock", "election", "double barrier", "lease", "acquire", "campaign", "enter", "grant"]
+)
+def test_ctrl_c_as_something_is_won(client: Client, cluster_in_thread: FakeCluster, kind: str) -> None:
+    """Wherever a signal comes before the caller has a lock or lease, nobody has it, and the same object can have it."""
+    lock, election, barrier = client.lock("l", ttl=600), client.election("e", ttl=600), client.double_barrier("d", 1)
+    lease = client.lease(600)
+    calls: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
+        "lock": (lock.__enter__, lambda: lock.__exit__(None, None, None)),
+        "election": (election.__enter__, lambda: election.__exit__(None, None, None)),
+        "double barrier": (barrier.__enter__, lambda: barrier.__exit__(None, None, None)),
+        "lease": (lease.__enter__, lambda: lease.__exit__(None, None, None)),
+        "acquire": (lock.acquire, lock.release),
+        "campaign": (election.campaign, election.resign),
+        "enter": (barrier.enter, barrier.leave),
+        "grant": (
+            lambda: client.grant_lease(600, keep_alive=True),
+            lambda: client.revoke_lease(client.leases()[0].id),
+        ),
+    }
+    take, give_back = calls[kind]
+    machine = cluster_in_thread.machine
+    for before_the_end in range(STEPS_WITHOUT_SIGNALS, 40):
+        steps = _count_steps(take)
+        give_back()
+        with pytest.raises(KeyboardInterrupt):
+            _count_steps(take, KeyboardInterrupt, steps - before_the_end)
+        for _ in range(10_000):
+            if not machine.leases:
+                break
+            threading.Event().wait(0.001)
+        assert len(machine.leases) == 0, before_the_end
+
+
+def test_what_was_won_is_given_back_before_the_client_closes(client: Client, cluster_in_thread: FakeCluster) -> None:
+    """Ctrl-C as a lock is won, and closing at once: no place is left in the queue."""
+    lock = client.lock("l", ttl=600)
+    steps = _count_steps(lock.acquire)
+    lock.release()
+    with pytest.raises(KeyboardInterrupt):
+        _count_steps(lock.acquire, KeyboardInterrupt, steps - STEPS_WITHOUT_SIGNALS)
+    client.close()
+    assert cluster_in_thread.machine.key_count == 0
 
 
 def _count_steps(

@@ -18,7 +18,12 @@ PAIRS = [
     (barrier.Barrier, blocking.Barrier),
     (double_barrier.DoubleBarrier, blocking.DoubleBarrier),
 ]
-OWN = {(leases.Lease, name) for name in ("abandon", "end")} | {(watching.Watch, "subscription")}
+OWN = {
+    (leases.Lease, "abandon"),
+    (leases.Lease, "end"),
+    (watching.Watch, "subscription"),
+    (double_barrier.DoubleBarrier, "give_up"),
+}
 """What the package needs of the asynchronous one, and no user."""
 
 

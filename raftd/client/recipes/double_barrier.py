@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class DoubleBarrier:
     """One participant's view of a double barrier; made by `AsyncClient.double_barrier`.
 
-    A `with` block begins when all are there, and is left when all have come to its end, or are gone.
+    A `with` block begins when all are there, and is left when all have come to its end, or are gone. One such object is
+    for one participant at a time.
     """
 
     def __init__(self, client: "AsyncClient", name: bytes | str, count: int, *, ttl: float) -> None:
@@ -34,30 +35,29 @@ class DoubleBarrier:
         self._count = count
         self._ttl = ttl
         self._lease: Lease | None = None
+        self._entering = False
 
     async def enter(self) -> None:
         """Wait until all are there.
 
         Raises:
+            InvalidRequest: this object has entered, or waits to, already.
             LockLost: the cluster could not be reached for so long that this participant may count as gone.
             Compacted: it took so long that the cluster does not know any more who was there.
             ClientError: what else may befall a write.
         """
-        if self._lease is not None:
+        if self._entering or self._lease is not None:
             raise InvalidRequest("this participant has entered already")
-        lease = await self._client.grant_lease(self._ttl, keep_alive=True)
+        self._entering = True
         try:
-            put = await self._client.put(place_key(self._name, lease.id), b"", expected_revision=0, lease=lease.id)
-            await unless_lost(lease, self._until(put.revision, self._count, lease))
-        except BaseException as error:
-            await give_up(lease)
-            if isinstance(error, LeaseNotFound):
-                raise LockLost("the lease ended while it was waited for") from None
-            raise
-        self._lease = lease
+            self._lease = await self._enter()
+        finally:
+            self._entering = False
 
     async def leave(self) -> None:
         """Wait until all have left.
+
+        Whoever fails here, or gives up waiting, has left nevertheless: the others wait for it no longer than `ttl`.
 
         Raises:
             LockLost: this participant may have counted as gone before.
@@ -67,10 +67,15 @@ class DoubleBarrier:
         if lease is None:
             raise InvalidRequest("this participant has not entered")
         lost = lease.lost
-        deletion = await self._client.delete(place_key(self._name, lease.id))
-        with contextlib.suppress(ClientError):
-            await lease.revoke()
-        await self._until(deletion.revision, 0, None)
+        try:
+            deletion = await self._client.delete(place_key(self._name, lease.id))
+            with contextlib.suppress(ClientError):
+                await lease.revoke()
+            await self._until(deletion.revision, 0, None)
+        except BaseException:
+            # It may be there still, and would be kept alive.
+            await give_up(lease)
+            raise
         if lost or not deletion.deleted:
             raise LockLost("this participant may have counted as gone before it left")
 
@@ -85,9 +90,25 @@ class DoubleBarrier:
             await self.leave()
             return
         # Who fails does not wait for the others, and does not hold them up.
+        await self.give_up()
+
+    async def give_up(self) -> None:
+        """Leave without waiting for the others, if it has entered; whatever becomes of that."""
         lease, self._lease = self._lease, None
         if lease is not None:
             await give_up(lease)
+
+    async def _enter(self) -> Lease:
+        lease = await self._client.grant_lease(self._ttl, keep_alive=True)
+        try:
+            put = await self._client.put(place_key(self._name, lease.id), b"", expected_revision=0, lease=lease.id)
+            await unless_lost(lease, self._until(put.revision, self._count, lease))
+        except BaseException as error:
+            await give_up(lease)
+            if isinstance(error, LeaseNotFound):
+                raise LockLost("the lease ended while it was waited for") from None
+            raise
+        return lease
 
     async def _until(self, revision: int, count: int, lease: Lease | None) -> None:
         """Wait until so many are there, or none if `count` is 0, beginning with how it was at a revision."""

@@ -5,10 +5,11 @@ from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from raftd.client.errors import Compacted, Fenced, InvalidRequest, LeaseNotFound, LockLost
+from raftd.client.errors import Compacted, Fenced, LeaseNotFound, LockLost
 from raftd.client.namespace import to_bytes
 from raftd.client.recipes.guard import Guard
-from raftd.client.recipes.queue import Place, first_of, is_place, list_places, places_prefix
+from raftd.client.recipes.holding import Holding
+from raftd.client.recipes.queue import first_of, is_place, list_places, places_prefix
 from raftd.client.results import Change, Fence, KeyValue, Progress
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class Election:
 
     A `with` block is entered when this candidate is elected, and it resigns at the end. When the leadership is lost, or
     may be since the cluster could not be reached in time, the block is cancelled, and `LockLost` is raised from it.
-    `leader` and `observe` are for everybody, candidate or not.
+    `leader` and `observe` are for everybody, candidate or not. One such object is for one candidate at a time: tasks or
+    threads that stand for the same election make one each.
     """
 
     def __init__(
@@ -37,43 +39,39 @@ class Election:
     ) -> None:
         self._client = client
         self._name = to_bytes(name, "a name")
-        self._value = to_bytes(value, "a value")
-        self._ttl = ttl
-        self._wait = wait
-        self._place: Place | None = None
+        absent = "this candidate does not lead"
+        self.holding = Holding(client, self._name, to_bytes(value, "a value"), ttl=ttl, wait=wait, absent=absent)
         self._guard: Guard | None = None
 
     @property
     def token(self) -> int:
         """Greater than that of every earlier leader. Raises: LockLost: this candidate does not lead."""
-        return self._held().token
+        return self.holding.place.token
 
     @property
     def fence(self) -> Fence:
         """What a write is given that must not happen once another leads. Raises: LockLost: as `token`."""
-        return self._held().fence
+        return self.holding.place.fence
 
     @property
     def lost(self) -> bool:
         """Whether this candidate does not lead, or may not."""
-        return self._place is None or self._place.lease.lost
+        return self.holding.lost
 
     async def campaign(self) -> None:
-        """Wait until elected.
+        """Wait until elected; also again, after the leadership was lost.
 
         Raises:
+            InvalidRequest: this object leads, or waits for it, already.
             LockHeld: the time to wait is over.
             LockLost: the cluster could not be reached for so long that the place in the queue may be lost.
             ClientError: what else may befall a write.
         """
-        if self._place is not None:
-            raise InvalidRequest("this candidate leads already")
-        self._place = await Place.take(self._client, self._name, self._value, ttl=self._ttl, wait=self._wait)
+        await self.holding.take()
 
     async def resign(self) -> None:
         """Let another lead. Raises: LockLost: the leadership was lost before that."""
-        place, self._place = self._held(), None
-        await place.give_up()
+        await self.holding.give_up()
 
     async def proclaim(self, value: bytes | str) -> None:
         """Say something else of oneself, as leader.
@@ -82,12 +80,12 @@ class Election:
             LockLost: this candidate does not lead any more; nothing was said.
             ClientError: what may befall a write.
         """
-        place = self._held()
+        place = self.holding.place
         try:
             await place.change_value(value)
         except (Fenced, LeaseNotFound):
             raise LockLost("the leadership was lost") from None
-        self._value = to_bytes(value, "a value")
+        self.holding.value = to_bytes(value, "a value")
 
     async def leader(self) -> Leader | None:
         """Who leads now; None: nobody."""
@@ -124,11 +122,10 @@ class Election:
 
     async def wait_lost(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - the blocking one has it too
         """Wait until the leadership is lost; whether it is, when `timeout` seconds are over."""
-        return self._place is None or await self._place.lease.wait_lost(timeout)
+        return await self.holding.wait_lost(timeout)
 
     async def __aenter__(self) -> Self:
-        await self.campaign()
-        self._guard = Guard(self._held().lease)
+        self._guard = Guard((await self.holding.enter()).lease)
         return self
 
     async def __aexit__(
@@ -141,7 +138,7 @@ class Election:
         finally:
             # What the block has raised says more than that the leadership was lost too.
             with contextlib.suppress(LockLost) if error is not None else contextlib.nullcontext():
-                await self.resign()
+                await self.holding.leave()
 
     def _follow(self, standing: dict[bytes, KeyValue], change: Change | Progress) -> None:
         if isinstance(change, Progress) or not is_place(self._name, change.key):
@@ -159,11 +156,6 @@ class Election:
                 change.lease,
                 change.user,
             )
-
-    def _held(self) -> Place:
-        if self._place is None:
-            raise LockLost("this candidate does not lead")
-        return self._place
 
 
 def _leader(place: KeyValue | None) -> Leader | None:

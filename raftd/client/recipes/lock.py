@@ -9,9 +9,9 @@ import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from raftd.client.errors import InvalidRequest, LockLost
+from raftd.client.errors import LockLost
 from raftd.client.recipes.guard import Guard
-from raftd.client.recipes.queue import Place
+from raftd.client.recipes.holding import Holding
 from raftd.client.results import Fence
 
 if TYPE_CHECKING:
@@ -23,55 +23,50 @@ class Lock:
 
     When the lock is lost, or may be since the cluster could not be reached in time, the block is cancelled, and
     `LockLost` is raised from it. That is before the cluster can have given the lock to another.
+
+    One such object is for one holder at a time: tasks or threads that want the same lock make one each.
     """
 
     def __init__(self, client: "AsyncClient", name: bytes | str, *, ttl: float, wait: float | None) -> None:
-        self._client = client
-        self._name = name
-        self._ttl = ttl
-        self._wait = wait
-        self._place: Place | None = None
+        self.holding = Holding(client, name, b"", ttl=ttl, wait=wait, absent="the lock is not held")
         self._guard: Guard | None = None
 
     @property
     def token(self) -> int:
         """Greater than that of every earlier holder. Raises: LockLost: it is not held."""
-        return self._held().token
+        return self.holding.place.token
 
     @property
     def fence(self) -> Fence:
         """What a write is given that must not happen without the lock. Raises: LockLost: it is not held."""
-        return self._held().fence
+        return self.holding.place.fence
 
     @property
     def lost(self) -> bool:
         """Whether it is not held, or may not be."""
-        return self._place is None or self._place.lease.lost
+        return self.holding.lost
 
     async def acquire(self) -> None:
-        """Take the lock.
+        """Take the lock; also again, after it was lost.
 
         Raises:
+            InvalidRequest: this object holds it, or waits for it, already.
             LockHeld: the time to wait is over.
             LockLost: the cluster could not be reached for so long that the place in the queue may be lost.
             ClientError: what else may befall a write.
         """
-        if self._place is not None:
-            raise InvalidRequest("the lock is held already")
-        self._place = await Place.take(self._client, self._name, b"", ttl=self._ttl, wait=self._wait)
+        await self.holding.take()
 
     async def release(self) -> None:
         """Give it back. Raises: LockLost: it was lost before that."""
-        place, self._place = self._held(), None
-        await place.give_up()
+        await self.holding.give_up()
 
     async def wait_lost(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - the blocking one has it too
         """Wait until it is lost; whether it is, when `timeout` seconds are over."""
-        return self._place is None or await self._place.lease.wait_lost(timeout)
+        return await self.holding.wait_lost(timeout)
 
     async def __aenter__(self) -> Self:
-        await self.acquire()
-        self._guard = Guard(self._held().lease)
+        self._guard = Guard((await self.holding.enter()).lease)
         return self
 
     async def __aexit__(
@@ -84,9 +79,4 @@ class Lock:
         finally:
             # What the block has raised says more than that the lock was lost too.
             with contextlib.suppress(LockLost) if error is not None else contextlib.nullcontext():
-                await self.release()
-
-    def _held(self) -> Place:
-        if self._place is None:
-            raise LockLost("the lock is not held")
-        return self._place
+                await self.holding.leave()

@@ -3,8 +3,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from raftd.client import AsyncClient, Client, InvalidRequest, LockLost
-from tests.client.fake import FakeCluster, Pki
+from raftd.client import AsyncClient, Client, Denied, InvalidRequest, LockLost
+from raftd.kv.commands import Opcode
+from raftd.wire.client import Refusal, RefusalCode, RequestKind
+from tests.client.fake import FakeCluster, Pki, Refuse
 from tests.client.playing import play, until
 
 
@@ -73,6 +75,43 @@ def test_who_dies_is_not_waited_for_at_the_end(pki: Pki) -> None:
         await leaving
         with pytest.raises(LockLost):
             await three.leave()
+
+    play(pki, scenario)
+
+
+def test_who_fails_to_leave_is_not_waited_for(pki: Pki) -> None:
+    """When a participant cannot say that it leaves, or gives up waiting for the others, nobody waits for it."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        one, two, three = (client.double_barrier("d", 3) for _ in range(3))
+        await asyncio.gather(*(each.enter() for each in (one, two, three)))
+        node = cluster.nodes[0]
+        node.plan_for = lambda kind, body: kind is RequestKind.WRITE and body[0] == Opcode.DELETE
+        node.plan.append(Refuse(Refusal(RefusalCode.DENIED, "no")))
+        with pytest.raises(Denied):
+            await one.leave()
+        assert cluster.machine.key_count == 2
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(two.leave(), 0.05)
+        async with asyncio.timeout(5):
+            await three.leave()
+        assert (cluster.machine.key_count, len(cluster.machine.leases)) == (0, 0)
+
+    play(pki, scenario)
+
+
+def test_one_object_for_two_participants(pki: Pki) -> None:
+    """The second is refused while the first one waits."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        shared = client.double_barrier("d", 2)
+        entering = asyncio.create_task(shared.enter())
+        await until(lambda: cluster.machine.key_count == 1)
+        async with asyncio.timeout(5):
+            with pytest.raises(InvalidRequest):
+                await shared.enter()
+            await client.double_barrier("d", 2).enter()
+            await entering
 
     play(pki, scenario)
 

@@ -124,7 +124,7 @@ def test_a_leader_that_is_deposed(pki: Pki) -> None:
             async with client.election("e", "one", ttl=1):
                 cluster.expire_leases()
                 await asyncio.sleep(60)
-        election = client.election("e", "one")
+        election = client.election("e", "one", ttl=1)
         assert election.lost
         assert await election.wait_lost()
         with pytest.raises(LockLost):
@@ -135,8 +135,29 @@ def test_a_leader_that_is_deposed(pki: Pki) -> None:
         cluster.expire_leases()
         with pytest.raises(LockLost):
             await election.proclaim("two")
+        await election.wait_lost()
+        await election.campaign()
+        cluster.expire_leases()
         with pytest.raises(LockLost):
             await election.resign()
+
+    play(pki, scenario)
+
+
+def test_one_object_for_two_candidates(pki: Pki) -> None:
+    """The second is refused at once, and the first goes on."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        async def lead() -> None:
+            async with election:
+                await client.put("a", "1", fence=election.fence)
+                await asyncio.sleep(0.02)
+
+        election = client.election("e", "one")
+        async with asyncio.timeout(5):
+            ends = await asyncio.gather(lead(), lead(), return_exceptions=True)
+        assert sorted(type(end).__name__ for end in ends) == ["InvalidRequest", "NoneType"]
+        assert cluster.machine.key_count == 1
 
     play(pki, scenario)
 

@@ -1,5 +1,6 @@
 import asyncio
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -146,6 +147,44 @@ def test_cancelled_in_the_block(pki: Pki) -> None:
     play(pki, scenario)
 
 
+def test_acquired_again(pki: Pki) -> None:
+    """One that works until the lock is lost takes it again, and its old fence is good for nothing."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        lock = client.lock("l", ttl=1, wait=5)
+        await lock.acquire()
+        fence = lock.fence
+        cluster.expire_leases()
+        assert await lock.wait_lost(5)
+        await lock.acquire()
+        with pytest.raises(Fenced):
+            await client.put("a", "1", fence=fence)
+        await client.put("a", "1", fence=lock.fence)
+        await lock.release()
+
+    play(pki, scenario)
+
+
+def test_one_object_for_two_tasks(pki: Pki) -> None:
+    """The second is refused at once: else it would hold the lock with the first one's block still open."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        async def hold() -> int:
+            async with lock:
+                cluster.expire_leases()
+                await client.put("a", "1", fence=lock.fence)
+            raise AssertionError
+
+        lock = client.lock("l")
+        async with asyncio.timeout(5):
+            ends = await asyncio.gather(hold(), hold(), return_exceptions=True)
+        assert sorted(type(end).__name__ for end in ends) == ["Fenced", "InvalidRequest"]
+        async with lock:
+            assert cluster.machine.key_count == 1
+
+    play(pki, scenario)
+
+
 def test_what_is_not_held(pki: Pki) -> None:
     """Without being held it has neither token nor fence, and cannot be given back; and it is held once at a time."""
 
@@ -170,6 +209,23 @@ def test_what_is_not_held(pki: Pki) -> None:
             pass
 
     play(pki, scenario)
+
+
+def test_one_object_for_two_threads(cluster_in_thread: FakeCluster, pki: Pki) -> None:
+    """The second is refused, also when the first one's lock is lost, which goes on to be without it."""
+    with Client(cluster_in_thread.endpoints, tls=pki.user) as client, ThreadPoolExecutor(1) as pool:
+        lock = client.lock("l")
+        with pytest.raises(LockLost), lock:  # noqa: PT012 - the block is what is tested
+            with pytest.raises(InvalidRequest, match="one holder at a time"):
+                pool.submit(lock.__enter__).result(5)
+            client.revoke_lease(client.leases()[0].id)
+            with pytest.raises(InvalidRequest, match="one holder at a time"):
+                pool.submit(lock.__enter__).result(5)
+            assert lock.lost
+            with pytest.raises(Fenced):
+                client.put("a", "1", fence=lock.fence)
+        with lock:
+            pass
 
 
 def test_the_blocking_lock(cluster_in_thread: FakeCluster, pki: Pki) -> None:
