@@ -16,6 +16,7 @@ from raftd.client.deadline import Deadline
 from raftd.client.errors import ClientError, Denied, NotPossible, Unavailable
 from raftd.client.nodes import Nodes
 from raftd.client.retry import Attempts, Random, Route
+from raftd.client.time_limit import TimeLimit
 from raftd.errors import DecodeError, RemoteProtocolError
 from raftd.kv import answers
 from raftd.kv.answers import Answer, Outcome
@@ -77,9 +78,8 @@ class Asker:
         self._closed.set()
         await self.nodes.close()
         if self._under_way:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_END_SECONDS):
-                    await self._all_ended.wait()
+            with contextlib.suppress(TimeoutError), TimeLimit(_END_SECONDS):
+                await self._all_ended.wait()
 
     async def answer(self, kind: RequestKind, body: bytes, attempts: Attempts, interpret: Callable[[Answer], T]) -> T:
         """Have the state machine answer.
@@ -135,7 +135,7 @@ class Asker:
         if self.closing:
             raise ClientError("the client is closed")
         try:
-            async with asyncio.timeout(seconds):
+            with TimeLimit(seconds):
                 connection = await self.nodes.connection(endpoint)
                 return await connection.request(kind, body)
         except TimeoutError:
@@ -157,9 +157,8 @@ class Asker:
             endpoint = attempts.next()
             if endpoint is not None:
                 return endpoint
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(attempts.pause_seconds(self._random)):
-                    await self._closed.wait()
+            with contextlib.suppress(TimeoutError), TimeLimit(attempts.pause_seconds(self._random)):
+                await self._closed.wait()
 
     async def _repeat(
         self, kind: RequestKind, body: bytes, attempts: Attempts, expected: ResponseKind, digest: "_Digest[T]"
