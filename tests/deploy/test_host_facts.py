@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import json
 import uuid
 from pathlib import Path
 from types import ModuleType
@@ -106,3 +107,52 @@ def test_data_that_is_damaged_is_no_recovery(script: ModuleType) -> None:
     (script.DATA / "1").mkdir()
     (script.DATA / "1" / "identity").write_bytes(b"raftd-id")
     assert facts(script)["recovering"] is None
+
+
+@pytest.mark.parametrize(
+    ("code", "rows", "stderr", "found", "unasked"),
+    [
+        (0, [{"status": {"node_id": 1}}], "", [{"node_id": 1}], None),
+        (8, [{"status": {"node_id": 1}}, {"health": "no answer"}], "", [{"node_id": 1}], None),
+        (5, [{"health": "connection refused"}], "", [], None),
+        (5, [{"health": "connection refused"}, {"health": "its certificate expired"}], "", [], (5, True)),
+        (7, [{"health": "its certificate expired"}], "", [], (7, True)),
+        (7, None, "raftctl: user.crt: cannot be read", [], (7, True)),
+        (78, None, "raftctl: endpoints are missing", [], (78, False)),
+        (1, None, "", [], (1, False)),
+    ],
+)
+def test_why_the_nodes_could_not_be_asked(
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    rows: list[dict[str, Any]] | None,
+    stderr: str,
+    found: list[dict[str, Any]],
+    unasked: tuple[int, bool] | None,
+) -> None:
+    """That nobody is there is an answer; a certificate that is not accepted, or a command that cannot be run, is none."""
+    said = "" if rows is None else json.dumps(rows)
+    path = tmp_path / "raftctl"
+    path.write_text(f"#!/bin/sh\necho '{said}'; echo '{stderr}' >&2; exit {code}\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
+    assert facts(script)["unasked"] is None  # without data it belongs to no cluster that could be asked about
+    (script.DATA / "1" / "log").mkdir(parents=True)
+    told = facts(script)
+    assert told["status"] == found
+    if unasked is None:
+        assert told["unasked"] is None
+    else:
+        assert (told["unasked"]["code"], told["unasked"]["is_tls"]) == unasked
+        assert (rows or [{"health": stderr or "it says nothing"}])[-1]["health"] == told["unasked"]["error"]
+
+
+def test_without_a_program_nothing_could_be_asked(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host with data whose raftctl is gone knows nothing of a leader."""
+    (script.DATA / "1" / "log").mkdir(parents=True)
+    monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
+    assert "cannot be run" in facts(script)["unasked"]["error"]

@@ -23,6 +23,7 @@ def host(recovering: str | None = None, cluster_id: str = OLD) -> dict[str, Any]
         "cluster_name": "prod",
         "package": None,
         "release": None,
+        "unasked": None,
     }
 
 
@@ -33,6 +34,13 @@ RECOVERIES: Final[dict[str, tuple[Seen, int, list[int], str, str]]] = {
     "well": (ALL, 2, [1, 2, 3], "Node 2 leads: there is nothing to recover", ""),
     "majority": (ALL, 0, [1, 2, 3], "3 of 3 voters are there (n1, n2, n3), which is a majority", ""),
     "lost": ({"n3": host()}, 0, [1, 2, 3], "goes on with n3", ""),
+    "not-asked": (
+        {"n3": {**host(), "unasked": {"code": 7, "error": "its certificate has ended", "is_tls": True}}},
+        0,
+        [1, 2, 3],
+        "n3 could not ask whether a node leads (its certificate has ended). If the certificates have run out: rotate-certs",
+        "",
+    ),
     "nobody": ({}, 0, [1, 2, 3], "No host that answers has data of this cluster", ""),
     "begun": (
         {"n2": host(), "n3": host(NEW)},
@@ -111,6 +119,7 @@ def test_who_goes_on_when_a_quorum_is_lost(tmp_path: Path, case: str) -> None:
         "raftd_voter_ids": voters,
         "raftd_member_ids": voters,
         "raftd_is_founded": False,
+        "raftd_unasked": [name for name, about in seen.items() if about["unasked"]],
         "raftd_newcomers": [],
         "raftd_leaving": [],
         "raftd_may_be_gone": [],

@@ -47,6 +47,62 @@ def test_all_steps_of_a_rotation_need_not_be_named(tmp_path: Path) -> None:
     assert "raftd_cluster_name is missing" in said
 
 
+CLUSTER: Final = {
+    "raftd_cluster_name": "prod",
+    "raftd_cluster_id": "00000000-0000-4000-8000-000000000001",
+    "raftd_deb": "raftd.deb",
+}
+
+
+@pytest.mark.parametrize(
+    ("playbook", "variables"),
+    [
+        ("site", {}),
+        ("playbooks/recover-quorum", {}),
+        ("playbooks/destroy", {}),
+        ("playbooks/destroy", {"raftd_hosts": "n2"}),
+    ],
+)
+def test_no_host_is_left_out(tmp_path: Path, playbook: str, variables: dict[str, str]) -> None:
+    """Those that --limit leaves out may know of a founded cluster, and of its leader."""
+    hosts = {f"n{number}": {"raftd_node_id": number, **HERE} for number in (1, 2, 3)}
+    path = DEPLOY / f"{playbook}.yml"
+    code, said = ansible(tmp_path, path, hosts, options=("--limit", "n2,n3"), **CLUSTER, **variables)
+    assert code != 0
+    assert "--limit leaves n1 out" in said
+    assert "Nothing was changed" in said
+    assert "Look at each host" not in said
+
+
+DESTROY: Final = {
+    # By whom it is led, who could not ask, who does not answer, what is known besides; then what is said.
+    "running": (2, [], [], {}, "n1 is a member of a running cluster. First: playbooks/remove-node.yml -e raftd_node=n1"),
+    "not asked": (0, ["n1"], [], {}, "whether that runs could not be asked on n1. If you know that no node leads"),
+    "not heard of": (0, [], ["n2", "n3"], {}, "whether that runs could not be asked on n2, n3"),
+    "known": (0, ["n1"], ["n2"], {"raftd_nobody_leads": True}, ""),
+    "stopped": (0, [], [], {}, ""),
+    "all of it": (2, [], [], {"raftd_hosts": None}, ""),
+    "no member": (2, [], ["n2"], {"raftd_member_ids": [2, 3]}, ""),
+}
+
+
+@pytest.mark.parametrize("case", DESTROY)
+def test_a_member_is_not_destroyed(tmp_path: Path, case: str) -> None:
+    """Unless the whole cluster is, or no node leads, which has to be known and not only not be heard of."""
+    leader, unasked, silent, more, message = DESTROY[case]
+    given = {"raftd_leader_id": leader, "raftd_unasked": unasked, "raftd_member_ids": [1, 2, 3], "raftd_hosts": "n1"}
+    given |= more
+    if given["raftd_hosts"] is None:
+        del given["raftd_hosts"]
+    hosts = {
+        f"n{number}": {"raftd_node_id": number, "raftd_answers": f"n{number}" not in silent, **HERE}
+        for number in (1, 2, 3)
+    }
+    code, said = play_tasks(tmp_path, [tasks_of_raftd("destroy_check")], hosts, on="n1", **given)
+    assert (code == 0) == (message == ""), said
+    assert message in said
+
+
 SYSTEMCTL: Final = """case $1 in
 show) printf 'LoadState=loaded\\nActiveState=active\\nUnitFileState=enabled\\n';;
 is-enabled) echo enabled;;

@@ -15,6 +15,7 @@ SET_BY_PLAYBOOKS = {
     "raftd_leaving",
     "raftd_may_be_silent",
     "raftd_may_be_gone",
+    "raftd_may_be_limited",
     "raftd_may_change_version",
     "raftd_victims",
 }
