@@ -6,7 +6,7 @@ import json
 import uuid
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -16,6 +16,7 @@ from raftd.storage.filesystem import RealFileSystem
 from raftd.storage.format import Identity
 
 SCRIPT = Path(__file__).parents[2] / "deploy/roles/raftd/files/host_facts.py"
+STATUS = {"node_id": 1, "configuration": {"reloaded_seconds": 0.0}}
 OLD, NEW, ANOTHER = (str(uuid.UUID(int=number)) for number in (1, 2, 3))
 
 
@@ -109,44 +110,39 @@ def test_data_that_is_damaged_is_no_recovery(script: ModuleType) -> None:
     assert facts(script)["recovering"] is None
 
 
-@pytest.mark.parametrize(
-    ("code", "rows", "stderr", "found", "unasked"),
-    [
-        (0, [{"status": {"node_id": 1}}], "", [{"node_id": 1}], None),
-        (8, [{"status": {"node_id": 1}}, {"health": "no answer"}], "", [{"node_id": 1}], None),
-        (5, [{"health": "connection refused"}], "", [], None),
-        (5, [{"health": "connection refused"}, {"health": "its certificate expired"}], "", [], (5, True)),
-        (7, [{"health": "its certificate expired"}], "", [], (7, True)),
-        (7, None, "raftctl: user.crt: cannot be read", [], (7, True)),
-        (78, None, "raftctl: endpoints are missing", [], (78, False)),
-        (1, None, "", [], (1, False)),
-    ],
-)
+ANSWERS: Final[dict[str, tuple[int, list[dict[str, Any]], str, tuple[int, bool, str] | None]]] = {
+    # How raftctl ends and what it says; then its exit code, whether it is about certificates, and the reason.
+    "all": (0, [{"status": STATUS}], "", None),
+    "some": (8, [{"status": STATUS}, {"health": "no answer"}], "", None),
+    "nobody": (5, [{"health": "connection refused"}], "", None),
+    "nobody and refused": (
+        5,
+        [{"health": "no answer"}, {"health": "bad certificate"}],
+        "",
+        (5, True, "bad certificate"),
+    ),
+    "refused": (7, [{"health": "certificate expired"}], "", (7, True, "certificate expired")),
+    "no certificate": (7, [], "user.crt: cannot be read", (7, True, "user.crt: cannot be read")),
+    "no endpoints": (78, [], "endpoints are missing", (78, False, "endpoints are missing")),
+    "a bug": (1, [], "", (1, False, "it says nothing")),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
 def test_why_the_nodes_could_not_be_asked(
-    script: ModuleType,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    code: int,
-    rows: list[dict[str, Any]] | None,
-    stderr: str,
-    found: list[dict[str, Any]],
-    unasked: tuple[int, bool] | None,
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    """That nobody is there is an answer; a certificate that is not accepted, or a command that cannot be run, is none."""
-    said = "" if rows is None else json.dumps(rows)
+    """That nobody is there is an answer; certificates that are not accepted, or a command that cannot run, are not."""
+    code, rows, stderr, unasked = ANSWERS[case]
     path = tmp_path / "raftctl"
-    path.write_text(f"#!/bin/sh\necho '{said}'; echo '{stderr}' >&2; exit {code}\n")
+    path.write_text(f"#!/bin/sh\necho '{json.dumps(rows)}'; echo '{stderr}' >&2; exit {code}\n")
     path.chmod(0o755)
     monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
     assert facts(script)["unasked"] is None  # without data it belongs to no cluster that could be asked about
     (script.DATA / "1" / "log").mkdir(parents=True)
     told = facts(script)
-    assert told["status"] == found
-    if unasked is None:
-        assert told["unasked"] is None
-    else:
-        assert (told["unasked"]["code"], told["unasked"]["is_tls"]) == unasked
-        assert (rows or [{"health": stderr or "it says nothing"}])[-1]["health"] == told["unasked"]["error"]
+    assert told["status"] == [row["status"] for row in rows if "status" in row]
+    assert (told["unasked"] and tuple(told["unasked"].values())) == (unasked and (unasked[0], unasked[2], unasked[1]))
 
 
 def test_without_a_program_nothing_could_be_asked(
@@ -156,3 +152,30 @@ def test_without_a_program_nothing_could_be_asked(
     (script.DATA / "1" / "log").mkdir(parents=True)
     monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
     assert "cannot be run" in facts(script)["unasked"]["error"]
+
+
+@pytest.mark.parametrize(("read", "expected"), [("before", ["node-1.peer.crt"]), ("since", []), ("by another", [])])
+def test_files_that_the_node_has_not_read(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, read: str, expected: list[str]
+) -> None:
+    """Those of its files that have changed since its last reload; no other node's and not the operator's."""
+    paths = [script.SETTINGS, *(script.PKI / name for name in ("peer-ca.crt", "user-operator.crt", "node-1.peer.crt"))]
+    for path in paths:
+        path.write_text("x")
+    (script.DATA / "1" / "log").mkdir(parents=True)
+    seconds = 1000.0
+    monkeypatch.setattr(script, "changed_seconds", lambda path: seconds + path.name.endswith("r.crt"))
+    node = 2 if read == "by another" else 1
+    status = {"node_id": node, "configuration": {"reloaded_seconds": seconds + (2 if read == "since" else 0)}}
+    monkeypatch.setattr(script, "status", lambda: ([status], None))
+    assert facts(script)["unread"] == expected
+
+
+def test_where_the_node_cannot_be_asked_nothing_is_known_to_be_read(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose certificate has ended may have a better one in its files already."""
+    (script.PKI / "node-1.client.crt").write_text("x")
+    (script.DATA / "1" / "log").mkdir(parents=True)
+    monkeypatch.setattr(script, "status", lambda: ([], {"code": 7, "error": "", "is_tls": True}))
+    assert facts(script)["unread"] == ["node-1.client.crt"]

@@ -122,6 +122,30 @@ def test_settings_are_reloaded_and_not_restarted_for(fleet: Fleet) -> None:
     assert {name: main_process(fleet.lab[name], node) for name, node in fleet.nodes.items()} == running
 
 
+def test_a_run_that_broke_off_is_made_good(fleet: Fleet) -> None:
+    """Settings that were written and not reloaded, since a later task failed, are found, and then are."""
+
+    def hashes() -> set[str]:
+        return {status["configuration"]["settings_hash"] for status in fleet.statuses().values()}
+
+    before = hashes()
+    fleet.variables["raftd_settings"] = {"log": {"level": "warning"}}
+    try:
+        broken = fleet.play("site.yml", check=False, raftd_monitoring_targets_file="/dev/null/targets.json")
+        assert broken.returncode != 0
+        assert set(broken.changed.values()) == {1}
+        assert hashes() == before
+        unwell = fleet.play("playbooks/verify.yml", check=False)
+        assert unwell.returncode != 0
+        assert "changed since it read them last: raftd.yaml" in unwell.text
+        fleet.play("site.yml")
+        assert hashes().isdisjoint(before)
+    finally:
+        del fleet.variables["raftd_settings"]
+    fleet.play("site.yml")
+    assert hashes() == before
+
+
 def test_users_files_and_ports(fleet: Fleet) -> None:
     """Settings and keys are root's to write and the node's to read; no authority's key is on any host."""
     for name, node in fleet.nodes.items():

@@ -15,6 +15,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 SETTINGS = Path("/etc/raftd/raftd.yaml")
 FOUNDED = Path("/etc/raftd/founded")
@@ -63,6 +64,7 @@ def facts(node: str, controller_seconds: float, cluster_id: str) -> dict[str, ob
         "is_active": said("systemctl", "is-active", f"raftd@{node}") is not None,
         "status": statuses,
         "unasked": unasked,
+        "unread": unread(node, statuses, is_refused=unasked is not None and unasked["is_tls"] is True),
         "files": {path.name: told for path, told in described(PKI, "*")}
         | {str(path): told for pattern in SYSTEM_FILES for path, told in described(ROOT, pattern)},
     }
@@ -92,13 +94,13 @@ def recovering(data: Path, cluster_id: str, written_id: str | None, founded: str
     return data_id if is_begun else None
 
 
-def status() -> tuple[list[dict[str, object]], dict[str, object] | None]:
+def status() -> tuple[list[dict[str, Any]], dict[str, object] | None]:
     """What the nodes say that answer; and why they could not be asked, where it is not that none of them is there."""
     command = (program("raftctl"), "--timeout", "3s", "status", "--output", "json")
     ended = ran(*command)
     if ended is None:
         return [], {"code": None, "error": f"{command[0]} cannot be run, or takes too long", "is_tls": False}
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     with contextlib.suppress(ValueError):
         rows = json.loads(ended.stdout or "[]")
     if ended.returncode in (0, UNHEALTHY):
@@ -110,6 +112,28 @@ def status() -> tuple[list[dict[str, object]], dict[str, object] | None]:
         return [], None
     error = (refused or reasons or ["it says nothing"])[0]
     return [], {"code": ended.returncode, "error": error, "is_tls": bool(refused)}
+
+
+def unread(node: str, statuses: list[dict[str, Any]], *, is_refused: bool) -> list[str]:
+    """The node's files that have changed since it read them last, or may have where its certificate is not accepted.
+
+    Told by the time of the change, which nobody sets back, and the time of the node's last reload, or start.
+    """
+    own = next((each for each in statuses if each["node_id"] == int(node)), None)
+    if own is None and not is_refused:
+        return []
+    read_seconds = own["configuration"]["reloaded_seconds"] if own is not None else 0.0
+    changed = []
+    for path in (SETTINGS, *sorted(PKI.glob("*-ca.crt")), *sorted(PKI.glob(f"node-{node}.*"))):
+        with contextlib.suppress(OSError):
+            if changed_seconds(path) > read_seconds:
+                changed.append(path.name)
+    return changed
+
+
+def changed_seconds(path: Path) -> float:
+    """When a file was written, or took its name, last, since the epoch."""
+    return path.stat().st_ctime
 
 
 def previous() -> str | None:
