@@ -74,9 +74,45 @@ def test_no_host_is_left_out(tmp_path: Path, playbook: str, variables: dict[str,
     assert "Look at each host" not in said
 
 
+REFUSED: Final = {"code": 7, "error": "its certificate expired", "is_tls": True}
+BROKEN: Final = {"code": 78, "error": "endpoints are missing", "is_tls": False}
+RUNNING: Final[dict[str, tuple[int, dict[str, Any] | None, bool, bool, str]]] = {
+    # Who leads, why it could not be asked, whether all nodes run, whether certificates are renewed; then what is said.
+    "led": (2, None, True, False, ""),
+    "not led": (0, None, True, True, "No node leads. Start the nodes that are down"),
+    "refused": (
+        0,
+        REFUSED,
+        True,
+        False,
+        "could not be asked (its certificate expired). Where certificates have run out: pl",
+    ),
+    "renewed": (0, REFUSED, True, True, ""),
+    "renewed and down": (0, REFUSED, False, True, "expired). Start the nodes that are down, on n1, n2"),
+    "broken": (0, BROKEN, True, True, "could not be asked (endpoints are missing). Mend that first"),
+}
+
+
+@pytest.mark.parametrize("case", RUNNING)
+def test_certificates_are_renewed_also_after_their_end(tmp_path: Path, case: str) -> None:
+    """Nobody says who leads then, so it takes that all nodes run; everything else still takes a leader."""
+    leader, unasked, is_active, renews, message = RUNNING[case]
+    about = {"unasked": unasked, "is_active": is_active}
+    hosts = {f"n{number}": {"raftd_node_id": number, "raftd_host": about, **HERE} for number in (1, 2)}
+    given = {
+        "raftd_is_founded": True,
+        "raftd_leader_id": leader,
+        "raftd_unasked": ["n1", "n2"] if unasked else [],
+        "raftd_may_be_refused": renews,
+    }
+    code, said = play_tasks(tmp_path, [tasks_of_raftd("running")], hosts, on="n1", **given)
+    assert (code == 0) == (message == ""), said
+    assert message in said
+
+
 DESTROY: Final = {
     # By whom it is led, who could not ask, who does not answer, what is known besides; then what is said.
-    "running": (2, [], [], {}, "n1 is a member of a running cluster. First: playbooks/remove-node.yml -e raftd_node=n1"),
+    "running": (2, [], [], {}, "n1 is a member of a running cluster. First: playbooks/remove-node.yml -e raftd_node=n"),
     "not asked": (0, ["n1"], [], {}, "whether that runs could not be asked on n1. If you know that no node leads"),
     "not heard of": (0, [], ["n2", "n3"], {}, "whether that runs could not be asked on n2, n3"),
     "known": (0, ["n1"], ["n2"], {"raftd_nobody_leads": True}, ""),
