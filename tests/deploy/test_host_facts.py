@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import shutil
 import uuid
 from pathlib import Path
 from types import ModuleType
@@ -179,3 +180,26 @@ def test_where_the_node_cannot_be_asked_nothing_is_known_to_be_read(
     (script.DATA / "1" / "log").mkdir(parents=True)
     monkeypatch.setattr(script, "status", lambda: ([], {"code": 7, "error": "", "is_tls": True}))
     assert facts(script)["unread"] == ["node-1.client.crt"]
+
+
+@pytest.mark.parametrize(
+    ("state", "version"),
+    [("ii ", "1.2-1"), ("hi ", "1.2-1"), ("rc ", None), ("iHR", None), ("iU ", None), ("iF ", None), ("un ", None)],
+)
+def test_a_package_that_is_not_whole_is_none(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, state: str, version: str | None
+) -> None:
+    """Only what is unpacked and configured counts: of a removed one dpkg knows the version, too."""
+    monkeypatch.setattr(script, "said", lambda *command: f"{state}|1.2-1" if command[0] == "dpkg-query" else None)
+    assert facts(script)["package"] == version
+
+
+def test_dpkg_is_asked_as_it_understands(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One package is installed and another one removed, and dpkg-query tells which is which."""
+    if shutil.which("dpkg-query") is None:
+        pytest.skip("there is no dpkg-query here")
+    entry = "Package: raftd\nStatus: {} ok {}\nArchitecture: all\nMaintainer: x <x@example.org>\nVersion: 1.2-1\n"
+    monkeypatch.setenv("DPKG_ADMINDIR", str(tmp_path))
+    for wanted, status, version in (("install", "installed", "1.2-1"), ("deinstall", "config-files", None)):
+        (tmp_path / "status").write_text(entry.format(wanted, status) + "Description: x\n")
+        assert facts(script)["package"] == version

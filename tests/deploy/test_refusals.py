@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from tests.deploy.playing import DEPLOY, HERE, ansible, play_tasks, pretend, tasks_of_raftd
 
@@ -72,6 +73,21 @@ def test_no_host_is_left_out(tmp_path: Path, playbook: str, variables: dict[str,
     assert "--limit leaves n1 out" in said
     assert "Nothing was changed" in said
     assert "Look at each host" not in said
+
+
+@pytest.mark.parametrize(("installed", "may", "seconds"), [(None, True, 86400), (None, False, 0), ("1.2-1", True, 0)])
+def test_lists_of_packages_are_fetched_before_the_first_installation(
+    tmp_path: Path, installed: str | None, may: bool, seconds: int
+) -> None:
+    """A host that has none, as images do, cannot satisfy what the package depends on; afterwards nothing is asked."""
+    tasks = yaml.safe_load((DEPLOY / "roles/raftd/tasks/install_deb.yml").read_text())
+    (task,) = (each for each in tasks if "ansible.builtin.apt" in each)
+    apt = task["ansible.builtin.apt"]
+    show = {"ansible.builtin.debug": {"msg": f"fetch {apt['update_cache']} {apt['cache_valid_time']}."}}
+    hosts = {"n1": {"raftd_host": {"package": installed}, "raftd_common_update_cache": may, **HERE}}
+    code, said = play_tasks(tmp_path, [{**show, "vars": task["vars"]}], hosts)
+    assert code == 0, said
+    assert f"fetch {seconds > 0} {seconds}." in said
 
 
 REFUSED: Final = {"code": 7, "error": "its certificate expired", "is_tls": True}

@@ -146,6 +146,18 @@ def test_a_run_that_broke_off_is_made_good(fleet: Fleet) -> None:
     assert hashes() == before
 
 
+def test_a_package_that_was_removed_is_put_back(fleet: Fleet) -> None:
+    """Settings, certificates and data are there still, and a version that dpkg knows of; the programs are not."""
+    name = fleet.followers()[0]
+    host, node = fleet.lab[name], fleet.nodes[name]
+    for playbook in ("site", "playbooks/upgrade"):
+        host.shell("DEBIAN_FRONTEND=noninteractive apt-get remove --yes raftd")
+        assert host.run("systemctl", "is-active", f"raftd@{node}", check=False).stdout.strip() != "active"
+        fleet.play(f"{playbook}.yml")
+        assert host.shell(f"systemctl is-active raftd@{node}") == "active"
+        fleet.until_well()
+
+
 def test_users_files_and_ports(fleet: Fleet) -> None:
     """Settings and keys are root's to write and the node's to read; no authority's key is on any host."""
     for name, node in fleet.nodes.items():

@@ -51,7 +51,7 @@ def facts(node: str, controller_seconds: float, cluster_id: str) -> dict[str, ob
         "has_systemd": Path("/run/systemd/system").is_dir(),
         "clock_differs": round(time.time() - controller_seconds),
         "clock_is_kept": said("timedatectl", "show", "--property=NTPSynchronized", "--value") == "yes",
-        "package": said("dpkg-query", "--show", "--showformat=${Version}", "raftd"),
+        "package": package(),
         "release": CURRENT.resolve().name if CURRENT.is_symlink() else None,
         "previous": previous(),
         "program": (said(program("raftd"), "--version") or "").removeprefix("raftd ") or None,
@@ -134,6 +134,14 @@ def unread(node: str, statuses: list[dict[str, Any]], *, is_refused: bool) -> li
 def changed_seconds(path: Path) -> float:
     """When a file was written, or took its name, last, since the epoch."""
     return path.stat().st_ctime
+
+
+def package() -> str | None:
+    """The version of the package, if it is installed, and whole: dpkg knows that of a removed one, too."""
+    told = said("dpkg-query", "--show", "--showformat=${db:Status-Abbrev}|${Version}", "raftd") or ""
+    state, _, version = told.partition("|")
+    # Wanted, status, error (dpkg-query(1)); one that is held is wanted in another way, and as installed as any.
+    return version if state[1:].strip() == "i" else None
 
 
 def previous() -> str | None:
