@@ -75,6 +75,16 @@ def test_no_host_is_left_out(tmp_path: Path, playbook: str, variables: dict[str,
     assert "Look at each host" not in said
 
 
+def test_the_example_s_cluster_id_is_refused(tmp_path: Path) -> None:
+    """Whoever copies the inventory makes an id: two clusters of one id would take each other's nodes for their own."""
+    example = yaml.safe_load((DEPLOY / "inventories/example/group_vars/raftd.yml").read_text())
+    given = {**CLUSTER, "raftd_cluster_id": example["raftd_cluster_id"]}
+    code, said = ansible(tmp_path, DEPLOY / "site.yml", {"n1": {"raftd_node_id": 1, **HERE}}, **given)
+    assert code != 0
+    assert "is the example's, and so that of others too. Make one with `uuidgen`" in said
+    assert "nothing was changed" in said
+
+
 @pytest.mark.parametrize(("installed", "may", "seconds"), [(None, True, 86400), (None, False, 0), ("1.2-1", True, 0)])
 def test_lists_of_packages_are_fetched_before_the_first_installation(
     tmp_path: Path, installed: str | None, may: bool, seconds: int
