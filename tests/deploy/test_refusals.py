@@ -136,7 +136,7 @@ def test_certificates_are_renewed_also_after_their_end(tmp_path: Path, case: str
     assert message in said
 
 
-DESTROY: Final = {
+DESTROY: Final[dict[str, tuple[int, list[str], list[str], dict[str, Any], str]]] = {
     # By whom it is led, who could not ask, who does not answer, what is known besides; then what is said.
     "running": (2, [], [], {}, "n1 is a member of a running cluster. First: playbooks/remove-node.yml -e raftd_node=n"),
     "not asked": (0, ["n1"], [], {}, "whether that runs could not be asked on n1. If you know that no node leads"),
@@ -152,8 +152,8 @@ DESTROY: Final = {
 def test_a_member_is_not_destroyed(tmp_path: Path, case: str) -> None:
     """Unless the whole cluster is, or no node leads, which has to be known and not only not be heard of."""
     leader, unasked, silent, more, message = DESTROY[case]
-    given = {"raftd_leader_id": leader, "raftd_unasked": unasked, "raftd_member_ids": [1, 2, 3], "raftd_hosts": "n1"}
-    given |= more
+    given: dict[str, Any] = {"raftd_leader_id": leader, "raftd_unasked": unasked, "raftd_member_ids": [1, 2, 3]}
+    given |= {"raftd_hosts": "n1", **more}
     if given["raftd_hosts"] is None:
         del given["raftd_hosts"]
     hosts = {
