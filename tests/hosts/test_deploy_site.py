@@ -136,7 +136,7 @@ def test_a_run_that_broke_off_is_made_good(fleet: Fleet) -> None:
     try:
         broken = fleet.play("site.yml", check=False, raftd_monitoring_targets_file="/dev/null/targets.json")
         assert broken.returncode != 0
-        assert set(broken.changed.values()) == {1}
+        assert all(broken.changed[name] >= 1 for name in fleet.nodes)
         assert hashes() == before
         unwell = fleet.play("playbooks/verify.yml", check=False)
         assert unwell.returncode != 0
@@ -153,7 +153,8 @@ def test_a_package_that_was_removed_is_put_back(fleet: Fleet) -> None:
     """Settings, certificates and data are there still, and a version that dpkg knows of; the programs are not."""
     name = fleet.followers()[0]
     host, node = fleet.lab[name], fleet.nodes[name]
-    for playbook in ("site", "playbooks/upgrade"):
+    # site.yml last: it also starts the timers again, which a removal has stopped.
+    for playbook in ("playbooks/upgrade", "site"):
         host.shell("DEBIAN_FRONTEND=noninteractive apt-get remove --yes raftd")
         assert host.run("systemctl", "is-active", f"raftd@{node}", check=False).stdout.strip() != "active"
         fleet.play(f"{playbook}.yml")
