@@ -16,7 +16,12 @@ HERE: Final = {"ansible_connection": "local", "ansible_python_interpreter": sys.
 
 
 def ansible(
-    directory: Path, playbook: Path, hosts: Mapping[str, Mapping[str, Any]], **variables: Any
+    directory: Path,
+    playbook: Path,
+    hosts: Mapping[str, Mapping[str, Any]],
+    *,
+    options: Sequence[str] = (),
+    **variables: Any,
 ) -> tuple[int, str]:
     """Run a playbook for `hosts` and their variables; its exit code and what it said, in one line.
 
@@ -27,7 +32,7 @@ def ansible(
     ended = subprocess.run(
         [
             *(sys.executable, "-m", "ansible", "playbook", "-i", str(inventory), str(playbook)),
-            *("--extra-vars", json.dumps(variables)),
+            *("--extra-vars", json.dumps(variables), *options),
         ],
         check=False,
         capture_output=True,

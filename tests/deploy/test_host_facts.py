@@ -2,10 +2,12 @@
 
 import hashlib
 import importlib.util
+import json
+import shutil
 import uuid
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -15,6 +17,7 @@ from raftd.storage.filesystem import RealFileSystem
 from raftd.storage.format import Identity
 
 SCRIPT = Path(__file__).parents[2] / "deploy/roles/raftd/files/host_facts.py"
+STATUS = {"node_id": 1, "configuration": {"reloaded_seconds": 0.0}}
 OLD, NEW, ANOTHER = (str(uuid.UUID(int=number)) for number in (1, 2, 3))
 
 
@@ -106,3 +109,97 @@ def test_data_that_is_damaged_is_no_recovery(script: ModuleType) -> None:
     (script.DATA / "1").mkdir()
     (script.DATA / "1" / "identity").write_bytes(b"raftd-id")
     assert facts(script)["recovering"] is None
+
+
+ANSWERS: Final[dict[str, tuple[int, list[dict[str, Any]], str, tuple[int, bool, str] | None]]] = {
+    # How raftctl ends and what it says; then its exit code, whether it is about certificates, and the reason.
+    "all": (0, [{"status": STATUS}], "", None),
+    "some": (8, [{"status": STATUS}, {"health": "no answer"}], "", None),
+    "nobody": (5, [{"health": "connection refused"}], "", None),
+    "nobody and refused": (
+        5,
+        [{"health": "no answer"}, {"health": "bad certificate"}],
+        "",
+        (5, True, "bad certificate"),
+    ),
+    "refused": (7, [{"health": "certificate expired"}], "", (7, True, "certificate expired")),
+    "no certificate": (7, [], "user.crt: cannot be read", (7, True, "user.crt: cannot be read")),
+    "no endpoints": (78, [], "endpoints are missing", (78, False, "endpoints are missing")),
+    "a bug": (1, [], "", (1, False, "it says nothing")),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+def test_why_the_nodes_could_not_be_asked(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    """That nobody is there is an answer; certificates that are not accepted, or a command that cannot run, are not."""
+    code, rows, stderr, unasked = ANSWERS[case]
+    path = tmp_path / "raftctl"
+    path.write_text(f"#!/bin/sh\necho '{json.dumps(rows)}'; echo '{stderr}' >&2; exit {code}\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
+    assert facts(script)["unasked"] is None  # without data it belongs to no cluster that could be asked about
+    (script.DATA / "1" / "log").mkdir(parents=True)
+    told = facts(script)
+    assert told["status"] == [row["status"] for row in rows if "status" in row]
+    assert (told["unasked"] and tuple(told["unasked"].values())) == (unasked and (unasked[0], unasked[2], unasked[1]))
+
+
+def test_without_a_program_nothing_could_be_asked(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host with data whose raftctl is gone knows nothing of a leader."""
+    (script.DATA / "1" / "log").mkdir(parents=True)
+    monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
+    assert "cannot be run" in facts(script)["unasked"]["error"]
+
+
+@pytest.mark.parametrize(("read", "expected"), [("before", ["node-1.peer.crt"]), ("since", []), ("by another", [])])
+def test_files_that_the_node_has_not_read(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, read: str, expected: list[str]
+) -> None:
+    """Those of its files that have changed since its last reload; no other node's and not the operator's."""
+    paths = [script.SETTINGS, *(script.PKI / name for name in ("peer-ca.crt", "user-operator.crt", "node-1.peer.crt"))]
+    for path in paths:
+        path.write_text("x")
+    (script.DATA / "1" / "log").mkdir(parents=True)
+    seconds = 1000.0
+    monkeypatch.setattr(script, "changed_seconds", lambda path: seconds + path.name.endswith("r.crt"))
+    node = 2 if read == "by another" else 1
+    status = {"node_id": node, "configuration": {"reloaded_seconds": seconds + (2 if read == "since" else 0)}}
+    monkeypatch.setattr(script, "status", lambda: ([status], None))
+    assert facts(script)["unread"] == expected
+
+
+def test_where_the_node_cannot_be_asked_nothing_is_known_to_be_read(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose certificate has ended may have a better one in its files already."""
+    (script.PKI / "node-1.client.crt").write_text("x")
+    (script.DATA / "1" / "log").mkdir(parents=True)
+    monkeypatch.setattr(script, "status", lambda: ([], {"code": 7, "error": "", "is_tls": True}))
+    assert facts(script)["unread"] == ["node-1.client.crt"]
+
+
+@pytest.mark.parametrize(
+    ("state", "version"),
+    [("ii ", "1.2-1"), ("hi ", "1.2-1"), ("rc ", None), ("iHR", None), ("iU ", None), ("iF ", None), ("un ", None)],
+)
+def test_a_package_that_is_not_whole_is_none(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, state: str, version: str | None
+) -> None:
+    """Only what is unpacked and configured counts: of a removed one dpkg knows the version, too."""
+    monkeypatch.setattr(script, "said", lambda *command: f"{state}|1.2-1" if command[0] == "dpkg-query" else None)
+    assert facts(script)["package"] == version
+
+
+def test_dpkg_is_asked_as_it_understands(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One package is installed and another one removed, and dpkg-query tells which is which."""
+    if shutil.which("dpkg-query") is None:
+        pytest.skip("there is no dpkg-query here")
+    entry = "Package: raftd\nStatus: {} ok {}\nArchitecture: all\nMaintainer: x <x@example.org>\nVersion: 1.2-1\n"
+    monkeypatch.setenv("DPKG_ADMINDIR", str(tmp_path))
+    for wanted, status, version in (("install", "installed", "1.2-1"), ("deinstall", "config-files", None)):
+        (tmp_path / "status").write_text(entry.format(wanted, status) + "Description: x\n")
+        assert facts(script)["package"] == version

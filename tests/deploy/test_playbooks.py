@@ -36,3 +36,13 @@ def test_one_host_s_failure_stops_all(path: Path) -> None:
     plays: list[dict[str, Any]] = yaml.safe_load(path.read_text())
     careless = [play["name"] for play in plays if not play.get("any_errors_fatal")]
     assert [each for each in careless if not each.startswith(GOING_ON)] == []
+
+
+def test_only_what_asks_each_host_by_itself_takes_a_limit() -> None:
+    """Whoever writes settings, or decides about the whole cluster, has to have looked at all of its hosts."""
+    limited = {path.stem for path in PLAYBOOKS if "raftd_may_be_limited: true" in path.read_text()}
+    assert limited == {"restart", "upgrade", "verify"}
+    looking = {path for path in PLAYBOOKS if "tasks_from: look" in path.read_text()}
+    careful = {path for path in PLAYBOOKS if "tasks_from: everybody" in path.read_text()}
+    assert looking == careful
+    assert all("tasks_from: preflight" in path.read_text() for path in PLAYBOOKS if path not in careful)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from tests.deploy.playing import DEPLOY, HERE, play_tasks, tasks_of_raftd
 
@@ -22,6 +23,7 @@ def host(recovering: str | None = None, cluster_id: str = OLD) -> dict[str, Any]
         "cluster_name": "prod",
         "package": None,
         "release": None,
+        "unasked": None,
     }
 
 
@@ -32,6 +34,13 @@ RECOVERIES: Final[dict[str, tuple[Seen, int, list[int], str, str]]] = {
     "well": (ALL, 2, [1, 2, 3], "Node 2 leads: there is nothing to recover", ""),
     "majority": (ALL, 0, [1, 2, 3], "3 of 3 voters are there (n1, n2, n3), which is a majority", ""),
     "lost": ({"n3": host()}, 0, [1, 2, 3], "goes on with n3", ""),
+    "not-asked": (
+        {"n3": {**host(), "unasked": {"code": 7, "error": "its certificate has ended", "is_tls": True}}},
+        0,
+        [1, 2, 3],
+        "n3 could not ask whether a node leads (its certificate has ended). If the certificates have run out: rotate-",
+        "",
+    ),
     "nobody": ({}, 0, [1, 2, 3], "No host that answers has data of this cluster", ""),
     "begun": (
         {"n2": host(), "n3": host(NEW)},
@@ -110,6 +119,7 @@ def test_who_goes_on_when_a_quorum_is_lost(tmp_path: Path, case: str) -> None:
         "raftd_voter_ids": voters,
         "raftd_member_ids": voters,
         "raftd_is_founded": False,
+        "raftd_unasked": [name for name, about in seen.items() if about["unasked"]],
         "raftd_newcomers": [],
         "raftd_leaving": [],
         "raftd_may_be_gone": [],
@@ -122,3 +132,43 @@ def test_who_goes_on_when_a_quorum_is_lost(tmp_path: Path, case: str) -> None:
     mistakes = said.partition("site: ")[2]
     assert site in mistakes
     assert (site == "") == ("- n" not in mistakes)
+
+
+CHOOSING: Final = [
+    task
+    for task in yaml.safe_load((DEPLOY / "roles" / "raftd" / "tasks" / "recover_choose.yml").read_text())
+    if "block" not in task
+]
+"""What follows once it is known what each host has."""
+
+
+@pytest.mark.parametrize("kind", [str, int])
+@pytest.mark.parametrize(
+    ("lasts", "survivor"),
+    [
+        (((12, 5000), (9, 700), (12, 900)), "n1"),
+        (((9, 99999), (9, 700), (10, 1)), "n3"),
+        (((0, 0), (0, 0), (0, 1)), "n3"),
+    ],
+)
+def test_who_has_most_is_told_by_numbers(
+    tmp_path: Path, kind: type, lasts: tuple[tuple[int, int], ...], survivor: str
+) -> None:
+    """Ansible before 2.19 hands them on as strings; term 12 is after term 9 all the same, and index 5000 after 900."""
+    hosts = {
+        name: {**HERE, "raftd_host": host(), "raftd_last": [kind(number) for number in last]}
+        for name, last in zip(ALL, lasts, strict=True)
+    }
+    steps = [*CHOOSING, {"ansible.builtin.debug": {"msg": "goes on with {{ raftd_survivor }}"}}]
+    code, said = play_tasks(tmp_path, steps, hosts)
+    assert code == 0, said
+    assert said.count(f"goes on with {survivor}") == len(hosts)
+
+
+def test_no_survivor_that_lacks_something(tmp_path: Path) -> None:
+    """However it was chosen: another one that has more is told of, and nothing goes on."""
+    has = {"n1": ["12", "5000"], "n2": ["9", "700"]}
+    hosts = {name: {**HERE, "raftd_host": host(), "raftd_last": last} for name, last in has.items()}
+    code, said = play_tasks(tmp_path, CHOOSING[-1:], hosts, raftd_survivor="n2")
+    assert code != 0
+    assert "n1 has more (last term 12, last index 5000) than n2, which was chosen" in said

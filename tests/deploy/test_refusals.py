@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from tests.deploy.playing import DEPLOY, HERE, ansible, play_tasks, pretend, tasks_of_raftd
 
@@ -45,6 +46,123 @@ def test_all_steps_of_a_rotation_need_not_be_named(tmp_path: Path) -> None:
     code, said = ansible(tmp_path, DEPLOY / "playbooks" / "rotate-ca.yml", {"n1": {"raftd_node_id": 1, **HERE}})
     assert code != 0
     assert "raftd_cluster_name is missing" in said
+
+
+CLUSTER: Final = {
+    "raftd_cluster_name": "prod",
+    "raftd_cluster_id": "00000000-0000-4000-8000-000000000001",
+    "raftd_deb": "raftd.deb",
+}
+
+
+@pytest.mark.parametrize(
+    ("playbook", "variables"),
+    [
+        ("site", {}),
+        ("playbooks/recover-quorum", {}),
+        ("playbooks/destroy", {}),
+        ("playbooks/destroy", {"raftd_hosts": "n2"}),
+    ],
+)
+def test_no_host_is_left_out(tmp_path: Path, playbook: str, variables: dict[str, str]) -> None:
+    """Those that --limit leaves out may know of a founded cluster, and of its leader."""
+    hosts = {f"n{number}": {"raftd_node_id": number, **HERE} for number in (1, 2, 3)}
+    path = DEPLOY / f"{playbook}.yml"
+    code, said = ansible(tmp_path, path, hosts, options=("--limit", "n2,n3"), **CLUSTER, **variables)
+    assert code != 0
+    assert "--limit leaves n1 out" in said
+    assert "Nothing was changed" in said
+    assert "Look at each host" not in said
+
+
+def test_the_example_s_cluster_id_is_refused(tmp_path: Path) -> None:
+    """Whoever copies the inventory makes an id: two clusters of one id would take each other's nodes for their own."""
+    example = yaml.safe_load((DEPLOY / "inventories/example/group_vars/raftd.yml").read_text())
+    given = {**CLUSTER, "raftd_cluster_id": example["raftd_cluster_id"]}
+    code, said = ansible(tmp_path, DEPLOY / "site.yml", {"n1": {"raftd_node_id": 1, **HERE}}, **given)
+    assert code != 0
+    assert "is the example's, and so that of others too. Make one with `uuidgen`" in said
+    assert "nothing was changed" in said
+
+
+@pytest.mark.parametrize(("installed", "may", "seconds"), [(None, True, 86400), (None, False, 0), ("1.2-1", True, 0)])
+def test_lists_of_packages_are_fetched_before_the_first_installation(
+    tmp_path: Path, installed: str | None, may: bool, seconds: int
+) -> None:
+    """A host that has none, as images do, cannot satisfy what the package depends on; afterwards nothing is asked."""
+    tasks = yaml.safe_load((DEPLOY / "roles/raftd/tasks/install_deb.yml").read_text())
+    (task,) = (each for each in tasks if "ansible.builtin.apt" in each)
+    apt = task["ansible.builtin.apt"]
+    show = {"ansible.builtin.debug": {"msg": f"fetch {apt['update_cache']} {apt['cache_valid_time']}."}}
+    hosts = {"n1": {"raftd_host": {"package": installed}, "raftd_common_update_cache": may, **HERE}}
+    code, said = play_tasks(tmp_path, [{**show, "vars": task["vars"]}], hosts)
+    assert code == 0, said
+    assert f"fetch {seconds > 0} {seconds}." in said
+
+
+REFUSED: Final = {"code": 7, "error": "its certificate expired", "is_tls": True}
+BROKEN: Final = {"code": 78, "error": "endpoints are missing", "is_tls": False}
+RUNNING: Final[dict[str, tuple[int, dict[str, Any] | None, bool, bool, str]]] = {
+    # Who leads, why it could not be asked, whether all nodes run, whether certificates are renewed; then what is said.
+    "led": (2, None, True, False, ""),
+    "not led": (0, None, True, True, "No node leads. Start the nodes that are down"),
+    "refused": (
+        0,
+        REFUSED,
+        True,
+        False,
+        "could not be asked (its certificate expired). Where certificates have run out: pl",
+    ),
+    "renewed": (0, REFUSED, True, True, ""),
+    "renewed and down": (0, REFUSED, False, True, "expired). Start the nodes that are down, on n1, n2"),
+    "broken": (0, BROKEN, True, True, "could not be asked (endpoints are missing). Mend that first"),
+}
+
+
+@pytest.mark.parametrize("case", RUNNING)
+def test_certificates_are_renewed_also_after_their_end(tmp_path: Path, case: str) -> None:
+    """Nobody says who leads then, so it takes that all nodes run; everything else still takes a leader."""
+    leader, unasked, is_active, renews, message = RUNNING[case]
+    about = {"unasked": unasked, "is_active": is_active}
+    hosts = {f"n{number}": {"raftd_node_id": number, "raftd_host": about, **HERE} for number in (1, 2)}
+    given = {
+        "raftd_is_founded": True,
+        "raftd_leader_id": leader,
+        "raftd_unasked": ["n1", "n2"] if unasked else [],
+        "raftd_may_be_refused": renews,
+    }
+    code, said = play_tasks(tmp_path, [tasks_of_raftd("running")], hosts, on="n1", **given)
+    assert (code == 0) == (message == ""), said
+    assert message in said
+
+
+DESTROY: Final[dict[str, tuple[int, list[str], list[str], dict[str, Any], str]]] = {
+    # By whom it is led, who could not ask, who does not answer, what is known besides; then what is said.
+    "running": (2, [], [], {}, "n1 is a member of a running cluster. First: playbooks/remove-node.yml -e raftd_node=n"),
+    "not asked": (0, ["n1"], [], {}, "whether that runs could not be asked on n1. If you know that no node leads"),
+    "not heard of": (0, [], ["n2", "n3"], {}, "whether that runs could not be asked on n2, n3"),
+    "known": (0, ["n1"], ["n2"], {"raftd_nobody_leads": True}, ""),
+    "stopped": (0, [], [], {}, ""),
+    "all of it": (2, [], [], {"raftd_hosts": None}, ""),
+    "no member": (2, [], ["n2"], {"raftd_member_ids": [2, 3]}, ""),
+}
+
+
+@pytest.mark.parametrize("case", DESTROY)
+def test_a_member_is_not_destroyed(tmp_path: Path, case: str) -> None:
+    """Unless the whole cluster is, or no node leads, which has to be known and not only not be heard of."""
+    leader, unasked, silent, more, message = DESTROY[case]
+    given: dict[str, Any] = {"raftd_leader_id": leader, "raftd_unasked": unasked, "raftd_member_ids": [1, 2, 3]}
+    given |= {"raftd_hosts": "n1", **more}
+    if given["raftd_hosts"] is None:
+        del given["raftd_hosts"]
+    hosts = {
+        f"n{number}": {"raftd_node_id": number, "raftd_answers": f"n{number}" not in silent, **HERE}
+        for number in (1, 2, 3)
+    }
+    code, said = play_tasks(tmp_path, [tasks_of_raftd("destroy_check")], hosts, on="n1", **given)
+    assert (code == 0) == (message == ""), said
+    assert message in said
 
 
 SYSTEMCTL: Final = """case $1 in

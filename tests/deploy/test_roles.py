@@ -15,6 +15,9 @@ SET_BY_PLAYBOOKS = {
     "raftd_leaving",
     "raftd_may_be_silent",
     "raftd_may_be_gone",
+    "raftd_may_be_limited",
+    "raftd_may_be_refused",
+    "raftd_asks_later",
     "raftd_may_change_version",
     "raftd_victims",
 }

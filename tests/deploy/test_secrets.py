@@ -80,6 +80,16 @@ def test_a_backup_on_the_controller_is_nobody_else_s_to_read(tmp_path: Path) -> 
     assert left("raftd-backup-*") == before
 
 
+def test_a_backup_gets_its_name_when_it_is_whole(tmp_path: Path) -> None:
+    """Whoever takes the newest file of the directory takes none that is still on its way, or was broken off there."""
+    log = tmp_path / "log"
+    pretend(tmp_path, "mv", f'stat -c "%a %s" "$1" >{log}; echo "${{1##*/}} ${{2##*/}}" >>{log}; exec /bin/mv "$@"')
+    code, said = back_up(tmp_path, SAVE, tmp_path / "backups")
+    assert code == 0, said
+    (backup,) = (tmp_path / "backups").iterdir()
+    assert log.read_text() == f"600 {len(CONTENT) + 1}\n{backup.name}.partial {backup.name}\n"
+
+
 @pytest.mark.parametrize("script", ["echo no quorum >&2; exit 1", "exit 0"], ids=["not-saved", "not-there"])
 def test_without_a_backup_nothing_looks_like_one(tmp_path: Path, script: str) -> None:
     """One that was not made, and one that cannot be fetched: it says so, and leaves no empty file."""

@@ -137,5 +137,9 @@ def test_a_member_that_is_not_in_the_inventory(fleet: Fleet) -> None:
     finally:
         del fleet.nodes[new]
         fleet.nodes = {name: node} | fleet.nodes
-    assert f"node {node} is a member, and not in the inventory. Put its line back, or remove it" in text
+    assert (
+        f"node {node} is a member, and not in the inventory. Put its line back: `HOST: {{raftd_node_id: {node}}}`"
+        in text
+    )
+    assert "to remove it, then `playbooks/remove-node.yml -e raftd_node=HOST`" in text
     assert f"{new} (node 900) is no member, and the cluster is founded. Add it" in text

@@ -1,11 +1,13 @@
 """Playbooks that go from node to node while the cluster serves: no write fails meanwhile."""
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
+from raftd.errors import ExitCode
 from raftd.pki import describe
 from tests.hosts.cluster import unit_property
 from tests.hosts.controller import OPERATOR, interrupt
@@ -14,6 +16,9 @@ from tests.hosts.waiting import until_found
 from tests.packaging.conftest import NEWER_VERSION
 
 pytestmark = [pytest.mark.hosts, pytest.mark.timeout(900, func_only=True)]
+
+ENDING_SECONDS: Final = 15
+"""How long certificates hold that are to end."""
 
 
 def processes(fleet: Fleet) -> dict[str, str]:
@@ -131,6 +136,33 @@ def test_rotate_certs(fleet: Fleet) -> None:
     assert all(after[name] != before[name] for name in names)
     check_served(fleet)
     assert processes(fleet) == running
+
+
+def test_certificates_that_have_ended_are_rotated(fleet: Fleet) -> None:
+    """The operator's and every node's: raftctl is let in nowhere, and rotate-certs.yml gets out of it all the same."""
+    running = processes(fleet)
+    raftctl = str(fleet.variables["raftd_pki_raftctl"])
+    soon = ("--renew", "--days", str(ENDING_SECONDS / 86400), "--dir", str(fleet.pki))
+    for node in fleet.nodes.values():
+        subprocess.run([raftctl, "pki", "issue-node", "--node", str(node), *soon], check=True, timeout=60)
+    subprocess.run([raftctl, "pki", "issue-user", OPERATOR, *soon], check=True, timeout=60)
+    for name, node in fleet.nodes.items():
+        host = fleet.lab[name]
+        for file in (*fleet.pki.glob(f"node-{node}.*"), *fleet.pki.glob(f"user-{OPERATOR}.*")):
+            (host.root / "etc/raftd/pki" / file.name).write_bytes(file.read_bytes())
+        host.shell(f"systemctl reload raftd@{node}")
+    until_found(
+        lambda: fleet.any_host.run("raftctl", "status", check=False).returncode == ExitCode.TLS,
+        "the certificates have ended",
+        seconds=ENDING_SECONDS + 60,
+    )
+    refused = fleet.play("playbooks/restart.yml", check=False)
+    assert refused.returncode != 0
+    assert "Where certificates have run out: playbooks/rotate-certs.yml" in refused.text
+    fleet.play("playbooks/rotate-certs.yml")
+    check_served(fleet)
+    assert processes(fleet) == running
+    assert fleet.play("site.yml").changed == dict.fromkeys(fleet.nodes, 0)
 
 
 def test_rotate_ca(fleet: Fleet) -> None:

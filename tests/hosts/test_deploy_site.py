@@ -80,9 +80,12 @@ def test_a_wheelhouse_is_installed_upgraded_and_set_back(alone: Controller, tmp_
     alone.variables["raftd_wheelhouse"] = str(build_newer(tmp_path / "newer", "wheelhouse"))
     refused = alone.play("playbooks/upgrade.yml", check=False, raftd_stop_gate_seconds=2)
     assert "the quorum would be lost" in refused.text
+    # As another version might have had it: what is put right is what the node is started by.
+    host.shell("echo '# other' >>/etc/systemd/system/raftd@.service; systemctl daemon-reload")
     for playbook, release in (("upgrade", f"releases/{NEWER_VERSION}"), ("rollback", before)):
         alone.play(f"playbooks/{playbook}.yml", raftd_allow_outage=True)
         assert host.shell("readlink /opt/raftd/current") == release
+        assert unit_property(host, "raftd@1", "NeedDaemonReload") == "no"
         (status,) = alone.status(name)
         assert status["version"].split("+")[0] == release.removeprefix("releases/")
 
@@ -120,6 +123,43 @@ def test_settings_are_reloaded_and_not_restarted_for(fleet: Fleet) -> None:
     fleet.play("site.yml")
     assert {name: path.read_text() for name, path in files.items()} == texts
     assert {name: main_process(fleet.lab[name], node) for name, node in fleet.nodes.items()} == running
+
+
+def test_a_run_that_broke_off_is_made_good(fleet: Fleet) -> None:
+    """Settings that were written and not reloaded, since a later task failed, are found, and then are."""
+
+    def hashes() -> set[str]:
+        return {status["configuration"]["settings_hash"] for status in fleet.statuses().values()}
+
+    before = hashes()
+    fleet.variables["raftd_settings"] = {"log": {"level": "warning"}}
+    try:
+        broken = fleet.play("site.yml", check=False, raftd_monitoring_targets_file="/dev/null/targets.json")
+        assert broken.returncode != 0
+        assert all(broken.changed[name] >= 1 for name in fleet.nodes)
+        assert hashes() == before
+        unwell = fleet.play("playbooks/verify.yml", check=False)
+        assert unwell.returncode != 0
+        assert "changed since it read them last: raftd.yaml" in unwell.text
+        fleet.play("site.yml")
+        assert hashes().isdisjoint(before)
+    finally:
+        del fleet.variables["raftd_settings"]
+    fleet.play("site.yml")
+    assert hashes() == before
+
+
+def test_a_package_that_was_removed_is_put_back(fleet: Fleet) -> None:
+    """Settings, certificates and data are there still, and a version that dpkg knows of; the programs are not."""
+    name = fleet.followers()[0]
+    host, node = fleet.lab[name], fleet.nodes[name]
+    # site.yml last: it also starts the timers again, which a removal has stopped.
+    for playbook in ("playbooks/upgrade", "site"):
+        host.shell("DEBIAN_FRONTEND=noninteractive apt-get remove --yes raftd")
+        assert host.run("systemctl", "is-active", f"raftd@{node}", check=False).stdout.strip() != "active"
+        fleet.play(f"{playbook}.yml")
+        assert host.shell(f"systemctl is-active raftd@{node}") == "active"
+        fleet.until_well()
 
 
 def test_users_files_and_ports(fleet: Fleet) -> None:

@@ -15,6 +15,7 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 SETTINGS = Path("/etc/raftd/raftd.yaml")
 FOUNDED = Path("/etc/raftd/founded")
@@ -25,6 +26,8 @@ PREVIOUS = (Path("/opt/raftd/previous"), Path("/var/cache/raftd/previous.deb"))
 ROOT = Path("/")
 SYSTEM_FILES = ("etc/systemd/system/raftd*.*", "etc/tmpfiles.d/raftd.conf", "usr/lib/systemd/catalog/raftd.catalog")
 ASK_SECONDS = 20
+UNAVAILABLE, TLS, UNHEALTHY = 5, 7, 8
+"""Exit codes of raftctl."""
 IDENTITY = struct.Struct("<8sI16sQI")
 """Of a data directory; raftd/storage/data_directory.py describes it."""
 
@@ -42,12 +45,13 @@ def facts(node: str, controller_seconds: float, cluster_id: str) -> dict[str, ob
     has_data = data.is_dir() and any(data.iterdir())
     system = platform.freedesktop_os_release()
     founded, written_id = read(FOUNDED), found(r"^  id: (\S+)$", settings)
+    statuses, unasked = status() if has_data else ([], None)
     return {
         "system": f"{system['ID']} {system.get('VERSION_ID', '')}",
         "has_systemd": Path("/run/systemd/system").is_dir(),
         "clock_differs": round(time.time() - controller_seconds),
         "clock_is_kept": said("timedatectl", "show", "--property=NTPSynchronized", "--value") == "yes",
-        "package": said("dpkg-query", "--show", "--showformat=${Version}", "raftd"),
+        "package": package(),
         "release": CURRENT.resolve().name if CURRENT.is_symlink() else None,
         "previous": previous(),
         "program": (said(program("raftd"), "--version") or "").removeprefix("raftd ") or None,
@@ -58,7 +62,9 @@ def facts(node: str, controller_seconds: float, cluster_id: str) -> dict[str, ob
         "recovering": recovering(data, cluster_id, written_id, founded),
         "has_data": has_data,
         "is_active": said("systemctl", "is-active", f"raftd@{node}") is not None,
-        "status": status() if has_data else [],
+        "status": statuses,
+        "unasked": unasked,
+        "unread": unread(node, statuses, is_refused=unasked is not None and unasked["is_tls"] is True),
         "files": {path.name: told for path, told in described(PKI, "*")}
         | {str(path): told for pattern in SYSTEM_FILES for path, told in described(ROOT, pattern)},
     }
@@ -88,10 +94,54 @@ def recovering(data: Path, cluster_id: str, written_id: str | None, founded: str
     return data_id if is_begun else None
 
 
-def status() -> list[dict[str, object]]:
-    """What the nodes say that answer."""
-    text = said(program("raftctl"), "--timeout", "3s", "status", "--output", "json", codes=(0, 8))
-    return [row["status"] for row in json.loads(text or "[]") if "status" in row]
+def status() -> tuple[list[dict[str, Any]], dict[str, object] | None]:
+    """What the nodes say that answer; and why they could not be asked, where it is not that none of them is there."""
+    command = (program("raftctl"), "--timeout", "3s", "status", "--output", "json")
+    ended = ran(*command)
+    if ended is None:
+        return [], {"code": None, "error": f"{command[0]} cannot be run, or takes too long", "is_tls": False}
+    rows: list[dict[str, Any]] = []
+    with contextlib.suppress(ValueError):
+        rows = json.loads(ended.stdout or "[]")
+    if ended.returncode in (0, UNHEALTHY):
+        return [row["status"] for row in rows if "status" in row], None
+    # Of nodes that are down, and others that do not accept a certificate, the exit code is that of nobody being there.
+    reasons = [str(row.get("health")) for row in rows] + ended.stderr.strip().splitlines()[-1:]
+    refused = [reason for reason in reasons if ended.returncode == TLS or "certificate" in reason]
+    if ended.returncode == UNAVAILABLE and not refused:
+        return [], None
+    error = (refused or reasons or ["it says nothing"])[0]
+    return [], {"code": ended.returncode, "error": error, "is_tls": bool(refused)}
+
+
+def unread(node: str, statuses: list[dict[str, Any]], *, is_refused: bool) -> list[str]:
+    """The node's files that have changed since it read them last, or may have where its certificate is not accepted.
+
+    Told by the time of the change, which nobody sets back, and the time of the node's last reload, or start.
+    """
+    own = next((each for each in statuses if each["node_id"] == int(node)), None)
+    if own is None and not is_refused:
+        return []
+    read_seconds = own["configuration"]["reloaded_seconds"] if own is not None else 0.0
+    changed = []
+    for path in (SETTINGS, *sorted(PKI.glob("*-ca.crt")), *sorted(PKI.glob(f"node-{node}.*"))):
+        with contextlib.suppress(OSError):
+            if changed_seconds(path) > read_seconds:
+                changed.append(path.name)
+    return changed
+
+
+def changed_seconds(path: Path) -> float:
+    """When a file was written, or took its name, last, since the epoch."""
+    return path.stat().st_ctime
+
+
+def package() -> str | None:
+    """The version of the package, if it is installed, and whole: dpkg knows that of a removed one, too."""
+    told = said("dpkg-query", "--show", "--showformat=${db:Status-Abbrev}|${Version}", "raftd") or ""
+    state, _, version = told.partition("|")
+    # Wanted, status, error (dpkg-query(1)); one that is held is wanted in another way, and as installed as any.
+    return version if state[1:].strip() == "i" else None
 
 
 def previous() -> str | None:
@@ -130,13 +180,18 @@ def owners(about: os.stat_result) -> str:
     return f"{user}:{group}"
 
 
-def said(*command: str, codes: tuple[int, ...] = (0,)) -> str | None:
+def said(*command: str) -> str | None:
     """What a program wrote that ended well."""
+    ended = ran(*command)
+    return ended.stdout.strip() if ended is not None and ended.returncode == 0 else None
+
+
+def ran(*command: str) -> subprocess.CompletedProcess[str] | None:
+    """How a program ended that can be run here, and ends in time."""
     try:
-        ended = subprocess.run(command, check=False, capture_output=True, text=True, timeout=ASK_SECONDS)
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=ASK_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return ended.stdout.strip() if ended.returncode in codes else None
 
 
 def read(path: Path) -> str | None:
