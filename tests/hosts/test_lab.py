@@ -163,35 +163,71 @@ def test_the_controller_is_on_the_network(lab: Lab) -> None:
     assert subprocess.run(ssh, check=True, capture_output=True, text=True, timeout=60).stdout == "spare\n"
 
 
-def test_ansible_gets_in(lab: Lab, tmp_path: Path) -> None:
-    """The connection plugin runs modules, and copies files to a host and back."""
-    inventory = tmp_path / "hosts"
+def ansible(lab: Lab, directory: Path, *arguments: str, seconds: int = 0) -> subprocess.Popen[str]:
+    """Begin to do one thing on hosts, by the connection plugin, for so long at most; 0: as long as it takes."""
+    inventory = directory / "hosts"
     names = "\n".join(f"{name} raftd_lab_directory={lab.directory}" for name in lab.hosts)
     inventory.write_text(f"{names}\n[all:vars]\nansible_python_interpreter=/usr/bin/python3\n")
+    return subprocess.Popen(
+        [sys.executable, "-m", "ansible", "adhoc", "-c", "raftd_lab", "-i", str(inventory), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": str(directory),
+            "LC_ALL": "C.UTF-8",
+            "ANSIBLE_CONNECTION_PLUGINS": str(PLUGINS),
+            "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_TASK_TIMEOUT": str(seconds),
+        },
+    )
+
+
+def done(lab: Lab, directory: Path, *arguments: str, code: int = 0) -> str:
+    """Do one thing on hosts, and return what Ansible says."""
+    with ansible(lab, directory, *arguments) as process:
+        said, _ = process.communicate(timeout=90)
+    assert process.returncode == code, said
+    return said
+
+
+def test_ansible_gets_in(lab: Lab, tmp_path: Path) -> None:
+    """The connection plugin runs modules, and copies files to a host and back."""
     (tmp_path / "there.txt").write_text("there\n")
+    assert done(lab, tmp_path, "-m", "ansible.builtin.ping", "all").count("SUCCESS") == len(lab.hosts)
+    done(lab, tmp_path, "-m", "ansible.builtin.copy", "-a", f"src={tmp_path}/there.txt dest=/run/there.txt", "spare")
+    done(
+        lab,
+        tmp_path,
+        "-m",
+        "ansible.builtin.fetch",
+        "-a",
+        f"src=/run/there.txt dest={tmp_path}/back flat=true",
+        "spare",
+    )
+    assert (tmp_path / "back").read_text() == "there\n"
 
-    def ansible(*arguments: str) -> str:
-        ended = subprocess.run(
-            [sys.executable, "-m", "ansible", "adhoc", "-c", "raftd_lab", "-i", str(inventory), *arguments],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            env={
-                "PATH": "/usr/bin:/bin",
-                "HOME": str(tmp_path),
-                "LC_ALL": "C.UTF-8",
-                "ANSIBLE_CONNECTION_PLUGINS": str(PLUGINS),
-                "ANSIBLE_PIPELINING": "1",
-            },
-        )
-        assert ended.returncode == 0, ended.stdout + ended.stderr
-        return ended.stdout
 
-    assert ansible("-m", "ansible.builtin.ping", "all").count("SUCCESS") == len(lab.hosts)
-    ansible("-m", "ansible.builtin.copy", "-a", f"src={tmp_path}/there.txt dest=/run/there.txt", "spare")
-    ansible("-m", "ansible.builtin.fetch", "-a", f"src=/run/there.txt dest={tmp_path}/back.txt flat=true", "spare")
-    assert (tmp_path / "back.txt").read_text() == "there\n"
+def test_modules_are_programs_of_their_own(lab: Lab, tmp_path: Path) -> None:
+    """Each begins with the environment of a login, whatever the one before has done, and its failure is its own."""
+    for module in ("ansible.builtin.command", "ansible.builtin.shell"):
+        for _ in range(2):
+            assert "rc=3" in done(lab, tmp_path, "-m", module, "-a", "sh -c 'echo no way >&2; exit 3'", "spare", code=2)
+        said = done(lab, tmp_path, "-m", module, "-a", "env", "spare")
+        assert {"HOME=/root", "LANG=C.UTF-8"} <= set(said.splitlines())
+    server = lab["spare"].run("pgrep", "--full", "raftd-lab-modules").stdout.split()
+    assert len(server) == 1, "all of these came from one process"
+
+
+def test_a_module_ends_with_who_asked_for_it(lab: Lab, tmp_path: Path) -> None:
+    """Ansible gives a task up that takes too long, and what it had begun on the host is not there any more."""
+    sleep = ("pgrep", "--exact", "--full", "sleep 1234")
+    with ansible(lab, tmp_path, "-m", "ansible.builtin.command", "-a", "sleep 1234", "spare", seconds=5) as process:
+        until_found(lambda: not lab["spare"].run(*sleep, check=False).returncode, "the module runs")
+        said, _ = process.communicate(timeout=90)
+    assert "Timed out" in said or "timed out" in said, said
+    until_found(lambda: lab["spare"].run(*sleep, check=False).returncode, "the module has ended")
 
 
 def test_nothing_is_left_behind(image: Path) -> None:
