@@ -29,6 +29,7 @@ from operator import itemgetter
 from typing import Final, TypeAlias
 
 from raftd.kv.changes import Change
+from raftd.kv.letting_go import drop_all, drop_items
 from raftd.kv.limits import Limits
 from raftd.kv.sorted_keys import SortedKeys
 from raftd.kv.store import NO_REVISION
@@ -264,6 +265,13 @@ class History:
         self._oldest_of = {}
         self._offset = -len(self._changes)
         self._begin_at(0)
+
+    def let_go(self) -> Iterator[int]:
+        """Give up everything, as `raftd.kv.letting_go` has it."""
+        yield from drop_all(self._changes)
+        yield from drop_all(self._older)
+        yield from drop_items(self._newest_of)
+        yield from self._absent_keys.let_go()
 
     def _index(self) -> None:
         """Let the index know all changes."""

@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final
 
+from raftd.kv.letting_go import drop_all, drop_items
 from raftd.kv.limits import Limits
 from raftd.kv.types import LeaseId
 
@@ -129,6 +130,18 @@ class LeaseTable:
         own.remove(lease.lease_id)
         if not own.leases:
             del self._leases_of[lease.user]
+
+    def let_go(self) -> Iterator[int]:
+        """Give up all leases, as `raftd.kv.letting_go` has it."""
+        while self._leases:
+            keys = self._leases.popitem()[1].keys
+            yield 1 + len(keys)
+            keys.clear()
+        yield from drop_all(self._all.ids)
+        while self._leases_of:
+            own = self._leases_of.popitem()[1]
+            yield from drop_items(own.leases)
+            yield from drop_all(own.ids)
 
     def has_room(self, lease: Lease, more: int) -> bool:
         """Whether `more` keys may be put on the lease."""

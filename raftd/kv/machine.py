@@ -24,6 +24,7 @@ from raftd.kv.draft import Draft
 from raftd.kv.execution import Execution, Refused, first_keys
 from raftd.kv.history import History
 from raftd.kv.leases import Lease, LeaseTable
+from raftd.kv.letting_go import in_pieces
 from raftd.kv.limits import EXPIRED_KEYS_MAX, Limits
 from raftd.kv.operations import Delete, DeleteRange
 from raftd.kv.queries import HistoryQuery, RangeQuery
@@ -74,16 +75,31 @@ class StateMachine:
         machine.state_hash = state.state_hash
         return machine
 
-    def become(self, other: "StateMachine") -> None:
+    def become(self, other: "StateMachine") -> Iterator[int]:
         """Take over the state of `other`, which must not be used any more.
 
         For a node that has been sent a snapshot: whoever holds this machine goes on with the new state. A reader of the
         old one may be read on or closed; it keeps the old state in memory until then.
+
+        Returns:
+            As `let_go`, for the old state; then no reader of it must be left.
         """
+        remains = self.let_go()
         self._store, self._sessions = other._store, other._sessions  # noqa: SLF001 - another one of this class
         self.leases, self.history = other.leases, other.history
         self.last_applied = other.last_applied
         self.state_hash = other.state_hash
+        return remains
+
+    def let_go(self) -> Iterator[int]:
+        """Give up the present state, which must not be used any more, piece by piece (`raftd.kv.letting_go`).
+
+        Returns:
+            What frees a piece with each step, and ends when there is nothing left; dropped, it frees the rest at once.
+        """
+        # The store comes last, and frees what the others refer to, too.
+        parts = (self._sessions, self.leases, self.history, self._store)
+        return in_pieces(chain.from_iterable(part.let_go() for part in parts))
 
     def begin_anew(self, gap: int) -> None:
         """Go on as the state of another cluster, with keys, sessions and leases, and so much further on.

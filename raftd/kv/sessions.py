@@ -32,6 +32,7 @@ from typing import Final
 
 from raftd.errors import LocalProtocolError
 from raftd.kv.answers import Outcome
+from raftd.kv.letting_go import drop_all
 from raftd.kv.limits import ANSWER_BYTES_MAX, ANSWER_OVERHEAD_BYTES, SHORT_ANSWER_BYTES_MAX, Limits
 from raftd.kv.types import SessionId
 
@@ -134,6 +135,12 @@ class SessionTable:
         session = Session(user, granted_ms, self.clock_ms)
         self._add(session_id, session)
         return session
+
+    def let_go(self) -> Iterator[int]:
+        """Give up all sessions, as `raftd.kv.letting_go` has it."""
+        while self._sessions:
+            yield 1 + len(self._sessions.popitem()[1].answers)
+        yield from drop_all(self._deadlines)
 
     def touch(self, session_id: SessionId, user: bytes, first_unanswered: int) -> Session | None:
         """Note that the owner is active, and from which sequence on it still waits.

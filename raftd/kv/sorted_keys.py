@@ -100,6 +100,12 @@ class SortedKeys:
             self._mend(at)
             start = end
 
+    def let_go(self) -> Iterator[int]:
+        """Give up all keys, as `raftd.kv.letting_go` has it."""
+        while self._runs:
+            self._last_keys.pop()
+            yield len(self._runs.pop())
+
     def between(self, low: bytes, high: bytes) -> Iterator[bytes]:
         """The keys in [low, high), an empty `high` being the end of all; nothing may change meanwhile."""
         return chain.from_iterable(self.runs_between(low, high))

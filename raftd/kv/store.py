@@ -26,6 +26,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from raftd.errors import LocalProtocolError
+from raftd.kv import letting_go
+from raftd.kv.letting_go import drop_some
 from raftd.kv.sorted_keys import SortedKeys
 from raftd.kv.types import NO_LEASE, NetChange, Record, Revision
 
@@ -34,6 +36,8 @@ NO_REVISION: Final = Revision(0)
 
 _SHARDS: Final = 64
 _SHARD_MASK: Final = _SHARDS - 1
+_TABLE_PART: Final = 8
+"""To free so many places of an empty dict takes as long as to free one item."""
 
 
 class Store:
@@ -135,6 +139,20 @@ class Store:
         self._shards[hash(key) & _SHARD_MASK][key] = record
         self.sorted_keys.add(key)
         self.bytes_total += len(key) + len(record[-1])
+
+    def let_go(self) -> Iterator[int]:
+        """Give up everything, as `raftd.kv.letting_go` has it."""
+        yield from self.sorted_keys.let_go()
+        shards = self._shards
+        table_items = list(map(len, shards))
+        # From all in turn: what came at one time lies in one place, so memory goes back bit by bit, and not at the end.
+        many = max(1, letting_go.PIECE_ITEMS // _SHARDS)
+        while any(shards):
+            for shard in shards:
+                yield drop_some(shard, many)
+        for shard, items in zip(shards, table_items, strict=True):
+            shard.clear()
+            yield 1 + items // _TABLE_PART
 
     def begin_walk(self) -> "StoreWalk":
         """Begin a walk over all keys as they are now; `end_walk` must follow, whether it came to its end or not.

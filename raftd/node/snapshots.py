@@ -50,6 +50,10 @@ class Scheduler(Protocol):
         """Run `callback` at `when`, by `time`."""
         ...
 
+    def call_soon(self, callback: Callable[[], None], /) -> object:
+        """Run `callback` in the next pass of the loop."""
+        ...
+
 
 class Compactor(Protocol):
     """Who owns the log on disk."""

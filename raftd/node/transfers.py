@@ -282,11 +282,19 @@ class SnapshotInstaller:
         metadata = consensus_metadata(stored)
         if self._raft.snapshot_installed(metadata):
             self._maker.abandon()
-            self._machine.become(loaded)
+            remains = self._machine.become(loaded)
             self.installed_total += 1
             events.SNAPSHOT_INSTALLED.log(logger, index=metadata.last_included_index)
+        else:
+            remains = loaded.let_go()
+        self._let_go(remains)
         self._maker.available(metadata)
         self._wake()
+
+    def _let_go(self, remains: Iterator[int]) -> None:
+        """Free a piece of a state that nobody goes by any more; the loop does other things before the next one."""
+        if next(remains, 0):
+            self._scheduler.call_soon(lambda: self._let_go(remains))
 
     def _refuse(self, index: LogIndex, error: Exception) -> None:
         """What came was thrown away: say so to the leader, who begins anew."""

@@ -2,13 +2,17 @@
 
 import errno
 import struct
+from collections.abc import Iterator
 
 import pytest
 
 from raftd import events
 from raftd.consensus.messages import Heartbeat
 from raftd.consensus.types import LogIndex, NodeId, Term
+from raftd.kv import letting_go
+from raftd.kv.machine import StateMachine
 from raftd.kv.snapshot import FORMAT_VERSION, MAGIC
+from raftd.kv.store import Store
 from raftd.node.snapshots import SnapshotLimits
 from raftd.node.transfers import UNREADABLE_SECONDS
 from raftd.storage.simulated import Call
@@ -83,3 +87,44 @@ def test_an_older_snapshot_does_not_take_the_room_of_the_one_that_comes() -> Non
     assert server.installer.failed_total == 1
     assert len(server.snapshot_names) == 2
     assert newest in server.snapshot_names
+
+
+def keys_of(store: Store) -> int:
+    return sum(map(len, store._shards))
+
+
+@pytest.mark.parametrize("is_overtaken", [False, True])
+def test_the_state_that_is_not_used_is_freed_in_pieces(monkeypatch: pytest.MonkeyPatch, *, is_overtaken: bool) -> None:
+    """Be it the old one or the loaded one: all at once would hold up the loop, by most of a second at the largest."""
+    monkeypatch.setattr(letting_go, "PIECE_ITEMS", 4)
+    server, file, entries = FullServer(2, 3), snapshot_file(40), history(50)
+    server.hear(1, append(entries[:30], 30))
+    server.run()
+    unused: list[Store] = []
+    give_up = StateMachine.let_go
+
+    def let_go(machine: StateMachine) -> Iterator[int]:
+        unused.append(machine._store)
+        return give_up(machine)
+
+    monkeypatch.setattr(StateMachine, "let_go", let_go)
+    receive_all(server, file)
+    server.background.step()
+    if is_overtaken:
+        server.hear(3, append(entries[30:], 50, leader_id=3, term=2))
+        server.scheduler.run()
+        server.store()
+    while not unused:
+        server.background.step()
+    (store,) = unused
+    assert server.installer.installed_total == (not is_overtaken)
+    assert server.machine.digest() == machine_at(50 if is_overtaken else 40).digest()
+    assert store is not server.machine._store
+    before = keys_of(store)
+    assert before > 20
+    passes = 0
+    while server.scheduler.one_pass():
+        assert before - keys_of(store) <= 2 * 4
+        before, passes = keys_of(store), passes + 1
+    assert (before, len(list(store.sorted_keys))) == (0, 0)
+    assert passes > 10

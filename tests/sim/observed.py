@@ -1,6 +1,6 @@
 """Parts of a node as they are shipped, with somebody who looks on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from raftd.consensus import LogIndex, ReadId, Role, Term
@@ -24,10 +24,11 @@ class ObservedMachine(StateMachine):
         super().__init__(process.world.plan.machine_limits)
         self._process = process
 
-    def become(self, other: StateMachine) -> None:
+    def become(self, other: StateMachine) -> Iterator[int]:
         """See `StateMachine`."""
-        super().become(other)
+        remains = super().become(other)
         self._process.world.oracle.loaded(self._process, self)
+        return remains
 
     def apply(self, index: LogIndex, term: Term, data: bytes) -> bytes:
         """See `StateMachine`."""

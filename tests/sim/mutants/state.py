@@ -177,8 +177,8 @@ MUTANTS: Final = (
         "loaded_state_not_used",
         "an installed snapshot does not take the state machine's place",
         "node/transfers.py",
-        "            self._machine.become(loaded)\n",
-        "",
+        "            remains = self._machine.become(loaded)\n",
+        "            remains = loaded.let_go()\n",
     ),
     Mutant(
         "snapshot_without_answers",
