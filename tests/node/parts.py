@@ -387,6 +387,7 @@ class Server:
             traces=Traces(self.node_id, self.driver.tracer, self.syncs, lambda: dict(sorted(ADDRESSES.items()))),
             wall_clock_ns=lambda: 1_700_000_000_000_000_000,
             reload=self.reloads.append,
+            clock=self.scheduler.time,
         )
 
     def _prove(self) -> None:
