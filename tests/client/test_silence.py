@@ -124,9 +124,13 @@ def test_a_large_value_over_a_slow_link(pki: Pki) -> None:
             node = cluster.nodes[0]
             host, _, port = node.address.partition(":")
 
+            ended = asyncio.Event()
+
             async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 far_reader, far_writer = await asyncio.open_connection(host, int(port))
                 await asyncio.gather(_carry_slowly(reader, far_writer), _carry(far_reader, writer))
+                await asyncio.gather(far_writer.wait_closed(), writer.wait_closed(), return_exceptions=True)
+                ended.set()
 
             listening = socket.create_server((host, 0))
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
@@ -140,6 +144,7 @@ def test_a_large_value_over_a_slow_link(pki: Pki) -> None:
             await (await _send(connection, bytes(1 << 20)))
             assert loop.time() - start > 0.8
             await connection.close()
+            await ended.wait()
             server.close()
             await server.wait_closed()
 
