@@ -21,7 +21,7 @@ from raftd.consensus.messages import (
     TimeoutNow,
 )
 from raftd.consensus.node import Node
-from raftd.consensus.proof import claims, may_campaign, may_trust
+from raftd.consensus.proof import claims, is_complete, may_campaign, may_trust
 from raftd.consensus.reads import Reads
 from raftd.consensus.replication import Replication
 from raftd.consensus.types import NO_TERM, NodeId, Random, Role, Term
@@ -209,8 +209,8 @@ class Election:
 
     def _is_fit_to_lead(self, candidate: NodeId, request: RequestPreVote | RequestVote) -> bool:
         node = self._node
-        return may_trust(node, candidate, request) and node.log.is_up_to_date(
-            request.last_log_index, request.last_log_term
+        return may_trust(node, candidate, request) and (
+            node.log.is_up_to_date(request.last_log_index, request.last_log_term) or is_complete(node, request)
         )
 
     def _abdicate(self, reason: AbdicationReason) -> None:

@@ -23,9 +23,14 @@ membership is joint that is so if it votes in both halves. One that is on its wa
 vote, and the other, alone by then, may have committed much since, with others that came later (seed 1575347471725). And
 one that is on its way in may have the change from a leader that forgot it in a crash and went on alone.
 
-A node that is its own only voter asks nobody, and could be one that lost its disk and has received no more than the
-beginning of its log, from when it was alone. So on a new disk it elects itself only where it knows of no term but one
-that it began itself.
+An unproven voter does not compare logs with such a candidate (§5.4.1): what it was sent and has stored beyond the
+candidate's end is not committed, and while it cannot campaign itself nobody else could lead.
+
+For whoever is unproven and no founder asks for no votes. It would go by the voters in half of a log, and be elected by
+one of them that was left behind with that very half: of two voters one was on its way out, and the other, which went on
+without it, has forgotten what came then (seed 3000002443). A node that is its own only voter asks nobody, and could be
+one that lost its disk and has received no more than the beginning of its log, from when it was alone. So on a new disk
+it elects itself only where it knows of no term but one that it began itself.
 
 What is *everything that was committed*? The commit index that a leader tells of in an AppendEntries that fits, if the
 entry there is of the leader's own term (§5.4.2: only then does a leader know of all commits before it). Fits, because a
@@ -64,13 +69,7 @@ def _is_founder(node: Node) -> bool:
 
 
 def claims(node: Node) -> tuple[bool, bool]:
-    """What this node says of itself when it asks for votes: whether it is unproven, and whether it needs every vote.
-
-    An unproven node that is no founder must not have the vote of another unproven one. If it needs every vote, it may
-    have those of proven nodes, whose logs have whatever was committed under these voters: so it asks as one of them.
-    """
-    if node.unproven and not _is_founder(node):
-        return False, False
+    """What this node says of itself when it asks for votes: whether it is unproven, and whether it needs every vote."""
     return node.unproven, needs_every_vote(node)
 
 
@@ -79,6 +78,11 @@ def may_trust(node: Node, candidate: NodeId, request: RequestPreVote | RequestVo
     if node.unproven and request.unproven:
         return _is_founder(node) and candidate in node.founders
     return node.unproven == request.unproven or request.unanimous
+
+
+def is_complete(node: Node, request: RequestPreVote | RequestVote) -> bool:
+    """Whether the candidate has all that was ever committed, though this node's log may say more."""
+    return node.unproven and request.unanimous and not request.unproven
 
 
 def may_campaign(node: Node) -> bool:
@@ -90,7 +94,7 @@ def may_campaign(node: Node) -> bool:
         return True
     if node.membership.all_voters == {node.node_id}:
         return node.current_term == NO_TERM or node.voted_for == node.node_id
-    return _is_founder(node) or needs_every_vote(node)
+    return _is_founder(node)
 
 
 def hear_commit(node: Node, leader_commit: LogIndex) -> None:

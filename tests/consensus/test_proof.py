@@ -145,28 +145,50 @@ def test_founders_are_told_apart_from_who_came_later() -> None:
 @pytest.mark.parametrize(
     ("voters", "outgoing", "asks"),
     [
-        ({1, 2}, set(), True),
-        ({1, 2}, {1}, True),
+        ({1, 2}, set(), False),
+        ({1, 2}, {1}, False),
+        ({1}, {1, 2}, False),
         ({2}, {1, 2}, False),
         ({1, 2, 4}, set(), False),
         ({1, 2, 3, 4}, {1, 2, 3}, False),
         ({1, 2, 3}, set(), True),
     ],
 )
-def test_a_new_disk_that_knows_of_a_change_asks_proven_nodes_only(
-    voters: set[int], outgoing: set[int], *, asks: bool
-) -> None:
-    """And only where these must have what it lacks, since it needs all of them; its log may be half of what it had.
-
-    What says so is what proven nodes say: one that does not know better votes for no such candidate.
-    """
+def test_a_new_disk_that_knows_of_a_change_asks_nobody(voters: set[int], outgoing: set[int], *, asks: bool) -> None:
+    """Its log may be half of what it had, and name voters of long ago, one of whom was left behind with that half."""
     raft = node(3)
     receive(raft, (voters, outgoing))
     raft.campaign()
     asked = [message for message in complete(raft) if isinstance(message, RequestPreVote)]
-    assert {(message.unproven, message.unanimous) for message in asked} == (
-        {(voters == {1, 2, 3}, False)} if asks else set()
+    assert {(message.unproven, message.unanimous) for message in asked} == ({(True, False)} if asks else set())
+
+
+@pytest.mark.parametrize(
+    ("voter", "candidate", "unanimous", "is_granted"),
+    [
+        (True, False, True, True),
+        (True, False, False, False),
+        (False, False, True, False),
+        (True, True, True, False),
+        (False, True, True, False),
+    ],
+)
+def test_who_needs_every_vote_has_all_that_a_new_disk_could_have_confirmed(
+    *, voter: bool, candidate: bool, unanimous: bool, is_granted: bool
+) -> None:
+    """So the new disk votes for it though its own log is longer: nobody else could lead. Nobody else does that."""
+    raft = Raft(
+        node_id=ONE,
+        membership=Membership(frozenset({ONE, TWO})),
+        hard_state=HardState(Term(1), None),
+        entries=[(LogIndex(index), Term(1), EntryKind.NOOP, b"") for index in (1, 2)],
+        random=random.Random(1),
+        unproven=voter,
     )
+    raft.step(TWO, RequestPreVote(Term(2), TWO, LogIndex(1), Term(1), candidate, unanimous))
+    assert complete(raft) == [RequestPreVoteReply(Term(2 if is_granted else 1), is_granted)]
+    raft.step(TWO, RequestVote(Term(2), TWO, LogIndex(1), Term(1), False, candidate, unanimous))
+    assert complete(raft) == [RequestVoteReply(Term(2), is_granted)]
 
 
 def test_a_new_disk_does_not_campaign_at_a_leaders_wish_either() -> None:

@@ -3,7 +3,8 @@
 Two voters become one, and the other one is cut off before it learns that this is done. The one that is left grows into
 a new cluster, commits more, and loses its disk; then these two meet, and nobody else. What the one remembers is of long
 ago, and the other has forgotten everything: neither may elect the other (`raftd.consensus.proof`). Or the one on the
-new disk meets the new cluster, for as long as it takes to learn that it once voted alone.
+new disk meets the new cluster first, for as long as it takes to learn that it once voted alone, or that the other one
+was to go, with whom it is left then.
 
 Or the two grow first, one of them loses its disk, and is removed when it has read of no more than the two of them; the
 other one loses its disk when all who are left have caught up. Then the half of a log that there is names just them.
@@ -33,7 +34,7 @@ _WATCH_SECONDS = 0.0005
 
 _GROWN_VOTERS = 3
 _HALF_TOLD_LOOKS = 8
-_HAS_ALL, _READING = 0.6, 0.4
+_HAS_ALL, _READING, _READING_BOTH = 0.7, 0.3, 0.3
 
 
 def leave_behind(world: "World", draw: random.Random) -> None:
@@ -77,8 +78,11 @@ def _steps(world: "World", draw: random.Random) -> Iterator[None]:
     yield from _until(has_grown)
     if len(_voters(actions.leader_of(world, draw))) >= _GROWN_VOTERS and actions.may_lose(leader):
         actions.begin_anew(leader, 0.01)
-        if has_all and draw.random() < _READING:
-            _cut_off_at(leader, {leader.node_id}, world.timeline.now + _ASKED_SECONDS, "alone_with_half_a_log")
+        fate, deadline = draw.random(), world.timeline.now + _ASKED_SECONDS
+        if has_all and fate < _READING:
+            _cut_off_at(leader, {leader.node_id}, deadline, "alone_with_half_a_log")
+        elif has_all and fate < _READING + _READING_BOTH:
+            _cut_off_at(leader, {leader.node_id, behind.node_id}, deadline, "left_behind_with_half_a_log", behind)
         else:
             world.sometimes("left_behind" if has_all else "half_told_meets_new_disk")
             world.network.cut = world.network.around({leader.node_id, behind.node_id})
@@ -118,16 +122,18 @@ def _is_removed(world: "World", draw: random.Random, process: "Process") -> bool
     return bool(voters) and process.node_id not in voters
 
 
-def _cut_off_at(process: "Process", voters: set[NodeId], deadline: float, name: str) -> None:
-    """Leave a node alone when it has read its log up to where these were all voters."""
+def _cut_off_at(
+    process: "Process", voters: set[NodeId], deadline: float, name: str, company: "Process | None" = None
+) -> None:
+    """Leave a node alone, or in company, when it has read its log up to where these were all voters."""
     world = process.world
     if not world.is_chaotic or world.timeline.now > deadline:
         return
     if process.raft_or_none is not None and process.raft.membership.all_voters == voters:
         world.sometimes(name)
-        world.network.cut = world.network.around({process.node_id})
+        world.network.cut = world.network.around({one.node_id for one in (process, company) if one is not None})
     else:
-        world.timeline.after(_WATCH_SECONDS, _cut_off_at, process, voters, deadline, name)
+        world.timeline.after(_WATCH_SECONDS, _cut_off_at, process, voters, deadline, name, company)
 
 
 def _until(is_done: Callable[[], bool], looks: int = _STEP_LOOKS) -> Iterator[None]:

@@ -156,8 +156,10 @@ class Oracle:
             return
         if candidate.raft.current_term != raft.current_term:
             return
+        if not candidate.raft.is_proven and not self._world.knows_founders_only(candidate):
+            self.fail(f"node {candidate_id} asks for votes, on a new disk of an old cluster")
         if not raft.is_proven and not candidate.raft.is_proven:
-            if not all(self._world.knows_founders_only(process) for process in (voter, candidate)):
+            if not self._world.knows_founders_only(voter):
                 self.fail(f"node {voter.node_id} votes for node {candidate_id}, both on new disks of an old cluster")
             return
         if _is_one_of_few(candidate):

@@ -80,6 +80,7 @@ EVENTS: Final[dict[str, str]] = {
     "new_disk_meets_old_leader": "that leader had been replaced already, with the help of what the node forgot",
     "left_behind": "a voter that had not heard of its removal met one that went on without it, on a new disk",
     "alone_with_half_a_log": "a node on a new disk was cut off when its log said that it votes alone",
+    "left_behind_with_half_a_log": "a node on a new disk that knew half met a voter that had not heard of its removal",
     "half_told": "a node on a new disk was cut off when its log said that it is one of two voters",
     "half_told_meets_new_disk": "one that was removed while its log was half there met another new disk",
     "graceful_stop": "a leader handed over before it stopped",

@@ -162,6 +162,13 @@ MUTANTS: Final = (
         "return True",
     ),
     Mutant(
+        "new_disk_campaigns",
+        "a node on a new disk asks for votes where half of its log says that there are two voters, as if it had all",
+        "consensus/proof.py",
+        "    return _is_founder(node)\n",
+        "    return _is_founder(node) or needs_every_vote(node)\n",
+    ),
+    Mutant(
         "proven_by_its_own_log",
         "a new disk is taken for whole when it has what of the commits the first message brought",
         "consensus/proof.py",
