@@ -80,9 +80,9 @@ def restore_command(
     """Restore the backup FILE: its keys into the cluster that runs, or with --data-dir as a node of a new one.
 
     Into a cluster that runs: its keys become those of the backup. What differs is written or deleted, as any user does
-    it, so revisions go forward and watches are told; keys with a lease stay as they are. Up to 127 changes happen at
-    once. If there are more, others may see some of them before the rest, and the key raftd-restore as long; if it is
-    interrupted, the same command finishes it. The backup's sessions and leases are not restored.
+    it, so revisions go forward and watches are told; keys with a lease stay as they are. Up to 127 changes, of 512 KiB
+    together, happen at once. If there are more, others may see some of them before the rest, and the key raftd-restore
+    as long; if it is interrupted, the same command finishes it. The backup's sessions and leases are not restored.
 
     As a new cluster: give the same FILE, and a raftd.yaml with a new cluster.id, on each host, before any node starts.
     Everything comes back, sessions and leases too, and revisions go on 10^12 above the backup's.

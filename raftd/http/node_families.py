@@ -88,7 +88,7 @@ NODE_FAMILIES: Final = (
     ),
     gauge(
         "raftd_disk_low",
-        "Whether the disk was found full: the reserve is in use, and a leader refuses puts.",
+        "Whether the disk was found full: the reserve is in use, and a leader refuses writes that give no room back.",
         lambda s: s.disk_low,
     ),
     gauge(
