@@ -46,10 +46,10 @@ WORKERS ?= 3
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not e2e and not hosts"
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m e2e
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m hosts
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m hosts
 
 test-hosts: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m hosts
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m hosts
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

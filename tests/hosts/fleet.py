@@ -11,6 +11,8 @@ from tests.hosts.waiting import until_found
 
 VOTERS: Final = 3
 _WELL_SECONDS: Final = 90.0
+_BETWEEN_LOOKS_SECONDS: Final = 0.2
+"""Each starts a raftctl."""
 
 
 class Fleet(Controller):
@@ -50,7 +52,7 @@ class Fleet(Controller):
             leaders = {status["leader_id"] for status in self.statuses().values()}
             return next((name for name, node in self.nodes.items() if leaders == {node}), None)
 
-        return until_found(agreed, "a leader is agreed on", seconds=_WELL_SECONDS)
+        return until_found(agreed, "a leader is agreed on", seconds=_WELL_SECONDS, every=_BETWEEN_LOOKS_SECONDS)
 
     def followers(self) -> list[str]:
         """The names of the other hosts."""
@@ -73,6 +75,7 @@ class Fleet(Controller):
             lambda: self.any_host.run("raftctl", "status", check=False).returncode == 0,
             "the cluster is well",
             seconds=_WELL_SECONDS,
+            every=_BETWEEN_LOOKS_SECONDS,
             details=lambda: self.raftctl(self.any_host.name, "status", check=False),
         )
 

@@ -117,7 +117,7 @@ class Host:
         def is_up() -> bool:
             assert self.has_power, f"{self.name} did not boot:\n{self._last_words()}"
             with contextlib.suppress(subprocess.TimeoutExpired):
-                state = self.run("systemctl", "is-system-running", check=False, seconds=10)
+                state = self.run("systemctl", "is-system-running", "--wait", check=False, seconds=10)
                 return state.stdout.strip() in _UP
             return False
 

@@ -1,5 +1,7 @@
 """Playbooks that change who belongs to the cluster: no write fails meanwhile, and raftd.yaml follows on every host."""
 
+from functools import partial
+
 import pytest
 
 from tests.hosts.controller import interrupt
@@ -63,13 +65,14 @@ def test_replace_one_that_is_lost_and_be_interrupted(fleet: Fleet) -> None:
     node = fleet.new_id()
     fleet.lab[old].cut_power()
     fleet.nodes = {name: node for name, node in fleet.nodes.items() if name != old} | {old: fleet.nodes[old], new: node}
-    process = fleet.start("playbooks/replace-node.yml", raftd_old=old, raftd_new=new)
+    process = fleet.start("playbooks/replace-node.yml", raftd_old=old, raftd_new=new, raftd_answer_seconds=2)
     try:
         is_there = ("systemctl", "is-active", "--quiet", f"raftd@{node}")
-        until_found(lambda: fleet.lab[new].run(*is_there, check=False).returncode == 0, "it waits", seconds=180)
+        found = partial(fleet.lab[new].run, *is_there, check=False)
+        until_found(lambda: found().returncode == 0, "it waits", seconds=180, every=0.5)
     finally:
         interrupt(process)
-    fleet.play("playbooks/replace-node.yml", raftd_old=old, raftd_new=new)
+    fleet.play("playbooks/replace-node.yml", raftd_old=old, raftd_new=new, raftd_answer_seconds=2)
     gone = fleet.nodes.pop(old)
     check_settled(fleet)
     host = fleet.lab[old]

@@ -107,7 +107,7 @@ def test_an_upgrade_that_was_interrupted_goes_back(older: Fleet, newer_deb: Path
     older.variables["raftd_deb"] = str(newer_deb)
     process = older.start("playbooks/upgrade.yml")
     try:
-        until_found(lambda: NEWER_VERSION in versions(older), "the first node is upgraded", seconds=120)
+        until_found(lambda: NEWER_VERSION in versions(older), "the first node is upgraded", seconds=120, every=0.5)
     finally:
         interrupt(process)
     assert versions(older) == {before, NEWER_VERSION}
@@ -155,6 +155,7 @@ def test_certificates_that_have_ended_are_rotated(fleet: Fleet) -> None:
         lambda: fleet.any_host.run("raftctl", "status", check=False).returncode == ExitCode.TLS,
         "the certificates have ended",
         seconds=ENDING_SECONDS + 60,
+        every=1.0,
     )
     refused = fleet.play("playbooks/restart.yml", check=False)
     assert refused.returncode != 0
