@@ -1,7 +1,8 @@
 """Raft, pure: no I/O, no clock, no entropy, no logging.
 
 `Raft` is the front door; its driver needs that, `Ready`, and the words of `types`, `messages`, `limits`,
-`membership` and `membership_codec`; `RaftView` is for those who only look.
+`membership` and `membership_codec`; `RaftView` is for those who only look, and `entries_behind` for those who read the
+disk of a node that does not run.
 
 What is behind a name here is loaded when it is asked for first (PEP 562): the client, which needs a word of `types`,
 would otherwise load all of Raft, and each command of `raftctl` would take a third longer to start.
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from raftd.consensus.progress import Progress, ProgressState
     from raftd.consensus.raft import Raft
     from raftd.consensus.ready import Ready, SnapshotChunk
+    from raftd.consensus.recovery import entries_behind
     from raftd.consensus.types import (
         NO_INDEX,
         NO_TERM,
@@ -113,6 +115,7 @@ __all__ = [
     "check_delta",
     "decode_membership",
     "encode_membership",
+    "entries_behind",
     "observe",
 ]
 
@@ -125,6 +128,7 @@ _MODULES: Final = (
     "progress",
     "ready",
     "view",
+    "recovery",
     "raft",
     "invariants",
 )

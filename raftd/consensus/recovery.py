@@ -46,7 +46,7 @@ def recover(
     index, term = base.last_included_index, base.last_included_term
     recovered = list(entries)
     _check(index, recovered, hard_state)
-    behind = _entries_behind(base, recovered)
+    behind = entries_behind(snapshot, recovered)
     log = RaftLog(() if behind is None else behind, base_index=index, base_term=term)
     memberships = Memberships(node_id, index, bootstrap if snapshot is None else snapshot.membership)
     memberships.append(() if behind is None else behind)
@@ -71,11 +71,14 @@ def recover(
     )
 
 
-def _entries_behind(base: SnapshotMetadata, recovered: list[Entry]) -> list[Entry] | None:
-    """The entries that go on behind the snapshot; None if the log on disk does not."""
-    if base is _NOTHING:
+def entries_behind(snapshot: SnapshotMetadata | None, recovered: list[Entry]) -> list[Entry] | None:
+    """The entries that go on behind the snapshot; None if the log on disk does not, and none of it counts.
+
+    Without a snapshot that is all of them. With one, the log must not begin later than just behind it.
+    """
+    if snapshot is None:
         return recovered
-    index, term = base.last_included_index, base.last_included_term
+    index, term = snapshot.last_included_index, snapshot.last_included_term
     if not recovered or recovered[-1][0] < index:
         return None
     first_kept = index + 1 - recovered[0][0]

@@ -34,6 +34,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from raftd.consensus import entries_behind
 from raftd.consensus.membership import Membership, SnapshotMetadata
 from raftd.consensus.membership_codec import decode_membership
 from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, LogIndex, NodeId, Term
@@ -154,9 +155,8 @@ class Survivor:
             membership = snapshot.membership
             last_index, last_term = snapshot.last_included_index, snapshot.last_included_term
         snapshot_index = last_index
-        for index, term, kind, data in opened.recovered.entries:
-            if index <= snapshot_index:
-                continue
+        # A leader's snapshot may be durable while the log that it voids is still there (`raftd.consensus.recovery`).
+        for index, term, kind, data in entries_behind(snapshot, opened.recovered.entries) or ():
             last_index, last_term = index, term
             if kind is EntryKind.COMMAND:
                 machine.apply(index, term, data)

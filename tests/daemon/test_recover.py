@@ -174,26 +174,48 @@ def test_a_new_cluster_has_all_that_the_node_had(settings: NodeSettings, filesys
     assert sorted(filesystem.list_directory(DATA.parent)) == ["1", KEPT.name]
 
 
-def test_a_snapshot_and_a_log_behind_it_are_one_state(settings: NodeSettings, filesystem: SimulatedFileSystem) -> None:
-    """Entries that the snapshot has are not applied again."""
+def add_snapshot(settings: NodeSettings, filesystem: SimulatedFileSystem, term: Term, made_of: list[Entry]) -> None:
+    """Make a snapshot of the state after these entries durable, and leave the log as it is."""
     found = open_storage(settings, filesystem)
-    for index, term, kind, data in entries()[:4]:
+    for index, entry_term, kind, data in made_of:
         if kind is EntryKind.COMMAND:
-            found.machine.apply(index, term, data)
+            found.machine.apply(index, entry_term, data)
         else:
             found.machine.skip(index)
-    writer = SnapshotStore(found.directory).begin(stored_metadata(SnapshotMetadata(LogIndex(4), Term(1), THREE)))
+    metadata = SnapshotMetadata(found.machine.last_applied, term, THREE)
+    writer = SnapshotStore(found.directory).begin(stored_metadata(metadata))
     reader = found.machine.begin_snapshot()
     while (piece := reader.read(1 << 20)) is not None:
         writer.write(piece)
     writer.commit()
     found.log.close()
     found.directory.close()
+
+
+def test_a_snapshot_and_a_log_behind_it_are_one_state(settings: NodeSettings, filesystem: SimulatedFileSystem) -> None:
+    """Entries that the snapshot has are not applied again."""
+    add_snapshot(settings, filesystem, Term(1), entries()[:4])
     survivor = Survivor(settings, filesystem)
     survivor.close()
     assert (survivor.found.snapshot_index, survivor.found.last_index, survivor.found.membership) == (4, 6, THREE)
     recover(settings, filesystem)
     check_new(settings, filesystem)
+
+
+def test_a_log_that_contradicts_the_snapshot_does_not_count(
+    settings: NodeSettings, filesystem: SimulatedFileSystem
+) -> None:
+    """The node stopped when a leader's snapshot was durable, and before the log that it voids was gone."""
+    of_leader = [*entries()[:2], (LogIndex(3), Term(8), *entries()[2][2:]), (LogIndex(4), Term(8), EntryKind.NOOP, b"")]
+    add_snapshot(settings, filesystem, Term(8), of_leader)
+    survivor = Survivor(settings, filesystem)
+    survivor.close()
+    found = survivor.found
+    assert (found.last_term, found.last_index, found.snapshot_index) == (8, 4, 4)
+    assert (found.membership, found.keys) == (THREE, 1)
+    recover(settings, filesystem)
+    machine = opened(renewed(settings), filesystem).machine
+    assert [machine.get(key) for key in (b"a", b"b", b"c")] == [b"1", None, None]
 
 
 @pytest.mark.parametrize("survives", [True, False], ids=["killed", "power lost"])
