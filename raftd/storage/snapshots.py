@@ -10,9 +10,10 @@ each, of the last included entry        name only after all of it was synced
 ======================================= ================================================================================
 
 A crash may undo the last renaming, so that a whole snapshot is ``snapshot.new`` or ``snapshot.received`` again, and is
-removed: nothing depends on it before `commit` returns, which is after the directory was synced. Only then may the log
-be compacted. Snapshots that are no longer needed are removed one by one, and a crash may bring any of them back: the
-newest is never among them, and older ones mean nothing. Other names are not this store's and are left alone.
+removed: nothing depends on it before `commit` returns, which is after the directory was synced, or before the next
+process has synced it at its start. Only then may the log be compacted. Snapshots that are no longer needed are removed
+one by one, and a crash may bring any of them back: the newest is never among them, and older ones mean nothing. Other
+names are not this store's and are left alone.
 
 **Which one counts.** The newest, if it is valid; and if it is not, none, and the node does not start. An older one
 would do only if the log still reached back to it, and the log is compacted by the newest. Whoever knows better can set
@@ -90,6 +91,9 @@ class SnapshotStore:
         try:
             for name in (_WRITTEN_NAME, _RECEIVED_NAME):
                 remove_if_there(self._filesystem, self._path / name)
+            # A process that was killed may have renamed one and not made that durable. The log is let go of by what is
+            # found here, so a power cut must not take it back.
+            self._filesystem.sync_directory(self._path)
             paths = self._paths()
             if paths:
                 self._latest = self._verify(paths[-1])

@@ -200,16 +200,26 @@ def test_every_answered_write_survives_a_power_cut_at_any_call(seed: int) -> Non
     assert last_call > 60
 
 
-def test_a_durable_snapshot_whose_log_was_not_reset_counts() -> None:
-    """The process ended between the two: the log that ends before the snapshot, or contradicts it, is reset then."""
+def follower() -> FullServer:
+    """A node with three entries in its log."""
     server = FullServer(2, 3)
     server.follow(1, 1, b"one", b"two", b"three")
     server.run()
-    donor = used()
+    return server
+
+
+def take_in(server: FullServer, donor: FullServer) -> None:
+    """Make the donor's newest snapshot the server's, on the disk alone."""
     source = donor.snapshots.open(donor.snapshots.latest() or pytest.fail("none"))
     receiver = server.snapshots.receive(LogIndex(donor.latest), Term(1))
     receiver.write(0, source.read(0, source.size))
     receiver.commit()
+
+
+def test_a_durable_snapshot_whose_log_was_not_reset_counts() -> None:
+    """The process ended between the two: the log that ends before the snapshot, or contradicts it, is reset then."""
+    server, donor = follower(), used()
+    take_in(server, donor)
     server.close()
     server.filesystem.lose_power(lambda _: False)
     opened = open_storage(settings_of(2), server.filesystem)
@@ -225,6 +235,29 @@ def test_a_durable_snapshot_whose_log_was_not_reset_counts() -> None:
     )
     assert raft.commit_index == raft.last_index == opened.machine.last_applied == donor.latest
     assert raft.ready().log_base == (donor.latest, 1)
+
+
+def test_a_snapshot_that_a_killed_process_left_is_durable_before_the_log_is_reset() -> None:
+    """It had its name, and the directory was not synced: a power cut must not take back what the log begins behind."""
+    server, donor = follower(), used()
+
+    def before_call(call: Call) -> None:
+        if call == Call("sync_directory", server.opened.directory.snapshots_path):
+            raise SimulatedCrash
+
+    server.filesystem.before_call = before_call
+    with pytest.raises(SimulatedCrash):
+        take_in(server, donor)
+    server.close()
+    server.filesystem.kill()
+    again = FullServer(2, 3, filesystem=server.filesystem)
+    again.run()
+    assert again.opened.log.first_index == donor.latest + 1
+    again.close()
+    again.filesystem.lose_power(lambda _: False)
+    opened = open_storage(settings_of(2), again.filesystem)
+    assert opened.snapshot is not None
+    assert opened.recovered.first_index == opened.snapshot.last_included_index + 1 == donor.latest + 1
 
 
 def test_who_joins_knows_of_no_members() -> None:

@@ -123,7 +123,10 @@ def coin(seed: int) -> Callable[[Hashable], bool]:
 
 
 def crashes(open_store: OpenStore, act: Callable[[SnapshotStore], None]) -> int:
-    """Crash at each call of `act`, lose what was not synced in many ways, and look; returns the number of calls."""
+    """Crash at each call of `act`, lose what was not synced in many ways, and look; returns the number of calls.
+
+    What a process finds that begins after one that was killed, a power cut does not take back.
+    """
     before = with_old(open_store)
     calls = 0
     while True:
@@ -154,6 +157,10 @@ def crashes(open_store: OpenStore, act: Callable[[SnapshotStore], None]) -> int:
             assert set(world.list_directory(SNAPSHOTS)) <= {name_of(OLD), name_of(NEW)}
             if latest == OLD:  # and it can be made after all
                 make(again, NEW)
+        filesystem.kill()
+        found = open_store(filesystem).latest()
+        filesystem.lose_power(lambda _: False)
+        assert open_store(filesystem).latest() == found, f"killed at call {calls}, and then a power cut"
         calls += 1
 
 
