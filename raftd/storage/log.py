@@ -56,7 +56,8 @@ def open_log(
 
     Args:
         directory: The data directory, locked by this process.
-        segment_bytes: Size of a segment; a batch that is larger gets a segment of its own size.
+        segment_bytes: Size of a segment; a batch that is larger gets a segment of its own size, and on a full disk each
+            one does, as long as other segments are to be removed.
         reserve_bytes: What is set aside for a full disk; 0 for nothing.
         compacted_index: Up to here a snapshot holds what the log may no longer hold.
         entropy: Gives so many random bytes; a parameter, so that a test can repeat itself.
@@ -275,7 +276,7 @@ class Log:
             raise InvariantViolation(f"a log cannot go on behind entry {base_index}")
         self._check(state, len(payload))
         with self._fatal("cannot reset the log"):
-            file = self._rotate(round_to_sectors(BATCH_OVERHEAD_BYTES + len(payload)))
+            file = self._rotate(round_to_sectors(BATCH_OVERHEAD_BYTES + len(payload)), is_reset=True)
             self._write(file, payload, start, state, entry_count=entry_count, flags=RESET)
         self._released += self._segments.reset(start)
 
@@ -392,8 +393,18 @@ class Log:
             self._removed.close()
             self._removed = None
 
-    def _rotate(self, extent: int) -> File:
+    def _rotate(self, extent: int, *, is_reset: bool = False) -> File:
         """Begin the next segment, with room for at least one batch of `extent` bytes."""
+        size_min = SECTOR_BYTES + extent
+        size = max(self._segment_bytes, size_min)
+        try:
+            self._directory.prepare(size)
+        except OSError as error:
+            # What fills the disk may be just what a reset makes void: it goes as soon as the reset is durable, which no
+            # start would ever come to without this.
+            if not is_no_space(error) or not (is_reset or self.has_released):
+                raise
+            size = size_min
         if self._unsynced and self._file is not None:
             # The next segment vouches for this one.
             self._file.sync()
@@ -402,7 +413,7 @@ class Log:
             cluster_id=self._identity.cluster_id,
             node_id=self._identity.node_id,
             number=self._segments.next_number,
-            size=max(self._segment_bytes, SECTOR_BYTES + extent),
+            size=size,
             first_index=self.next_index,
             sequence=self._sequence,
             current_term=self.hard_state.current_term,

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from raftd.consensus.types import HardState, LogIndex, NodeId, Term
-from raftd.errors import CorruptionError, InvariantViolation
+from raftd.errors import CorruptionError, InvariantViolation, StorageError
 from raftd.storage.data_directory import DataDirectory
 from raftd.storage.filesystem import RealFileSystem
 from raftd.storage.format import Identity
 from raftd.storage.log import open_log
 from raftd.storage.simulated import SimulatedCrash, SimulatedFileSystem
-from tests.storage.logs import OpenOn, append, commands, crash_at, reset, segments_in, state_of
+from tests.storage.logs import OpenOn, append, commands, crash_at, path_of, reset, segments_in, state_of
 
 
 def test_compacting_removes_whole_segments_only(open_on: OpenOn, identity: Identity) -> None:
@@ -133,6 +133,40 @@ def test_what_a_reset_voids_is_removed_once_it_is_durable(open_on: OpenOn) -> No
     assert (recovered.first_index, recovered.entries) == (5, [])
     filesystem.lose_power(lambda _: False)
     assert segments_in(filesystem) == [6]
+
+
+def test_a_log_that_fills_the_disk_can_be_reset(open_on: OpenOn) -> None:
+    """No room for a segment, nor a reserve: one that holds but a batch has to do until what is void is removed."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem, segment_bytes=4096)
+    for index in range(1, 4):
+        append(log, commands(index, 1, b"a" * 3000), HardState(Term(1), NodeId(1)))
+        log.sync()
+    filesystem.space = filesystem._used_bytes() + 2 * 1024
+    reset(log, 9)
+    log.sync()
+    assert segments_in(filesystem) == [1, 2, 3, 4]
+    append(log, commands(10, 1, b"b"))  # before there was time to remove any
+    log.sync()
+    while log.remove_released():
+        pass
+    append(log, commands(11, 1, b"c"))
+    log.sync()
+    assert [len(filesystem.contents(path_of(number))) for number in segments_in(filesystem)] == [1024, 1024, 4096]
+    filesystem.lose_power(lambda _: False)
+    _, recovered = open_on(filesystem, segment_bytes=4096, compacted_index=9)
+    assert state_of(recovered) == (HardState(Term(1), NodeId(1)), 10, [*commands(10, 1, b"b", b"c")])
+
+
+def test_a_full_disk_ends_a_log_that_has_nothing_to_remove(open_on: OpenOn) -> None:
+    """Segments of one batch each would only put off the end, and there are reserve and warnings for that."""
+    filesystem = SimulatedFileSystem()
+    log, _ = open_on(filesystem, segment_bytes=4096)
+    append(log, commands(1, 1, b"a" * 3000), HardState(Term(1), NodeId(1)))
+    log.sync()
+    filesystem.space = filesystem._used_bytes() + 2 * 1024
+    with pytest.raises(StorageError, match="No space left on device"):
+        append(log, commands(2, 1, b"b" * 1000))
 
 
 def test_a_large_segment_goes_in_pieces(open_on: OpenOn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
