@@ -176,9 +176,12 @@ class DataDirectory:
         fields = _IDENTITY.pack(_MAGIC, FORMAT_VERSION, self.identity.cluster_id, self.identity.node_id)
         try:
             names = self.filesystem.list_directory(self.path)
-            for mark in (self._proven_path, self._removed_path):
-                if mark.name in names:
-                    self.filesystem.unlink(mark)  # it spoke of what was here before
+            marks = [mark for mark in (self._proven_path, self._removed_path) if mark.name in names]
+            for mark in marks:
+                self.filesystem.unlink(mark)  # it spoke of what was here before
+            if marks:
+                # Or a power cut could keep the identity and bring back a mark, which would then speak of this log.
+                self.filesystem.sync_directory(self.path)
             file = self.filesystem.create(self._new_identity_path)
             try:
                 file.write(0, fields, _CRC.pack(crc32(fields)))

@@ -212,6 +212,30 @@ def test_a_directory_without_an_identity_proves_nothing(stamped: SimulatedFileSy
     assert (directory.is_proven, directory.is_removed) == (False, False)
 
 
+@pytest.mark.parametrize("name", ["proven", "removed"])
+def test_no_power_cut_brings_back_a_mark_beside_a_new_identity(
+    stamped: SimulatedFileSystem, identity: Identity, name: str
+) -> None:
+    """Of what was done since the last sync of the directory, the renaming may be all that survives."""
+    stamped.create(PATH / name).close()
+    stamped.unlink(PATH / "identity")
+    directory = DataDirectory(stamped, PATH, identity)
+    has_identity = False
+
+    def before_call(call: Call) -> None:
+        nonlocal has_identity
+        if has_identity and call == Call("sync_directory", PATH):
+            raise SimulatedCrash
+        has_identity = has_identity or call.name == "rename"
+
+    stamped.before_call = before_call
+    with pytest.raises(SimulatedCrash):
+        directory.stamp()
+    stamped.lose_power(lambda change: isinstance(change, tuple) and "identity" in change)
+    directory = DataDirectory(stamped, PATH, identity)
+    assert (directory.is_new, directory.is_proven, directory.is_removed) == (False, False, False)
+
+
 def test_a_proof_that_fails_is_one_line(stamped: SimulatedFileSystem, identity: Identity) -> None:
     """The disk's failure is a `StorageError`."""
     directory = DataDirectory(stamped, PATH, identity)
