@@ -277,13 +277,14 @@ class Driver:
                 self.comparison.heard(sender, *decode_state_hashes(payload))
                 continue
             message, batch = peer_codec.decode_message(payload, sender, version)
+            # First: of a message that is refused nothing is noted, or its batch would take an accepted one's place.
+            self.raft.step(sender, message)
             if batch is not None and isinstance(message, AppendEntries) and message.entries:
                 self._batches.keep(message.entries, batch)
             elif isinstance(message, Heartbeat | HeartbeatReply):
                 self.clocks.heard(sender, peer_codec.wall_clock_ms(payload, version))
                 if isinstance(message, HeartbeatReply):
                     self.round_trips.answered(sender, message.round, self._stopwatch())
-            self.raft.step(sender, message)
         if self.tracer.is_active and (progress := self.raft.progress.get(sender)) is not None:
             self.tracer.stored(sender, progress.match_index)
 

@@ -341,6 +341,17 @@ def test_a_bad_message_does_not_hold_up_good_ones_before_it() -> None:
     assert server.sent == [(NodeId(2), HeartbeatReply(Term(1), 1))]
 
 
+def test_a_refused_message_leaves_no_entries() -> None:
+    """Two leaders of one term name different entries alike: what is stored is what was accepted."""
+    server = Server()
+    server.follow(2, 1, b"accepted")
+    with pytest.raises(RemoteProtocolError, match="which node 2 leads"):
+        server.follow(3, 1, b"refused")
+    server.scheduler.run()
+    server.store()
+    assert [data for *_, data in server.disk.entries] == [b"accepted"]
+
+
 def test_a_stopped_driver_does_nothing_more() -> None:
     """The log writer is being closed: what still comes in must not reach it, nor a peer, nor a client."""
     server = leader()
