@@ -31,6 +31,7 @@ from raftd.consensus import Raft, Ready
 from raftd.consensus.membership import Membership
 from raftd.consensus.messages import AppendEntries, Heartbeat, HeartbeatReply, InstallSnapshot, Message
 from raftd.consensus.types import NodeId, ProposalRefused, RefusalReason, Role, Term
+from raftd.errors import InvariantViolation
 from raftd.kv.commands import Stamp, advance_clock
 from raftd.kv.machine import StateMachine
 from raftd.node.applying import Applier, ObserveCommand
@@ -303,11 +304,16 @@ class Driver:
         self.wake()
 
     def stored(self, readies: list[Ready]) -> None:
-        """The log writer has stored these, in the order in which it got them."""
+        """The log writer has stored these, in the order in which it got them.
+
+        Raises:
+            InvariantViolation: it has not: what is stored is not what it speaks of, and nothing may be promised.
+        """
         if self._stopped:
             return
         for ready in readies:
-            self._storing.popleft()
+            if self._storing.popleft() is not ready:
+                raise InvariantViolation("the log writer reports another Ready than the oldest")
             if ready.must_store:
                 self.raft.stored(ready.stored_term, ready.stored_index)
             self._send(ready.messages_after_stored)

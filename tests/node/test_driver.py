@@ -15,7 +15,7 @@ from raftd.consensus.messages import (
     RequestVoteReply,
 )
 from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, LogIndex, NodeId, Role, Term
-from raftd.errors import RemoteProtocolError
+from raftd.errors import InvariantViolation, RemoteProtocolError
 from raftd.kv import answers
 from raftd.kv.answers import Outcome
 from raftd.node import batches
@@ -350,6 +350,18 @@ def test_a_refused_message_leaves_no_entries() -> None:
     server.scheduler.run()
     server.store()
     assert [data for *_, data in server.disk.entries] == [b"accepted"]
+
+
+def test_a_log_writer_that_stores_out_of_order_ends_the_node() -> None:
+    """What it speaks of would be acknowledged though it is not what was stored."""
+    server = Server()
+    for number in range(2):
+        server.follow(2, 1, b"data", prev=(number, number))
+        server.scheduler.run()
+    server.disk.submissions.reverse()
+    with pytest.raises(InvariantViolation, match="another Ready than the oldest"):
+        server.driver.stored([server.disk.submissions.popleft().token])
+    assert replies(server) == []
 
 
 def test_a_stopped_driver_does_nothing_more() -> None:
