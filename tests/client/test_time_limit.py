@@ -1,7 +1,11 @@
 import asyncio
+import socket
+import threading
+from collections.abc import Callable
 
 import pytest
 
+from raftd import event_loop
 from raftd.client.time_limit import TimeLimit
 
 
@@ -30,6 +34,58 @@ def test_it_is_not_there_for_what_is_done_in_time(seconds: float | None) -> None
         assert limit._timer is None or limit._timer.cancelled()
         with pytest.raises(KeyError), TimeLimit(seconds):
             raise KeyError
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, event_loop.new_event_loop])
+@pytest.mark.parametrize("in_timer", [False, True])
+def test_what_came_in_time_counts_however_late_the_loop_goes_on(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], in_timer: bool
+) -> None:
+    """A loop that stood still, be it in a timer, before it looks at sockets, gives what came meanwhile."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+
+        def stand_still() -> None:
+            theirs.send(b"x")
+            threading.Event().wait(0.03)
+
+        with ours, theirs:
+            ours.setblocking(False)
+            with TimeLimit(0.02):
+                if in_timer:
+                    loop.call_later(0.001, stand_still)
+                else:
+                    loop.call_soon(stand_still)
+                assert await loop.sock_recv(ours, 1) == b"x"
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(scenario())
+
+
+def test_an_interrupted_look_at_what_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after SIGSTOP: Python ends the wait with nothing, since its time is over, though something is there."""
+
+    async def scenario() -> None:
+        loop = asyncio.get_running_loop()
+        selector = loop._selector  # type: ignore[attr-defined]  # where a wait can be interrupted
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+
+            def select_in_vain(seconds: float | None) -> list[object]:
+                monkeypatch.undo()
+                theirs.send(b"x")
+                threading.Event().wait(seconds)
+                return []
+
+            with TimeLimit(0.01):
+                receiving = loop.sock_recv(ours, 1)
+                monkeypatch.setattr(selector, "select", select_in_vain)
+                assert await receiving == b"x"
 
     asyncio.run(scenario())
 
@@ -72,7 +128,7 @@ def test_a_cancellation_counts_more() -> None:
             task = asyncio.create_task(wait_in(limit))
             await asyncio.sleep(0)
             if strikes:
-                limit._strike()
+                limit._strike(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -88,7 +144,7 @@ def test_one_inside_of_another() -> None:
             await wait_in(TimeLimit(60))
         inner, outer = TimeLimit(60), TimeLimit(60)
         for limit in (inner, outer):
-            asyncio.get_running_loop().call_soon(limit._strike)
+            asyncio.get_running_loop().call_soon(limit._strike, 0)
         with pytest.raises(TimeoutError) as ended, outer:
             await wait_in(inner)
         assert isinstance(ended.value.__cause__, asyncio.CancelledError)

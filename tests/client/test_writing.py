@@ -1,6 +1,7 @@
 """Writes and their session, over connections and nodes of which each may be lost at any moment."""
 
 import asyncio
+import threading
 
 import pytest
 
@@ -94,6 +95,30 @@ def test_first_unanswered_follows(pki: Pki) -> None:
         assert [parse(body, 0)[2:4] for body in puts(cluster)] == [(1, 1), (2, 2), (3, 3)]
 
     play(pki, scenario)
+
+
+def test_an_answer_that_came_while_the_loop_stood_still(cluster_in_thread: FakeCluster, pki: Pki) -> None:
+    """It is the call's result, also when the loop looks at it after the deadline."""
+    node = cluster_in_thread.nodes[0]
+
+    async def answer(held: Wait) -> None:
+        await until(lambda: not node.plan)
+        held.until.set()
+        await asyncio.gather(*cluster_in_thread._tasks)
+
+    async def scenario() -> None:
+        async with AsyncClient(cluster_in_thread.endpoints, tls=pki.user) as client:
+            await client.put("a", "1")
+            held = Wait()
+            node.plan.append(held)
+            client._asker.timeout = 0.05
+            writing = asyncio.create_task(client.put("a", "2"))
+            await asyncio.sleep(0)  # now it is sent, and the loop stands still
+            asyncio.run_coroutine_threadsafe(answer(held), cluster_in_thread._loop).result(10)
+            threading.Event().wait(client._asker.timeout)
+            assert (await writing).version == 2
+
+    asyncio.run(scenario())
 
 
 def test_no_answer_until_the_deadline_is_unknown(pki: Pki) -> None:
