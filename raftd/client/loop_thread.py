@@ -31,6 +31,7 @@ class LoopThread:
     """
 
     def __init__(self, make_client: Callable[[], AsyncClient]) -> None:
+        """Raises: ClientError: there is no event loop to be had; else what `make_client` raises."""
         started: concurrent.futures.Future[_Running] = concurrent.futures.Future()
         waiting = self._waiting = set[Waiting[Any]]()
         undoing = self._undoing = set[asyncio.Task[object]]()
@@ -198,7 +199,16 @@ def _run(
     undoing: "set[asyncio.Task[object]]",
 ) -> None:
     try:
-        asyncio.run(_serve(make_client, started, undoing))
+        # The coroutine is made where there is a loop: else nobody would await it.
+        with asyncio.Runner() as runner:
+            runner.run(_serve(make_client, started, undoing))
+    except BaseException as error:
+        if started.done():
+            raise
+        # No loop, as where there are no descriptors left. The thread that waits for the client raises it.
+        started.set_exception(
+            ClientError(f"no event loop can be made: {error}") if isinstance(error, OSError) else error
+        )
     finally:
         # What came too late for the loop's last round is in none of its tasks, and nobody else would end the wait.
         for each in tuple(waiting):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -11,7 +12,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -171,6 +172,35 @@ def test_a_signal_that_another_thread_is_given(cluster_in_thread: FakeCluster, p
         signal.signal(signal.SIGUSR1, before)
         over.set()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "message"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), ClientError, "no event loop can be made: .*Too many open files"),
+        (MemoryError("no more"), MemoryError, "no more"),
+    ],
+)
+def test_no_event_loop(
+    pki: Pki, monkeypatch: pytest.MonkeyPatch, error: Exception, raised: type[Exception], message: str
+) -> None:
+    """Where none can be made, so that nothing of the client has begun, the one who makes the client is told why."""
+
+    def fail() -> None:
+        raise error
+
+    made: Future[Client] = Future()
+
+    def make() -> None:
+        try:
+            made.set_result(Client(["127.0.0.1:1"], tls=pki.user))
+        except Exception as failure:  # noqa: BLE001 - which one is what is tested
+            made.set_exception(failure)
+
+    monkeypatch.setattr(asyncio.events, "new_event_loop", fail)
+    threading.Thread(target=make, daemon=True).start()  # which may wait for ever
+    with pytest.raises(raised, match=message):
+        made.result(10)
 
 
 def test_a_signal_while_a_client_is_made() -> None:
