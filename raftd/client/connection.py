@@ -435,7 +435,7 @@ async def connect(
 
     try:
         with TimeLimit(dead_after):
-            plain = await (dialler or Dialler()).dial(address)
+            plain = await (dialler or Dialler()).dial(address, dead_after)
             _, connection = await loop.create_connection(make, sock=plain, ssl=context, server_hostname=address.host)
             await connection.welcomed
     except TimeoutError:

@@ -11,6 +11,7 @@ import socket
 import threading
 from typing import Any, Final, TypeAlias
 
+from raftd.client.time_limit import TimeLimit
 from raftd.wire.address import Address, is_ip_address
 
 _Found: TypeAlias = list[tuple[socket.AddressFamily, tuple[Any, ...]]]
@@ -28,8 +29,13 @@ class Dialler:
     def __init__(self) -> None:
         self._looking: dict[Address, asyncio.Future[_Found]] = {}
 
-    async def dial(self, address: Address) -> socket.socket:
+    async def dial(self, address: Address, seconds: float) -> socket.socket:
         """Connect to the first of a host's IP addresses where somebody listens.
+
+        Args:
+            address: the host, by name or IP address, and the port.
+            seconds: that the caller waits in all, which is for him to see to. It is shared out here, so that an address
+                that says nothing, as behind a firewall, leaves time for those after it.
 
         Returns:
             The socket; it does not block.
@@ -39,13 +45,18 @@ class Dialler:
             UnicodeError: it can be no host's name.
         """
         loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
         failures: list[OSError] = []
-        for family, target in await self._addresses(address):
+        addresses = await self._addresses(address)
+        for left, (family, target) in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            # The last one has what there is, which is for TLS and the Welcome too.
+            share = (end - loop.time()) / left if left > 1 else None
             plain = None
             try:
                 plain = socket.socket(family, socket.SOCK_STREAM)
                 plain.setblocking(False)
-                await loop.sock_connect(plain, target)
+                with TimeLimit(share):
+                    await loop.sock_connect(plain, target)
             except BaseException as error:
                 if plain is not None:
                     plain.close()

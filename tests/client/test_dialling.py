@@ -49,7 +49,7 @@ def test_a_name_when_the_executor_takes_no_more_work(
 
     async def scenario() -> None:
         await asyncio.get_running_loop().shutdown_default_executor()
-        with await Dialler().dial(Address("n1.example", 7400)) as connected:
+        with await Dialler().dial(Address("n1.example", 7400), 10) as connected:
             assert connected.getpeername() == listener.getsockname()
             assert connected.gettimeout() == 0
 
@@ -62,7 +62,7 @@ def test_an_address_needs_no_thread(listener: socket.socket, monkeypatch: pytest
     monkeypatch.setattr(threading, "Thread", None)
 
     async def scenario() -> None:
-        with await Dialler().dial(Address("127.0.0.1", port_of(listener))) as connected:
+        with await Dialler().dial(Address("127.0.0.1", port_of(listener)), 10) as connected:
             assert connected.getpeername() == listener.getsockname()
 
     asyncio.run(scenario())
@@ -75,14 +75,43 @@ def test_one_address_after_the_other(
 
     async def scenario() -> None:
         know(monkeypatch, refusing_port, port_of(listener))
-        with await Dialler().dial(Address("n1.example", 7400)) as connected:
+        with await Dialler().dial(Address("n1.example", 7400), 10) as connected:
             assert connected.getpeername() == listener.getsockname()
         know(monkeypatch, refusing_port, 0)
         with pytest.raises(ConnectionRefusedError, match=f"{refusing_port}"):
-            await Dialler().dial(Address("n1.example", 7400))
+            await Dialler().dial(Address("n1.example", 7400), 10)
         know(monkeypatch)
         with pytest.raises(OSError, match="no address"):
-            await Dialler().dial(Address("n1.example", 7400))
+            await Dialler().dial(Address("n1.example", 7400), 10)
+
+    asyncio.run(scenario())
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port that answers no attempt to connect, like one behind a firewall: its queue is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listening, socket.socket() as waiting:
+        waiting.connect(listening.getsockname())
+        yield port_of(listening)
+
+
+def test_an_address_that_says_nothing(
+    listener: socket.socket, refusing_port: int, silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has its share of the time, and what it leaves is for the next; for the last one the caller sets the end."""
+
+    async def scenario() -> None:
+        know(monkeypatch, silent_port, silent_port, port_of(listener))
+        async with asyncio.timeout(10):
+            with await Dialler().dial(Address("n1.example", 7400), 0.06) as connected:
+                assert connected.getpeername() == listener.getsockname()
+        know(monkeypatch, silent_port, refusing_port)
+        with pytest.raises(TimeoutError):
+            await Dialler().dial(Address("n1.example", 7400), 0.02)
+        know(monkeypatch, refusing_port, silent_port)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await Dialler().dial(Address("n1.example", 7400), 0.01)
 
     asyncio.run(scenario())
 
@@ -101,7 +130,7 @@ def test_a_name_that_nobody_knows(monkeypatch: pytest.MonkeyPatch) -> None:
         dialler = Dialler()
         for _ in range(2):
             with pytest.raises(socket.gaierror, match="not known"):
-                await dialler.dial(Address("n1.example", 7400))
+                await dialler.dial(Address("n1.example", 7400), 10)
         assert asked == ["n1.example"] * 2
 
     asyncio.run(scenario())
@@ -130,11 +159,11 @@ def test_whoever_gives_up_leaves_the_look_up_to_others(
 
     async def scenario() -> None:
         dialler = Dialler()
-        dials = [asyncio.create_task(dialler.dial(Address("n1.example", 7400))) for _ in range(3)]
+        dials = [asyncio.create_task(dialler.dial(Address("n1.example", 7400), 10)) for _ in range(3)]
         await asyncio.sleep(0)
         dials[0].cancel()
         await asyncio.wait((dials[0],))
-        dials.append(asyncio.create_task(dialler.dial(Address("n1.example", 7400))))
+        dials.append(asyncio.create_task(dialler.dial(Address("n1.example", 7400), 10)))
         await asyncio.sleep(0)
         slow.may_answer.set()
         for connected in await asyncio.gather(*dials[1:]):
@@ -150,7 +179,7 @@ def test_a_loop_that_ends_first(listener: socket.socket, monkeypatch: pytest.Mon
 
     async def scenario() -> list[threading.Thread]:
         before = set(threading.enumerate())
-        dial = asyncio.create_task(Dialler().dial(Address("n1.example", 7400)))
+        dial = asyncio.create_task(Dialler().dial(Address("n1.example", 7400), 10))
         await asyncio.sleep(0)
         dial.cancel()
         return [thread for thread in threading.enumerate() if thread not in before]
