@@ -31,6 +31,8 @@ from raftd.wire.client import (
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+_NODES_TRIED_MIN: Final = 3
+"""For so many nodes the time of a call reaches, also where those that are tried first are switched off."""
 _END_SECONDS: Final = 1.0
 """How long `close` waits for the requests under way to end, which takes a few turns of the loop."""
 
@@ -53,6 +55,9 @@ class Asker:
     ) -> None:
         self.timeout = timeout
         """Seconds that one call may take."""
+        self.patience = timeout / _NODES_TRIED_MIN
+        """How many seconds a request that others may answer too waits for a connection. The dialling goes on meanwhile:
+        a way that is only slow is there when the next round, or the next call, comes back to it."""
         self.nodes = Nodes(make_context, dead_after=dead_after)
         self.to_leader = Route([str(parse_endpoint(endpoint)) for endpoint in endpoints])
         self.to_any = Route(self.to_leader.endpoints, leads=False)
@@ -180,7 +185,7 @@ class Asker:
             while True:
                 endpoint = await self.next_endpoint(attempts)
                 try:
-                    connection = await self.nodes.connection(endpoint)
+                    connection = await self.nodes.connection(endpoint, self.patience)
                     await connection.reserve()
                 except NotConnected as error:
                     attempts.unreachable(endpoint, str(error), error.certificates)

@@ -9,6 +9,7 @@ from typing import Final
 from raftd.client.connection import Connection, NotConnected, connect
 from raftd.client.dialling import Dialler
 from raftd.client.errors import TlsError
+from raftd.client.time_limit import TimeLimit
 from raftd.client.tls import cluster_of
 from raftd.wire.handshake import ANY_CLUSTER
 
@@ -32,11 +33,15 @@ class Nodes:
         self._dialling: dict[str, asyncio.Task[Connection]] = {}
         self._closed = False
 
-    async def connection(self, endpoint: str) -> Connection:
+    async def connection(self, endpoint: str, seconds: float | None = None) -> Connection:
         """The connection to a node; dials if there is none, once for all who ask at the same time.
 
+        Args:
+            endpoint: where the node is.
+            seconds: how long to wait for it; None: as long as it is dialled.
+
         Raises:
-            NotConnected: it could not be had.
+            NotConnected: it could not be had, or not in that time; then it may be there later.
         """
         connection = self._connections.get(endpoint)
         if connection is not None and connection.usable:
@@ -49,7 +54,10 @@ class Nodes:
             task.add_done_callback(lambda done: self._dialled(endpoint, done))
         # Who asked may give up, by deadline or cancellation, and the dialling still serves the next one.
         try:
-            return await asyncio.shield(task)
+            with TimeLimit(seconds):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise NotConnected(f"no connection within {seconds:g} s") from None
         except asyncio.CancelledError:
             # `close` has cancelled the dialling; nobody has cancelled the request, so it must not look like that.
             if task.cancelled() and self._closed:

@@ -290,7 +290,7 @@ class Subscription:
         while True:
             endpoint = await asker.next_endpoint(attempts)
             try:
-                connection = await asker.nodes.connection(endpoint)
+                connection = await asker.nodes.connection(endpoint, asker.patience)
                 await connection.reserve()
             except NotConnected as error:
                 attempts.unreachable(endpoint, str(error), error.certificates)

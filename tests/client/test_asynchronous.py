@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -227,6 +228,25 @@ def test_a_dead_leader_that_keeps_its_connections(pki: Pki) -> None:
         assert cluster.machine.revision == 2
 
     play(pki, scenario, dead_after=0.3)
+
+
+def test_a_node_that_is_switched_off_leaves_time_for_the_others(pki: Pki) -> None:
+    """A call that may take less time than dialling comes to a second node nevertheless, and so does a watch."""
+
+    async def scenario() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:  # its backlog accepts, and nobody ever answers
+            host, port = silent.getsockname()
+            async with pki.cluster(1) as cluster:
+                endpoints = [f"{host}:{port}", *cluster.endpoints]
+                async with AsyncClient(endpoints, tls=pki.user, timeout=2.1, dead_after=60) as client:
+                    assert (await client.put("a", "1")).revision == 1
+                async with (
+                    AsyncClient(endpoints, tls=pki.user, timeout=2.1, dead_after=60) as client,
+                    client.watch("a", revision=1) as watch,
+                ):
+                    assert (await anext(watch)).revision == 1
+
+    asyncio.run(scenario())
 
 
 # What makes no sense.

@@ -45,6 +45,21 @@ def test_who_gives_up_does_not_end_the_dialling(pki: Pki) -> None:
     asyncio.run(scenario())
 
 
+def test_who_waits_no_longer_does_not_end_the_dialling(pki: Pki) -> None:
+    """Whoever has waited as long as he may is told so, and the connection is there when he comes back."""
+
+    async def scenario() -> None:
+        async with pki.cluster() as cluster:
+            nodes = Nodes(pki.user.context, dead_after=5.0)
+            with pytest.raises(NotConnected, match="no connection within 0 s"):
+                await nodes.connection(cluster.endpoints[0], 0)
+            assert (await nodes.connection(cluster.endpoints[0])).usable
+            assert cluster.nodes[0].accepted_total == 1
+            await nodes.close()
+
+    asyncio.run(scenario())
+
+
 def test_closed(pki: Pki) -> None:
     """After close nothing is dialled, and nothing is left open, not even what was being dialled."""
 
