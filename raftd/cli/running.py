@@ -2,7 +2,8 @@
 
 **Signals.** Whoever ends raftctl means the command, too. Ctrl-C on a terminal reaches both anyway, as the kernel sends
 it to the whole foreground group; then nothing is forwarded. Otherwise the command has a process group of its own, and
-each signal that would end raftctl is sent there.
+each signal that would end raftctl is sent there. What raftctl was started to ignore (SIGHUP by nohup, SIGINT in the
+background of a script) would not, and goes on being ignored, by the command too, which inherits that.
 
 **Exit codes** are those of shells: 126 and 127 for a command that cannot be run, 128 + N for one that signal N ended.
 """
@@ -199,7 +200,8 @@ class _Signals:
 
 @contextlib.contextmanager
 def _handlers(numbers: Sequence[signal.Signals], handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, handle) for number in numbers}
+    meant = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in meant}
     try:
         yield
     finally:

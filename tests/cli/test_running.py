@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -79,6 +79,23 @@ def test_a_format_that_no_kernel_runs(tmp_path: Path) -> None:
     broken.chmod(0o755)
     with pytest.raises(CannotRunError, match="format"):
         run(Command((os.fsencode(broken),)))
+
+
+@pytest.fixture
+def nohup() -> Iterator[None]:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("nohup")
+def test_what_is_ignored_goes_on_being_ignored(script: Script) -> None:
+    """Under nohup a hangup ends neither a command nor what waits for one."""
+    with ended_by_signals():
+        os.kill(os.getpid(), signal.SIGHUP)
+        ended = run(Command(script("kill -HUP $PPID; kill -HUP $$; exit 3")))
+    assert (ended.exit_code, ended.signal) == (3, None)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_a_command_is_stopped_when_what_it_needs_is_lost(script: Script, tmp_path: Path) -> None:
