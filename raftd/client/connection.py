@@ -427,6 +427,7 @@ async def connect(
     address = parse_endpoint(endpoint)
     loop = asyncio.get_running_loop()
     connection: Connection | None = None
+    is_connected = False
 
     def make() -> Connection:
         nonlocal connection
@@ -443,8 +444,11 @@ async def connect(
     except (OSError, ssl.CertificateError, UnicodeError) as error:  # the last, of a name that is none, or not UTF-8
         tls_error = explain(endpoint, error)
         raise NotConnected(str(tls_error or _describe(error)), tls_error) from None
+    else:
+        is_connected = connection.usable
     finally:
-        if connection is not None and not connection.usable:
+        # Not by `usable` alone: whoever is cancelled when the Welcome is there already does not get it.
+        if connection is not None and not is_connected:
             connection.abort("connecting was given up")
     return connection
 

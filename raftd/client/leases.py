@@ -258,6 +258,9 @@ class Leases:
         self._kept.clear()
 
     def _keep(self, lease: Lease) -> None:
+        if self._asker.closing:  # as `close` does with those that there were
+            lease.end()
+            return
         self._kept[lease.id] = lease
         self._changed.set()
         if self._keeper is None or self._keeper.done():

@@ -136,6 +136,8 @@ class Writer:
             attempts = Attempts(self._asker.to_leader, is_write=False)
             body = commands.open_session(self._session_ttl_ms)
             opened = await self._asker.answer(RequestKind.WRITE, body, attempts, _opened)
+            if self._asker.closing:  # `close` may be past the keepers, and nobody would end this session's
+                raise Unavailable("the client is closed")
             session = self._session = Session(opened.session, Limits().in_flight_max)
             if self._keeper is not None:
                 self._keeper.cancel()

@@ -253,6 +253,26 @@ def test_a_node_that_never_finishes_the_handshake(pki: Pki) -> None:
     asyncio.run(scenario())
 
 
+def test_cancelled_when_the_welcome_has_come(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody gets the connection any more, so it ends."""
+    receive_welcome = Connection._receive_welcome
+
+    async def scenario() -> None:
+        async with pki.cluster(1) as cluster:
+            connecting = asyncio.create_task(connect(cluster.endpoints[0], pki.user.context(), dead_after=5.0))
+
+            def receive_and_cancel(connection: Connection, payload: bytes) -> None:
+                receive_welcome(connection, payload)
+                connecting.cancel()
+
+            monkeypatch.setattr(Connection, "_receive_welcome", receive_and_cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await connecting
+            await until(lambda: not cluster.nodes[0].connections)
+
+    asyncio.run(scenario())
+
+
 def test_a_host_by_name_when_the_main_thread_is_done(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop's executor takes no more work then, and a connection is made nevertheless."""
 

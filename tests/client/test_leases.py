@@ -12,7 +12,7 @@ from raftd.client.clock import lease_clock
 from raftd.kv.limits import Limits
 from raftd.kv.machine import StateMachine
 from raftd.wire.client import RequestKind, encode_answer
-from tests.client.fake import Cut, FakeCluster, Pki, Say, Silent
+from tests.client.fake import Cut, FakeCluster, Pki, Say, Silent, Wait
 from tests.client.playing import play, until
 
 
@@ -137,6 +137,24 @@ def test_kept_alive_for_long(pki: Pki) -> None:
         assert lease.lost
         assert await client.get("a") is None
         assert len(cluster.machine.leases) == 0
+
+    play(pki, scenario)
+
+
+def test_a_lease_that_comes_when_the_client_is_being_closed(pki: Pki) -> None:
+    """Nobody keeps it alive, and it says so; nothing of the client goes on."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        await client.put("a", "1")  # so that there is a session, and closing it takes a while
+        before = asyncio.all_tasks()
+        held = Wait()
+        cluster.nodes[0].plan.append(held)
+        granting = asyncio.create_task(client.grant_lease(30, keep_alive=True))
+        await until(lambda: not cluster.nodes[0].plan)
+        held.until.set()
+        await client.close()
+        assert (await granting).lost
+        assert asyncio.all_tasks() <= before
 
     play(pki, scenario)
 

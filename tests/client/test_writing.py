@@ -14,6 +14,7 @@ from raftd.client import (
     LimitReached,
     OutcomeUnknown,
     SessionExpired,
+    Unavailable,
 )
 from raftd.client.session import Session
 from raftd.client.writing import Writer
@@ -248,6 +249,28 @@ def test_close_closes_the_session(pki: Pki) -> None:
         for call in (client.get("a"), client.put("a", "1"), client.status(cluster.endpoints[0])):
             with pytest.raises(ClientError, match="closed"):
                 await call
+
+    play(pki, scenario)
+
+
+def test_a_session_that_comes_when_the_client_is_being_closed(pki: Pki) -> None:
+    """The write for which it was opened is not done, and nobody keeps the session alive."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        before = asyncio.all_tasks()
+        held = Wait()
+        cluster.nodes[0].plan_for = lambda kind, body: kind is RequestKind.WRITE and body[0] == Opcode.OPEN_SESSION
+        cluster.nodes[0].plan.append(held)
+        writing = asyncio.create_task(client.put("a", "1"))
+        await until(lambda: not cluster.nodes[0].plan)
+        # All that `close` does before it ends the connections.
+        client._asker.closing = True
+        await client._writer.close()
+        held.until.set()
+        with pytest.raises(Unavailable, match="the client is closed"):
+            await writing
+        assert asyncio.all_tasks() <= before
+        assert cluster.machine.revision == 0
 
     play(pki, scenario)
 
