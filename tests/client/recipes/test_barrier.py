@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from raftd.client import AsyncClient, Client, CompareFailed
+from raftd.client import AsyncClient, Client, CompareFailed, Unavailable
 from tests.client.fake import FakeCluster, Pki
 from tests.client.playing import play, until
 
@@ -24,6 +24,24 @@ def test_while_it_is_held_all_wait(pki: Pki) -> None:
         assert not await barrier.release()
 
     play(pki, scenario)
+
+
+def test_no_time_to_wait(pki: Pki) -> None:
+    """Who does not wait, or less than an answer takes, is told how it stands, if anybody can say."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        barrier = client.barrier("b")
+        for timeout in (0, -1, 0.000001):
+            assert await barrier.wait(timeout)
+        await barrier.hold()
+        for timeout in (0, -1, 0.000001):
+            assert not await barrier.wait(timeout)
+        await barrier.release()
+        cluster.leader = None
+        with pytest.raises(Unavailable):
+            await barrier.wait(0.01)
+
+    play(pki, scenario, timeout=1)
 
 
 def test_held_on_a_lease(pki: Pki) -> None:
