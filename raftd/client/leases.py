@@ -90,11 +90,13 @@ class Lease:
 
         Raises:
             LeaseNotFound: it has ended.
-            ClientError: it could not be confirmed.
+            ClientError: it could not be confirmed; or it was, too late: a lease that was lost here stays lost.
         """
-        await self._leases.keep_alive_once([self])
-        if self.lost:
+        (remaining_ms,) = await self._leases.keep_alive_once([self])
+        if not remaining_ms:
             raise LeaseNotFound("the lease has ended")
+        if self.lost:
+            raise ClientError("the cluster has the lease still, but here it counts as lost, and stays so")
 
     async def revoke(self) -> int:
         """End it now, with its keys; returns how many were deleted.
@@ -237,8 +239,15 @@ class Leases:
         """Keep a lease alive no longer."""
         self._kept.pop(lease.id, None)
 
-    async def keep_alive_once(self, leases: Sequence[Lease]) -> None:
-        """Give leases their full time again; those that are gone are told so. Raises: ClientError."""
+    async def keep_alive_once(self, leases: Sequence[Lease]) -> Sequence[int]:
+        """Give leases their full time again; those that are gone are told so.
+
+        Returns:
+            For each lease how many milliseconds it has left at the cluster; 0: it is gone.
+
+        Raises:
+            ClientError: the cluster did not say.
+        """
         sent_at = lease_clock()
         remaining = await self._send_keep_alive([LeaseId(lease.id) for lease in leases])
         now = lease_clock()
@@ -247,6 +256,7 @@ class Leases:
                 lease.time.confirmed(sent_at, now)
             else:
                 lease.abandon()
+        return remaining
 
     async def close(self) -> None:
         """Keep none alive any more: each ends by itself."""
