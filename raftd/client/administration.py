@@ -44,7 +44,7 @@ class Administration:
 
     async def reload(self, endpoint: str) -> dict[str, Any]:
         """As `AsyncClient.reload`."""
-        return await self._asker.document_of(endpoint, RequestKind.RELOAD, b"")
+        return await self._asker.document_of(endpoint, RequestKind.RELOAD, b"", is_write=True)
 
     async def ping(self, endpoint: str) -> float:
         """As `AsyncClient.ping`."""
@@ -97,5 +97,5 @@ class Administration:
             body = encode_backup_report_body(BackupOutcome.VERIFIED, verified_ms)
         else:
             raise InvalidRequest("verified_ms is milliseconds since 1970, and more than 0")
-        document = await self._asker.document_of(endpoint, RequestKind.BACKUP_REPORT, body)
+        document = await self._asker.document_of(endpoint, RequestKind.BACKUP_REPORT, body, is_write=True)
         return BackupHistory(int(document["success_ms"]), int(document["failure_ms"]))

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeVar
 from raftd.client.config import parse_endpoint
 from raftd.client.connection import ConnectionLost, NotConnected, Response
 from raftd.client.deadline import Deadline
-from raftd.client.errors import ClientError, Denied, NotPossible, Unavailable
+from raftd.client.errors import ClientError, Denied, NotPossible, OutcomeUnknown, Unavailable
 from raftd.client.nodes import Nodes
 from raftd.client.retry import Attempts, Random, Route
 from raftd.client.time_limit import TimeLimit
@@ -120,35 +120,59 @@ class Asker:
             return await self._repeat(kind, body, attempts, ResponseKind.DOCUMENT, digest)
 
     async def document_of(
-        self, endpoint: str, kind: RequestKind, body: bytes, *, seconds: float | None = None
+        self, endpoint: str, kind: RequestKind, body: bytes, *, seconds: float | None = None, is_write: bool = False
     ) -> dict[str, Any]:
-        """Have one node answer, in a document. Raises: Unavailable, Denied or TlsError; there is one attempt only."""
-        response_kind, payload = await self.response_of(endpoint, kind, body, seconds=seconds)
+        """Have one node answer, in a document; as `response_of`.
+
+        Raises:
+            Unavailable: as `response_of`, and so are Denied, TlsError and OutcomeUnknown; or the answer cannot be read.
+            NotPossible: the node cannot do it.
+        """
+        response_kind, payload = await self.response_of(endpoint, kind, body, seconds=seconds, is_write=is_write)
         if response_kind is not ResponseKind.DOCUMENT:
             raise refused_by(endpoint, response_kind, payload)
         try:
             return _document(payload)
         except RemoteProtocolError as error:
-            raise Unavailable(f"{endpoint}: the answer cannot be read: {error}") from None
+            unread = OutcomeUnknown if is_write else Unavailable
+            raise unread(f"{endpoint}: the answer cannot be read: {error}") from None
 
     async def response_of(
-        self, endpoint: str, kind: RequestKind, body: bytes, *, seconds: float | None = None
+        self, endpoint: str, kind: RequestKind, body: bytes, *, seconds: float | None = None, is_write: bool = False
     ) -> Response:
-        """Have one node answer, within so many seconds, by default the client's `timeout`. Raises: as `document_of`."""
+        """Have one node answer; there is one attempt only.
+
+        Args:
+            endpoint: of the node.
+            kind: of the request, with its `body`.
+            body: see `kind`.
+            seconds: how long that may take; None: the client's `timeout`.
+            is_write: whether it changes something, so that without an answer it may be done.
+
+        Raises:
+            Unavailable: no answer came; of a write, it was not even sent.
+            OutcomeUnknown: a write was sent, and no answer came.
+            Denied, TlsError: as they say.
+        """
         seconds = self.timeout if seconds is None else seconds
         endpoint = str(parse_endpoint(endpoint))
         if self.closing:
             raise ClientError("the client is closed")
+        unanswered: type[ClientError] = Unavailable
         try:
             with TimeLimit(seconds):
                 connection = await self.nodes.connection(endpoint)
-                return await connection.request(kind, body)
+                await connection.reserve()
+                response = connection.send(kind, body)
+                if is_write:
+                    unanswered = OutcomeUnknown
+                return await response
         except TimeoutError:
-            raise Unavailable(f"{endpoint}: no answer within {seconds:g} s") from None
+            raise unanswered(f"{endpoint}: no answer within {seconds:g} s") from None
         except NotConnected as error:
             raise error.certificates or Unavailable(f"{endpoint}: {error}") from None
         except ConnectionLost as error:
-            raise Unavailable(f"{endpoint}: {error}") from None
+            raise unanswered(f"{endpoint}: {error}") from None
 
     async def next_endpoint(self, attempts: Attempts) -> str:
         """Where to go now, after a pause where a round has found nobody.

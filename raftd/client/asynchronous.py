@@ -497,6 +497,7 @@ class AsyncClient:
 
         Raises:
             NotPossible: a file cannot be used, and the message says which; nothing has changed.
+            OutcomeUnknown: no answer came; it may have done so or not.
             ClientError: as `status`.
         """
         return await self._administration.reload(endpoint)
@@ -559,7 +560,7 @@ class AsyncClient:
         return await self._administration.read_backup(backup, offset)
 
     async def report_backup(self, endpoint: str, verified_ms: int | None) -> BackupHistory:
-        """Tell a node that the backup of that time (None: a backup) was verified (failed). Raises: as `status`."""
+        """Tell a node that the backup of that time (None: a backup) was verified (failed). Raises: as `reload`."""
         return await self._administration.report_backup(endpoint, verified_ms)
 
     async def find_leader(self) -> str:

@@ -15,9 +15,9 @@ from raftd.client import (
 from raftd.client.results import BackupHistory
 from raftd.wire.administration import encode_change, encode_transfer
 from raftd.wire.backup import BackupOutcome, encode_backup_piece_body, encode_backup_report_body
-from raftd.wire.client import Refusal, RefusalCode, RequestKind, encode_pong
+from raftd.wire.client import Refusal, RefusalCode, RequestKind, encode_document, encode_pong
 from raftd.wire.frames import encode_frame
-from tests.client.fake import BACKUP, Cut, FakeCluster, Pki, Refuse, Say
+from tests.client.fake import BACKUP, Cut, FakeCluster, Pki, Refuse, Say, Silent
 from tests.client.playing import Scenario, play
 
 PLACES = "client=n4:7400,peer=n4:7401,http=n4:7402"
@@ -153,6 +153,27 @@ def test_one_node_reloads(pki: Pki) -> None:
             await client.reload(node.address)
 
     play(pki, scenario)
+
+
+def test_a_reload_without_an_answer(pki: Pki) -> None:
+    """Once it is sent the node may have done it, be it late, or without an answer that one can read; before, not."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        node = cluster.nodes[1]
+        node.plan_for = lambda kind, _: kind is RequestKind.RELOAD
+        for reaction, message in (
+            (Silent(apply=True), "no answer within 1 s"),
+            (Cut(), ""),
+            (Say(lambda request_id: encode_document(request_id, "[]")), "cannot be read"),
+        ):
+            node.plan.append(reaction)
+            with pytest.raises(OutcomeUnknown, match=f"{node.address}: .*{message}"):
+                await client.reload(node.address)
+        await node.stop()
+        with pytest.raises(Unavailable):
+            await client.reload(node.address)
+
+    play(pki, scenario, timeout=1)
 
 
 def test_a_backup_is_read_piece_by_piece(pki: Pki) -> None:
