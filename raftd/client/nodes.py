@@ -94,12 +94,21 @@ class Nodes:
             # Whatever a user's function for contexts raises, or a process that ends: nothing was sent to this node, and
             # that is all that a request, or who keeps leases and sessions alive, has to know.
             raise NotConnected(f"{type(error).__name__}: {error}") from error
-        if connection.identity is not None:
-            self._cluster = connection.identity.cluster
-        self._cluster_id = connection.welcomed.result().cluster_id
+        self._belong(connection)
         self._connections[endpoint] = connection
         _log.debug("connected to %s, %s", endpoint, connection.identity)
         return connection
+
+    def _belong(self, connection: Connection) -> None:
+        """Belong to this node's cluster, or have nothing to do with it. Raises: NotConnected."""
+        cluster = connection.identity.cluster if connection.identity is not None else None
+        cluster_id = connection.welcomed.result().cluster_id
+        # Asked once more: since this node was dialled another one may have welcomed this client.
+        if self._cluster not in (None, cluster) or self._cluster_id not in (ANY_CLUSTER, cluster_id):
+            reason = "the node belongs to another cluster than the one that was met first"
+            connection.abort(reason)
+            raise NotConnected(reason)
+        self._cluster, self._cluster_id = cluster, cluster_id
 
     def _dialled(self, endpoint: str, task: "asyncio.Task[Connection]") -> None:
         del self._dialling[endpoint]

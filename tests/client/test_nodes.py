@@ -8,6 +8,7 @@ from raftd.client import TlsError
 from raftd.client.connection import NotConnected
 from raftd.client.nodes import Nodes
 from tests.client.fake import Pki
+from tests.client.playing import until
 
 
 def test_one_connection_per_node(pki: Pki) -> None:
@@ -55,6 +56,46 @@ def test_who_waits_no_longer_does_not_end_the_dialling(pki: Pki) -> None:
                 await nodes.connection(cluster.endpoints[0], 0)
             assert (await nodes.connection(cluster.endpoints[0])).usable
             assert cluster.nodes[0].accepted_total == 1
+            await nodes.close()
+
+    asyncio.run(scenario())
+
+
+def test_two_clusters_that_are_dialled_side_by_side(pki: Pki) -> None:
+    """The first that welcomes the client has it; the other one is refused as if it had been dialled later."""
+
+    async def scenario() -> None:
+        async with pki.cluster(1) as one, pki.cluster(1) as other:
+            other.cluster_id = bytes(16 * [7])
+            nodes = Nodes(pki.user.context, dead_after=5.0)
+            endpoints = one.endpoints + other.endpoints
+            met = await asyncio.gather(*map(nodes.connection, endpoints), return_exceptions=True)
+            (refused,) = [index for index, result in enumerate(met) if isinstance(result, NotConnected)]
+            assert "another cluster than the one that was met first" in str(met[refused])
+            await until(lambda: not (one, other)[refused].nodes[0].connections)
+            with pytest.raises(NotConnected):
+                await nodes.connection(endpoints[refused])
+            assert (await nodes.connection(endpoints[1 - refused])).usable
+            await nodes.close()
+
+    asyncio.run(scenario())
+
+
+def test_two_clusters_by_name(pki: Pki) -> None:
+    """The same of clusters whose certificates tell them apart."""
+
+    async def scenario() -> None:
+        async with pki.cluster(1) as cluster:
+            nodes = Nodes(pki.user.context, dead_after=5.0)
+            welcome = cluster.nodes[0].handshake
+
+            def come_second(hello: bytes) -> bytes:
+                nodes._cluster = "other"
+                return welcome(hello)
+
+            cluster.nodes[0].handshake = come_second
+            with pytest.raises(NotConnected, match="met first"):
+                await nodes.connection(cluster.endpoints[0])
             await nodes.close()
 
     asyncio.run(scenario())
