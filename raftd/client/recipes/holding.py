@@ -49,18 +49,22 @@ class Holding:
     @property
     def place(self) -> Place:
         """What is held, or was until it was lost. Raises: LockLost: nothing is."""
-        if self._place is None:
+        # Threads of a blocking client ask too, while their client's own may give it up: so it is looked up once.
+        place = self._place
+        if place is None:
             raise LockLost(self._absent)
-        return self._place
+        return place
 
     @property
     def lost(self) -> bool:
         """Whether nothing is held, or may not be."""
-        return self._place is None or self._place.lease.lost
+        place = self._place
+        return place is None or place.lease.lost
 
     async def wait_lost(self, seconds: float | None) -> bool:
         """Wait until it is lost; whether it is, when `seconds` are over."""
-        return self._place is None or await self._place.lease.wait_lost(seconds)
+        place = self._place
+        return place is None or await place.lease.wait_lost(seconds)
 
     async def take(self) -> Place:
         """Queue up and wait until it is the first place; what was held before, and is lost, is given up first.

@@ -6,6 +6,7 @@ import pytest
 
 from raftd.client import AsyncClient, InvalidRequest, LockHeld, LockLost
 from raftd.client.recipes.holding import Holding
+from raftd.client.recipes.queue import Place
 from tests.client.fake import FakeCluster, Pki
 from tests.client.playing import play, until
 
@@ -31,6 +32,41 @@ def test_taken_and_given_up(pki: Pki) -> None:
             for call in (holding.give_up, holding.leave):
                 with pytest.raises(LockLost, match="not held"):
                     await call()
+
+    play(pki, scenario)
+
+
+class GivenUpAtOnce(Holding):
+    """Something whose place another thread gives up as soon as it has been looked at."""
+
+    _seen: Place | None = None
+
+    @property
+    def _place(self) -> Place | None:
+        place, self._seen = self._seen, None
+        return place
+
+    @_place.setter
+    def _place(self, place: Place | None) -> None:
+        self._seen = place
+
+
+def test_given_up_while_another_thread_looks(pki: Pki) -> None:
+    """Whoever looks at it sees what there was a moment ago, or that there is nothing."""
+
+    async def scenario(_: FakeCluster, client: AsyncClient) -> None:
+        place = await holding_of(client).take()
+        holding = GivenUpAtOnce(client, "h", b"", ttl=60, wait=None, absent="not held")
+        holding._place = place
+        assert not holding.lost
+        assert holding.lost
+        holding._place = place
+        assert holding.place is place
+        with pytest.raises(LockLost):
+            _ = holding.place
+        holding._place = place
+        assert not await holding.wait_lost(0)
+        assert await holding.wait_lost(0)
 
     play(pki, scenario)
 
