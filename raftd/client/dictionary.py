@@ -15,6 +15,7 @@ from raftd.client.synchronous import Client
 from raftd.kv.limits import OPERATIONS_MAX
 
 V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
 D = TypeVar("D")
 _ABSENT: Final = 0
 """The modify revision that `expected_revision` gives to "there is no such key"."""
@@ -23,6 +24,16 @@ _IMPOSSIBLE_KEY: Final = (InvalidRequest, TooLarge, UnicodeEncodeError)
 """No cluster has a key that is empty, too long, or half of a surrogate pair: it is missing, as in any dict."""
 _STEP_BYTES_MAX: Final = 1 << 20
 """What `update` writes in one step, if it is more than one key: well below what one command may have."""
+
+
+class Keyed(Protocol[V_co]):
+    """What `update` takes for a mapping, as that of a dict does."""
+
+    def keys(self) -> Iterable[str]:
+        """All keys."""
+        ...
+
+    def __getitem__(self, key: str, /) -> V_co: ...
 
 
 class Codec(Protocol[V]):
@@ -215,11 +226,19 @@ class DistDict(MutableMapping[str, V]):
         while self._client.delete_range(prefix=self._prefix).more:
             pass
 
-    def update(  # type: ignore[override]  # MutableMapping has an overload for each form
-        self, other: Mapping[str, V] | Iterable[tuple[str, V]] = (), /, **more: V
-    ) -> None:
-        """Set each key, 128 or 1 MiB in one step; an exception leaves those set that came in earlier steps."""
-        pairs = other.items() if isinstance(other, Mapping) else other
+    def update(self, other: Mapping[str, V] | Keyed[V] | Iterable[tuple[str, V]] = (), /, **more: V) -> None:
+        """Set each key, 128 or 1 MiB in one step; an exception leaves those set that came in earlier steps.
+
+        As with a dict, what has `keys()` is asked for their values, and anything else gives pairs.
+        """
+        pairs: Iterable[tuple[str, V]]
+        if isinstance(other, Mapping):
+            pairs = other.items()
+        elif hasattr(other, "keys"):
+            keyed = cast("Keyed[V]", other)
+            pairs = ((key, keyed[key]) for key in keyed.keys())  # noqa: SIM118 - it need not be iterable
+        else:
+            pairs = other
         step: dict[bytes, Put] = {}
         step_bytes = 0
         for key, value in chain(pairs, more.items()):

@@ -122,6 +122,27 @@ def test_updating_in_steps(d: DistDict[str], cluster_in_thread: FakeCluster) -> 
         d.update({"b": 5})  # type: ignore[arg-type]  # wrong on purpose
 
 
+class Row:
+    """Has keys and gives their values, as the rows of some databases do, and is no Mapping."""
+
+    def keys(self) -> list[str]:
+        return ["aa", "bb"]
+
+    def __getitem__(self, key: str) -> str:
+        return key.upper()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["AA", "BB"])  # pairs of letters, if one takes them for that
+
+
+def test_updating_from_what_has_keys(d: DistDict[str]) -> None:
+    """As with a dict, it need be no Mapping."""
+    expected: dict[str, str] = {}
+    for made in (d, expected):
+        made.update(Row(), c="3")
+    assert dict(d) == expected == {"aa": "AA", "bb": "BB", "c": "3"}
+
+
 def test_dicts_of_prefixes(config_path: Path) -> None:
     """One cluster has many dicts; each has its own keys only."""
     with Client.from_config(config_path) as client:
