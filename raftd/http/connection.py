@@ -3,6 +3,8 @@
 aiohttp parses and answers; what it does not bound is done around it. A connection serves one request and must be over
 within its deadline, however slowly the other side sends or reads. So no client can hold a connection, and the memory
 that all of them take together is known. Health checks and scrapes need no more: connecting anew costs them nothing.
+aiohttp sees no more than the request's head (`raftd.http.head`), and whatever it raises for what a stranger sent ends his
+connection: in the loop's exception handler it would be taken for a bug of the node, which ends.
 
 When there are too many, the oldest goes, not the newest: an honest request is answered within milliseconds, so the
 oldest is the least likely to be one, and a flood of silent connections does not make a live node look dead.
@@ -15,12 +17,17 @@ from typing import Final, cast
 from aiohttp import web
 
 from raftd.http.complaints import Complaints, Misuse
+from raftd.http.head import RequestHead
 
 PLAIN: Final = "text/plain; charset=utf-8"
 
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nServer: raftd\r\nConnection: close\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 26\r\n\r\nthe request is too large.\n"
+)
+_MALFORMED: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nServer: raftd\r\nConnection: close\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: 12\r\n\r\nbad request\n"
 )
 
 
@@ -71,7 +78,7 @@ class Connection(web.RequestHandler):
         loop: The running event loop.
     """
 
-    __slots__ = ("_bytes_left", "_complaints", "_deadline", "_limits", "_stream", "_table")
+    __slots__ = ("_bytes_left", "_complaints", "_deadline", "_head", "_limits", "_stream", "_table")
 
     def __init__(
         self,
@@ -92,6 +99,7 @@ class Connection(web.RequestHandler):
         self._complaints = complaints
         self._limits = limits
         self._bytes_left = limits.request_bytes_max
+        self._head = RequestHead()
         self._stream: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
@@ -112,14 +120,38 @@ class Connection(web.RequestHandler):
             self._table.remove(self._stream)
 
     def data_received(self, data: bytes) -> None:
-        """Pass on what fits, and end the connection where more comes."""
+        """Pass on what fits and is a request's head, and end the connection where more comes, or something else."""
         self._bytes_left -= len(data)
-        if self._bytes_left >= 0:
-            super().data_received(data)
-        elif self._stream is not None and not self._stream.is_closing():
-            self._complaints.tell(address_of(self._stream), Misuse.TOO_LARGE)
-            self._stream.write(_TOO_LARGE)
+        if self._bytes_left < 0:
+            self._refuse(Misuse.TOO_LARGE, _TOO_LARGE)
+            return
+        head = self._head.take(data)
+        if head is None:
+            self._refuse(Misuse.MALFORMED, _MALFORMED)
+            return
+        try:
+            super().data_received(head)
+        except Exception:  # noqa: BLE001 - of a stranger's bytes, which its parser did not expect
+            self._cut_off()
+
+    async def start(self) -> None:
+        """Serve the request; aiohttp's task for it, which nobody waits for, so nothing may be raised in it."""
+        try:
+            await super().start()
+        except Exception:  # noqa: BLE001 - as above: it makes an object of the request outside of its own `try`
+            self._cut_off()
+
+    def _refuse(self, misuse: Misuse, told: bytes) -> None:
+        if self._stream is not None and not self._stream.is_closing():
+            self._complaints.tell(address_of(self._stream), misuse)
+            self._stream.write(told)
             self._stream.close()
+
+    def _cut_off(self) -> None:
+        """End a connection whose parser is in no state to go on."""
+        if self._stream is not None:
+            self._complaints.tell(address_of(self._stream), Misuse.MALFORMED)
+            self._stream.abort()
 
     def _out_of_time(self) -> None:
         if self._stream is not None:

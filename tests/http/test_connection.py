@@ -1,8 +1,12 @@
 import asyncio
-from typing import cast
+import logging
+from typing import Any, NoReturn, cast
+
+import pytest
+from aiohttp import web
 
 from raftd.http.complaints import Complaints
-from raftd.http.connection import ConnectionTable, address_of, answer
+from raftd.http.connection import Connection, ConnectionLimits, ConnectionTable, address_of, answer
 
 
 class FakeTransport:
@@ -11,6 +15,12 @@ class FakeTransport:
 
     def abort(self) -> None:
         self.aborted = True
+
+    def close(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return self.aborted
 
     def get_extra_info(self, name: str) -> tuple[str, int] | None:
         return ("192.0.2.7", 80) if name == "peername" else None
@@ -48,3 +58,58 @@ def test_an_answer_gives_no_version_away() -> None:
 def test_who_is_there_is_told_as_host_and_port() -> None:
     """For people, who look for it in their address plans."""
     assert address_of(cast("asyncio.Transport", FakeTransport())) == "192.0.2.7:80"
+
+
+async def no_answer(_: web.BaseRequest) -> NoReturn:
+    raise AssertionError("nothing is asked")
+
+
+def connect(requests: web.Server) -> tuple[Connection, FakeTransport]:
+    """A connection that has just been accepted, on the running loop."""
+    complaints, loop, transport = Complaints(lambda: 0.0), asyncio.get_running_loop(), FakeTransport()
+    connection = Connection(requests, ConnectionTable(1, complaints), complaints, ConnectionLimits(), loop)
+    connection.connection_made(cast("asyncio.Transport", transport))
+    return connection, transport
+
+
+def test_what_a_parser_does_not_expect_ends_the_connection(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception that aiohttp lets out of it is of a stranger's bytes, and stays with his connection."""
+
+    def fail(*_: object) -> NoReturn:
+        raise ValueError("canary")
+
+    async def scenario() -> None:
+        connection, transport = connect(web.Server(no_answer))
+        monkeypatch.setattr(web.RequestHandler, "data_received", fail)
+        connection.data_received(b"GET / HTTP/1.1\r\n")
+        assert transport.aborted
+        connection.connection_lost(None)
+
+    with caplog.at_level(logging.INFO):
+        asyncio.run(scenario())
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == ["it sends what is no request"]
+
+
+def test_what_making_a_request_does_not_expect_ends_the_connection() -> None:
+    """As the parser's; the task in which it is raised has nobody who would hear of it."""
+
+    def fail(*_: Any) -> NoReturn:
+        raise ValueError("canary")
+
+    unhandled: list[object] = []
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+        connection, transport = connect(web.Server(no_answer, request_factory=fail))
+        connection.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        task = connection._task_handler
+        assert task is not None
+        await asyncio.wait((task,))
+        assert transport.aborted
+        assert task.exception() is None
+        connection.connection_lost(None)
+
+    asyncio.run(scenario())
+    assert unhandled == []
