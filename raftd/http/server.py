@@ -107,7 +107,10 @@ class HttpServer:
         limits, complaints = self._connection_limits, self._complaints
         table = ConnectionTable(limits.connections_max, complaints)
         listener = Listener(
-            self._host, self._port, lambda: Connection(requests, table, complaints, limits, loop), self._pace
+            self._host,
+            self._port,
+            lambda: Connection(requests, table, complaints, limits, spent=self._spent, loop=loop),
+            self._pace,
         )
         listener.start()
         self._requests, self._listener = requests, listener
@@ -129,13 +132,15 @@ class HttpServer:
             return answer(413, b"a request here has no body\n")
         if request.path in _HEALTH:
             return await self._health(request)
-        # Of the processor, not by the clock: while the machine has no time for this node, it owes the loop nothing.
         began = time.thread_time()
         try:
             return self._page(request)
         finally:
-            if self._listener is not None:
-                self._listener.spent(time.thread_time() - began)
+            self._spent(time.thread_time() - began)
+
+    def _spent(self, seconds: float) -> None:
+        if self._listener is not None:
+            self._listener.spent(seconds)
 
     def _page(self, request: web.BaseRequest) -> web.Response:
         match request.path:

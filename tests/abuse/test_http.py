@@ -2,9 +2,11 @@
 
 import asyncio
 import gc
+import gzip
 import logging
 import random
 import time
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -161,6 +163,24 @@ def test_only_paths_are_served(caplog: pytest.LogCaptureFixture, target: bytes) 
     with caplog.at_level(logging.INFO):
         asyncio.run(asyncio.wait_for(scenario(), 30))
     assert told(caplog) == ["it sends what is no request"]
+
+
+def test_a_body_is_not_inflated() -> None:
+    """A body of 16 kB that stands for 15 MiB takes no more than its own bytes, and is refused."""
+    body = gzip.compress(bytes(15 << 20))
+    head = ASKED + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    async def scenario() -> None:
+        server = await serve(Pace(idle_ratio=0.0))
+        tracemalloc.start()
+        try:
+            assert b"HTTP/1.1 413 " in await asked(server, head + body)
+            assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        finally:
+            tracemalloc.stop()
+        await server.stop()
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
 
 
 def test_slow_clients_and_crowds_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:

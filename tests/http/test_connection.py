@@ -1,5 +1,7 @@
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 import pytest
@@ -64,10 +66,11 @@ async def no_answer(_: web.BaseRequest) -> NoReturn:
     raise AssertionError("nothing is asked")
 
 
-def connect(requests: web.Server) -> tuple[Connection, FakeTransport]:
+def connect(requests: web.Server, spent: Callable[[float], None] = lambda _: None) -> tuple[Connection, FakeTransport]:
     """A connection that has just been accepted, on the running loop."""
     complaints, loop, transport = Complaints(lambda: 0.0), asyncio.get_running_loop(), FakeTransport()
-    connection = Connection(requests, ConnectionTable(1, complaints), complaints, ConnectionLimits(), loop)
+    table, limits = ConnectionTable(1, complaints), ConnectionLimits()
+    connection = Connection(requests, table, complaints, limits, spent=spent, loop=loop)
     connection.connection_made(cast("asyncio.Transport", transport))
     return connection, transport
 
@@ -113,3 +116,19 @@ def test_what_making_a_request_does_not_expect_ends_the_connection() -> None:
 
     asyncio.run(scenario())
     assert unhandled == []
+
+
+def test_parsing_counts_for_the_share_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a request costs before any page is made is told, of each piece of it."""
+    clock = iter((5.0, 5.25, 7.0, 7.5))
+    spent: list[float] = []
+
+    async def scenario() -> None:
+        connection, _ = connect(web.Server(no_answer), spent.append)
+        monkeypatch.setattr(time, "thread_time", lambda: next(clock))
+        connection.data_received(b"GET / HTTP/1.1\r\n")
+        connection.data_received(b"Host: ")
+        connection.connection_lost(None)
+
+    asyncio.run(scenario())
+    assert spent == [0.25, 0.5]
