@@ -1,17 +1,21 @@
 """Accepting connections, with bounds that strangers cannot stretch.
 
 asyncio's own server takes 256 KiB for each connection as soon as it is accepted, and lets it be silent for a minute.
-Here the handshakes under way are bounded in number and time: when their number is reached, the oldest is ended, so a
-crowd of silent connections delays an honest one by no more than their acceptance. The loop accepts one connection in
-each of its passes: those accepted before have then moved on, and an honest crowd does not push itself out.
+Here the handshakes under way are bounded in number and time. When their number is reached, the oldest one of the host
+that has most of them is ended: so a crowd of silent connections from one host, however fast they come, ends none of a
+host that has fewer. Strangers on as many hosts as there may be handshakes do: then an honest one must be over before so
+many more are accepted. The loop accepts one connection in each of its passes: those accepted before have then moved on,
+and an honest crowd does not push itself out.
 """
 
 import asyncio
 import errno
 import functools
+import ipaddress
 import logging
 import socket
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,7 +41,7 @@ class AcceptorLimits:
     """The last of these, at most a tenth, that are kept for whom the owner of the channels prefers. Others may have the
     first half of them for as long as it takes to be told so, and the other half not even for that."""
     handshakes_max: int = 128
-    """TLS handshakes under way; for a further one, the oldest is ended."""
+    """TLS handshakes under way; for a further one, the oldest of the host that has most is ended."""
     handshake_seconds: float = 5.0
     backlog: int = 1024
 
@@ -61,7 +65,8 @@ class Acceptor:
         self._refusals = Refusals(purpose, asyncio.get_running_loop())
         self._listening: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
-        self._handshakes: dict[asyncio.Task[bool], None] = {}
+        self._handshakes: dict[asyncio.Task[bool], str] = {}
+        """Oldest first, each with its host."""
         self._emptied: asyncio.Future[None] | None = None
         self.connections = 0
         """Connections with TLS up: whoever owns the channels counts them, with `opened` and `released`."""
@@ -182,21 +187,29 @@ class Acceptor:
                 self.refused_total += 1
                 connection.close()
             else:
-                self._begin(connection, f"{address[0]}:{address[1]}")
+                self._begin(connection, address[0], address[1])
             # `sock_accept` does not wait while the backlog has more, and nobody else would have a turn.
             await asyncio.sleep(0)
 
-    def _begin(self, connection: socket.socket, address: str) -> None:
-        """Begin a handshake, in place of the oldest one if there are too many."""
+    def _begin(self, connection: socket.socket, address: str, port: int) -> None:
+        """Begin a handshake, in place of another one if there are too many."""
+        host = _host_of(address)
         if len(self._handshakes) >= self._limits.handshakes_max:
-            oldest = next(iter(self._handshakes))
+            unlucky = self._most_dispensable(host)
             # Its callback comes in the loop's next pass only, and the bound holds now.
-            del self._handshakes[oldest]
-            oldest.cancel()
+            del self._handshakes[unlucky]
+            unlucky.cancel()
         channel = self._make_channel()
-        task = asyncio.get_running_loop().create_task(self._handshake(connection, channel, address))
-        self._handshakes[task] = None
+        task = asyncio.get_running_loop().create_task(self._handshake(connection, channel, f"{address}:{port}"))
+        self._handshakes[task] = host
         task.add_done_callback(functools.partial(self._ended, connection, channel))
+
+    def _most_dispensable(self, host: str) -> asyncio.Task[bool]:
+        """The oldest handshake of a host that has most of them, once this host has a further one."""
+        counts = Counter(self._handshakes.values())
+        counts[host] += 1
+        most = max(counts.values())
+        return next(task for task, its_host in self._handshakes.items() if counts[its_host] == most)
 
     def _ended(self, connection: socket.socket, channel: Channel, task: asyncio.Task[bool]) -> None:
         self._handshakes.pop(task, None)
@@ -224,6 +237,14 @@ class Acceptor:
             self._refusals.tell(address, explain(error))
             return False
         return True
+
+
+def _host_of(address: str) -> str:
+    """Who has an address. One host has a whole /64 of IPv6, as a rule, and would else be as many as it likes."""
+    if ":" not in address:
+        return address
+    parsed = ipaddress.IPv6Address(address)
+    return str(parsed.ipv4_mapped or parsed.packed[:8].hex())
 
 
 def _listen(host: str, port: int, backlog: int) -> socket.socket:

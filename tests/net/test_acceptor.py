@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from raftd.errors import ListenError
-from raftd.net.acceptor import Acceptor, AcceptorLimits
+from raftd.net.acceptor import Acceptor, AcceptorLimits, _host_of
 from raftd.net.channel import Channel, ChannelLimits
 from raftd.net.tls import client_context, server_context
 from tests.net.loopback import Certificates, Owner, Remote, Run, dial, until
@@ -51,11 +51,12 @@ async def accepting(certificates: Certificates, limits: AcceptorLimits = LIMITS)
         await owner.acceptor.emptied()
 
 
-async def silent(port: int) -> socket.socket:
-    """A TCP connection that never says anything."""
+async def silent(port: int, host: str = "127.0.0.1") -> socket.socket:
+    """A TCP connection from this host that never says anything."""
     connection = socket.socket()
     connection.setblocking(False)
     try:
+        connection.bind((host, 0))
         await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", port))
     except OSError:
         connection.close()
@@ -178,6 +179,66 @@ def test_two_thousand_silent_sockets_do_not_keep_an_honest_client_out(run: Run, 
     run(scenario())
 
 
+def test_one_host_ends_no_handshake_of_another(run: Run, certificates: Certificates) -> None:
+    """However many connections a host opens meanwhile, one that is slow from elsewhere comes up in the end."""
+
+    async def scenario() -> None:
+        async with accepting(certificates, replace(LIMITS, handshakes_max=4, handshake_seconds=60.0)) as owner:
+            port = owner.acceptor.port
+            slow = await silent(port, "127.0.0.2")
+            await until(lambda: owner.acceptor.handshakes == 1)
+            crowd = [await silent(port) for _ in range(50)]
+            await until(lambda: owner.acceptor.refused_total == 47)
+            assert owner.acceptor.handshakes == 4
+            context = client_context(certificates.user())
+            remote = Remote(*await asyncio.open_connection(sock=slow, ssl=context, server_hostname=""))
+            await until(lambda: owner.acceptor.connections == 1)
+            await remote.close()
+            for connection in crowd:
+                connection.close()
+            await until(lambda: owner.acceptor.handshakes == 0)
+
+    run(scenario())
+
+
+def test_the_host_with_most_handshakes_makes_room(run: Run, certificates: Certificates) -> None:
+    """Its own oldest makes room for its next one; where no host has more than another, the oldest of all does."""
+
+    async def scenario() -> None:
+        async with accepting(certificates, replace(LIMITS, handshakes_max=2, handshake_seconds=60.0)) as owner:
+            loop, port = asyncio.get_running_loop(), owner.acceptor.port
+            first = await silent(port, "127.0.0.1")
+            await until(lambda: owner.acceptor.handshakes == 1)
+            second = await silent(port, "127.0.0.2")
+            await until(lambda: owner.acceptor.handshakes == 2)
+            third = await silent(port, "127.0.0.2")
+            assert await loop.sock_recv(second, 1) == b""
+            fourth = await silent(port, "127.0.0.3")
+            assert await loop.sock_recv(first, 1) == b""
+            assert owner.acceptor.refused_total == 2
+            for connection in (first, second, third, fourth):
+                connection.close()
+            await until(lambda: owner.acceptor.handshakes == 0)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+    ],
+)
+def test_a_host_is_an_address_or_a_network_of_ipv6(one: str, other: str, is_same: bool) -> None:
+    """A host that may have any address of a /64 counts as one with all of them."""
+    assert (_host_of(one) == _host_of(other)) is is_same
+
+
 def test_a_crowd_of_honest_clients_does_not_push_itself_out(run: Run, certificates: Certificates) -> None:
     """After a restart all clients come at once; few places for handshakes are enough for all of them."""
 
@@ -283,8 +344,8 @@ def test_a_handshake_cancelled_before_its_first_step_is_closed(run: Run, certifi
         async with accepting(certificates, replace(LIMITS, handshakes_max=1)) as owner:
             near, far = socket.socketpair()
             other_near, other_far = socket.socketpair()
-            owner.acceptor._begin(near, "first")
-            owner.acceptor._begin(other_near, "second")
+            owner.acceptor._begin(near, "192.0.2.1", 1)
+            owner.acceptor._begin(other_near, "192.0.2.2", 1)
             assert owner.acceptor.handshakes == 1
             await until(lambda: near.fileno() == -1)
             assert owner.acceptor.refused_total == 1
