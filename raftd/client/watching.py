@@ -394,7 +394,7 @@ def _check_end(end: WatchEnd) -> None:
         case WatchEndReason.FUTURE_REVISION:
             raise FutureRevision(f"the newest revision is {end.revision}")
         case WatchEndReason.TOO_MANY:
-            raise LimitReached("this connection or node has as many watches as it may have")
+            raise LimitReached("this connection, user or node has as many watches as it may have")
         case WatchEndReason.DENIED:
             raise Denied("this user may not watch these keys any more")
         case WatchEndReason.CANCELLED | WatchEndReason.NODE_STOPPING:

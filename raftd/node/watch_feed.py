@@ -47,6 +47,20 @@ class History(Protocol):
         ...
 
 
+class Machine(Protocol):
+    """What must be known of the state machine."""
+
+    @property
+    def revision(self) -> Revision:
+        """The newest."""
+        ...
+
+    @property
+    def history(self) -> History:
+        """The changes that are held; another one after a snapshot was installed."""
+        ...
+
+
 class Watch:
     """One client's watch. Fields are those of `raftd.node.watches` to change.
 

@@ -31,6 +31,7 @@ from raftd.node.watch_feed import (
     Feed,
     FeedName,
     History,
+    Machine,
     Piece,
     Position,
     Reading,
@@ -42,6 +43,7 @@ from raftd.node.watch_feed import (
     read_key,
 )
 from raftd.node.watch_index import WatchIndex
+from raftd.node.watch_shares import WatchShares
 from raftd.wire.watch import (
     WatchEndReason,
     WatchFlag,
@@ -58,20 +60,6 @@ _ITEM_COST: Final = 2
 _CHANGES_FOR_ONE: Final = 4
 _BYTES_FOR_ONE: Final = 1 << 10
 """Work is counted in what takes about a microsecond."""
-
-
-class Machine(Protocol):
-    """What must be known of the state machine."""
-
-    @property
-    def revision(self) -> Revision:
-        """The newest."""
-        ...
-
-    @property
-    def history(self) -> History:
-        """The changes that are held; another one after a snapshot was installed."""
-        ...
 
 
 class Answers(Protocol):
@@ -93,6 +81,10 @@ class WatchLimits:
     per_connection_max: int = 10_000
     watches_max: int = 100_000
     """On this node."""
+    per_user_max: int = 50_000
+    """Of these, on all connections of one user."""
+    range_bytes_per_user_max: int = 64 << 20
+    """In the bounds of their ranges."""
     unread_bytes_max: int = 1 << 20
     """A watch is told nothing while its client has left more than this unread."""
     body_bytes_max: int = 256 << 10
@@ -133,6 +125,7 @@ class Watches:
         self.watches_max = self._limits.watches_max
         """With as many, a further one is refused."""
         self._watches: dict[ClientConnection, dict[int, Watch]] = {}
+        self._shares = WatchShares(self._limits.per_user_max, self._limits.range_bytes_per_user_max)
         self._feeds: dict[FeedName, Feed] = {}
         self._index = WatchIndex(self._limits.prefix_lengths_max, self._limits.parts_max)
         self._matched: Position = (0, 0)
@@ -187,7 +180,8 @@ class Watches:
         own = self._watches.get(connection, {})
         if request_id in own:
             raise RemoteProtocolError(f"a second watch {request_id} is asked for while the first one goes on")
-        if len(own) >= limits.per_connection_max or self.count >= limits.watches_max:
+        is_full = len(own) >= limits.per_connection_max or self.count >= limits.watches_max
+        if is_full or not self._shares.take(connection.user, request):
             self._tell_end(connection, request_id, WatchEndReason.TOO_MANY, self._machine.revision)
             return None
         watch = Watch(connection, request_id, request)
@@ -578,6 +572,7 @@ class Watches:
     def _release(self, watch: Watch) -> None:
         watch.is_over = True
         self.count -= 1
+        self._shares.give_back(watch.connection.user, watch.request)
         if watch.position is not None:
             self.behind_count -= 1
         own = self._watches.get(watch.connection)

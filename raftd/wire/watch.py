@@ -65,7 +65,7 @@ class WatchEndReason(enum.IntEnum):
     FUTURE_REVISION = 3
     """It was to start behind the change that comes next; the revision is the newest."""
     TOO_MANY = 4
-    """This connection or this node has as many watches as it may have."""
+    """This connection, its user on this node, or this node has as many watches as it may have."""
     DENIED = 5
     """The user may not read all of the range any more."""
     NODE_STOPPING = 6

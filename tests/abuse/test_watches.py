@@ -69,6 +69,26 @@ def test_a_connection_has_only_so_many_watches() -> None:
     assert server.watches.count == 10_000
 
 
+def test_a_user_leaves_watches_to_others() -> None:
+    """With ranges as long as there may be he has no more than 64 MiB of them, on however many connections."""
+    server = leader()
+    low, high = b"k" * 4096, b"l" * 4096
+    clients = [server.client() for _ in range(3)]
+    for client in clients:
+        watch_all_of(server, client, [(low, high)] * 3000)
+    assert server.watches.count == (64 << 20) // 8192
+    assert server.watches.ended_total[WatchEndReason.TOO_MANY] == 9000 - 8192
+    other = server.client("bob")
+    watch_all_of(server, other, [(b"open/a", b"open/b")])
+    assert server.watches.count == 8192 + 1
+    server.gateway.closed(clients[0].connection)
+    while server.watches.turn():
+        pass
+    assert server.watches.count == 8192 + 1 - 3000
+    watch_all_of(server, clients[2], [(low, high)])
+    assert server.watches.count == 8192 + 2 - 3000
+
+
 def calls_of_puts(kind: str) -> int:
     """Python calls for some thousand puts, beside nine thousand watches that they do not concern."""
     server = leader()

@@ -315,6 +315,25 @@ def test_bounds() -> None:
     assert node.watches.ended_total[WatchEndReason.TOO_MANY] == 2
 
 
+def test_bounds_of_each_user() -> None:
+    """One user's watches count on all of his connections, and are given back at the end of one; another has his own."""
+    node = Node(per_connection_max=2, per_user_max=3, range_bytes_per_user_max=10)
+    one, other, bobs = node.connect(), node.connect(), node.connect(b"bob")
+    too_many = WatchEnd(WatchEndReason.TOO_MANY, 0)
+    followers = [node.watch(connection, b"k", b"l") for connection in (one, one, other, other, bobs, bobs)]
+    node.settle()
+    assert [follower.end for follower in followers] == [None, None, None, too_many, None, None]
+    node.watches.close(as_connection(one))
+    node.settle()
+    long, short = node.watch(other, b"k" * 4, b"l" * 5), node.watch(other, b"k" * 4, b"l" * 4)
+    node.settle()
+    assert (long.end, short.end) == (too_many, None)
+    for connection in (other, bobs):
+        node.watches.close(as_connection(connection))
+    node.settle()
+    assert node.watches._shares._shares == {}
+
+
 def test_a_closed_connection_leaves_nothing() -> None:
     """Whatever its watches were doing, and the others go on."""
     node = Node()

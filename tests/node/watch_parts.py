@@ -84,6 +84,7 @@ class FakeMachine:
 class FakeConnection:
     """A client's connection: what it was sent, and how much of it waits."""
 
+    user: bytes = USER
     waiting_bytes: int = 0
     sent: list[bytes] = field(default_factory=list)
 
@@ -155,8 +156,8 @@ class Node:
         self.connections: dict[int, FakeConnection] = {}
         self._next_id = 0
 
-    def connect(self) -> FakeConnection:
-        connection = FakeConnection()
+    def connect(self, user: bytes = USER) -> FakeConnection:
+        connection = FakeConnection(user)
         self.connections[id(connection)] = connection
         return connection
 
