@@ -7,6 +7,7 @@ A channel reads frames and hands them on; whoever owns it decides what they mean
 - what is written but not taken: above the high-water mark nothing more is read from a side that does not read, a side
   that takes next to nothing for `stall_seconds` is cut off, and so is one with more than `unread_bytes_max` waiting for
   it; who reads slowly but steadily may take as long as it likes;
+- the frames that are cut from the stream at once: whoever serves them may have nothing more read until he is done;
 - the time for which the other host may be silent (`raftd.net.silence`), and the time that it has for its goodbye.
 
 A channel says nothing to the log: why it ended is in `reason`, and who owns it knows whether that is news.
@@ -30,6 +31,8 @@ class ChannelLimits:
 
     frame_bytes_max: int
     """A longer frame ends the connection before its body is taken."""
+    frames_max: int = 256
+    """Handed over at once; what came with them is cut when these are dealt with, unless `pause_reading` says later."""
     first_frame_bytes_max: int = 4096
     """The same for frames until `establish`: a stranger's."""
     establish_seconds: float = 5.0
@@ -64,9 +67,9 @@ class Channel(asyncio.Protocol):
     """Frames over one TLS connection."""
 
     __slots__ = (
-        "_closed", "_deadline", "_established", "_limits", "_loop", "_owner", "_partial_since", "_partial_timer",
-        "_reader", "_receive", "_sent_bytes", "_socket", "_stalled", "_taken_bytes", "_transport", "loss", "reason",
-        "remote_address",
+        "_closed", "_deadline", "_established", "_is_held", "_limits", "_loop", "_owner", "_partial_since",
+        "_partial_timer", "_reader", "_receive", "_sent_bytes", "_socket", "_stalled", "_taken_bytes", "_transport",
+        "loss", "reason", "remote_address",
     )  # fmt: skip
 
     def __init__(self, owner: ChannelOwner, limits: ChannelLimits) -> None:
@@ -81,6 +84,8 @@ class Channel(asyncio.Protocol):
         """Of the handshake, later of the goodbye."""
         self._stalled: asyncio.TimerHandle | None = None
         """While nothing is read from the other side, since it does not read."""
+        self._is_held = False
+        """While nothing is read from the other side, since the owner is not done with what was."""
         self._sent_bytes = 0
         self._taken_bytes = 0
         """What `_taken` was when that was last looked at."""
@@ -135,9 +140,21 @@ class Channel(asyncio.Protocol):
         if self._reader.pending_bytes:
             raise RemoteProtocolError("it goes on before its handshake is answered")
         self._set_deadline(None)
-        self._reader = FrameReader(self._limits.frame_bytes_max)
+        self._reader = FrameReader(self._limits.frame_bytes_max, frames_max=self._limits.frames_max)
         self._receive = receive
         self._established = True
+
+    def pause_reading(self) -> None:
+        """Hand over nothing more until `resume_reading`: there is more than enough to do."""
+        self._is_held = True
+        if not self._closed:
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Go on with what has come already, in the loop's next pass, and then with what comes."""
+        self._is_held = False
+        if not self._closed:
+            self._loop.call_soon(self._go_on)
 
     def send(self, data: bytes) -> None:
         """Write whole frames. Nothing happens on a closed channel: what it owed is owed to nobody."""
@@ -191,6 +208,26 @@ class Channel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in."""
+        self._take(data)
+        if self._reader.has_more:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Hand over what was not cut yet; then read on, if nobody minds."""
+        while self._reader.has_more and not self._is_held and not self._closed:
+            self._take(b"")
+        if not self._is_held:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if self._closed or self._is_held or self._stalled is not None:
+            return
+        if self._partial_since is not None:
+            # The rest of the frame may have been here all the time.
+            self._partial_since = self._loop.time()
+        self.transport.resume_reading()
+
+    def _take(self, data: bytes) -> None:
         if self._closed:
             return
         try:
@@ -214,11 +251,7 @@ class Channel(asyncio.Protocol):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
-        if self._partial_since is not None:
-            # The rest of the frame may have been here all the time.
-            self._partial_since = self._loop.time()
-        if not self._closed:
-            self.transport.resume_reading()
+        self._read_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, by whatever side."""
@@ -262,7 +295,7 @@ class Channel(asyncio.Protocol):
         if self._partial_since is None or self._closed:
             return
         left = self._partial_since + self._limits.frame_seconds - self._loop.time()
-        if self._stalled is not None:
+        if self._stalled is not None or self._is_held:
             self._partial_timer = self._loop.call_later(self._limits.frame_seconds, self._check_partial)
         elif left <= 0:
             self.abort("it has begun a frame and not finished it")

@@ -1,5 +1,6 @@
 """One client's connection, as the node sees it: who it is, what it is owed, and how much it has under way."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from raftd.kv.access import Permissions
@@ -17,7 +18,8 @@ class ClientConnection:
     """A connection and its unsent answers. Answers of one turn of the loop leave in one write."""
 
     __slots__ = (
-        "_gateway", "answers", "channel", "in_flight", "leaving", "permissions", "stamp", "unread_bytes", "user",
+        "_gateway", "answers", "channel", "in_flight", "leaving", "permissions", "stamp", "unread_bytes",
+        "unserved", "user",
     )  # fmt: skip
 
     def __init__(
@@ -35,6 +37,8 @@ class ClientConnection:
         """Requests that are not answered yet."""
         self.unread_bytes = 0
         """As of this turn's latest answer: what the client is owed or was sent, and its kernel has not taken."""
+        self.unserved: Iterator[bytes] | None = None
+        """Requests that came and were not looked at yet (`raftd.node.backlog`); None: there are none."""
         self.leaving = ""
         """Why no more requests are taken, and the connection ends as soon as nothing is owed; empty: they are."""
 
@@ -75,12 +79,14 @@ class ClientConnection:
 
     def end_if_left(self) -> None:
         """End the connection, if it is to end and no answer is owed any more."""
-        if self.leaving and not self.in_flight and not self.answers:
+        if self.leaving and not self.in_flight and not self.answers and self.unserved is None:
             self.channel.close(self.leaving)
 
     def receive(self, payloads: list[bytes]) -> None:
         """Requests came in; the gateway knows what to do with them."""
-        self._gateway.receive(self, payloads)
+        waiting = iter(payloads)
+        if not self._gateway.receive(self, waiting):
+            self._gateway.backlog.add(self, waiting)
 
     def closed(self) -> None:
         """The connection is gone; answers to it will go nowhere."""

@@ -4,6 +4,7 @@ Theory of operation. Everything happens on one event loop, in *turns*. Whatever 
 message, a tick, word from the log writer) is taken at once and wakes the driver, which takes its turn in the same pass
 of the loop, once, however much came in:
 
+    requests that earlier turns had no time for: so much of them
     queued writes -> one propose        queued reads -> one ReadIndex
     while consensus has a Ready: send, hand to the log writer, apply (so much of it), note answers
     answer questions, tell watches: so much of it, and the rest in the next turn
@@ -387,12 +388,7 @@ class Driver:
             return
         raft = self.raft
         self._note_leadership()
-        if self._requests.has_queued_writes:
-            self._propose()
-        if self._requests.has_queued_reads:
-            self._request_reads()
-        if self._requests.has_queued_quorum_reads:
-            self._request_quorum_reads()
+        self._take_requests()
         self._applier.begin_turn()
         self._apply()
         for _ in range(_READIES_PER_TURN_MAX):
@@ -417,8 +413,19 @@ class Driver:
             self._idle.set_result(None)
         self._end_turn()
 
+    def _take_requests(self) -> None:
+        if self._gateway is not None:
+            self._gateway.serve_backlog()
+        if self._requests.has_queued_writes:
+            self._propose()
+        if self._requests.has_queued_reads:
+            self._request_reads()
+        if self._requests.has_queued_quorum_reads:
+            self._request_quorum_reads()
+
     def _is_at_rest(self) -> bool:
-        return not self._storing and self._requests.is_idle and not self._watches.is_ending
+        has_backlog = self._gateway is not None and not self._gateway.backlog.is_empty
+        return not self._storing and self._requests.is_idle and not has_backlog and not self._watches.is_ending
 
     def _end_turn(self) -> None:
         turned, self._turned = self._turned, None

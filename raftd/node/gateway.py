@@ -7,12 +7,12 @@ cluster, and UNWATCH, for it takes back what was asked on the same connection.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeAlias, assert_never
 
-from raftd.consensus.types import LogIndex, NodeId, Role, Term
+from raftd.consensus.types import LogIndex, NodeId, Role
 from raftd.errors import DecodeError, InvariantViolation
 from raftd.kv.access import AccessRules, Operation, Permissions
 from raftd.kv.commands import CommandTooLarge, InvalidCommand, Opcode, Stamp, check_key, validate_client_command
@@ -21,7 +21,8 @@ from raftd.kv.operations import Get
 from raftd.kv.queries import HistoryQuery, LeaseQuery, LeasesQuery, Query, RangeQuery, parse_query
 from raftd.net.channel import Channel
 from raftd.node.addresses import client_address
-from raftd.node.administration import Administered, Administration
+from raftd.node.administration import Administration, Leadership
+from raftd.node.backlog import LARGE_BYTES, Backlog
 from raftd.node.backups import BackupQuestion, Backups
 from raftd.node.connection import ClientConnection
 from raftd.node.lease_keeper import LeaseKeeper
@@ -58,29 +59,6 @@ _GET: Final = QueryOpcode.GET
 _STALE: Final = Consistency.STALE
 _READS_KEY: Final = Operation.READ
 _LEADER: Final = Role.LEADER
-
-
-class Leadership(Administered, Protocol):
-    """What the gateway must know of consensus."""
-
-    @property
-    def role(self) -> Role:
-        """This node's role."""
-
-    @property
-    def current_term(self) -> Term:
-        """This node's term."""
-
-    @property
-    def leader_id(self) -> NodeId | None:
-        """Who leads, if known."""
-
-    @property
-    def last_index(self) -> LogIndex:
-        """Where the log ends."""
-
-    def term_at(self, index: LogIndex, /) -> Term | None:
-        """Term of the entry at `index`; None where the log does not reach."""
 
 
 class Disk(Protocol):
@@ -172,6 +150,7 @@ class Gateway:
         self._wall_clock_ns = wall_clock_ns
         self._clock = clock
         self._reload = reload
+        self.backlog = Backlog(clock)
         self._connections: set[ClientConnection] = set()
         self.is_draining = False
         """Whether the node is going down: nothing new is accepted."""
@@ -241,33 +220,57 @@ class Gateway:
         """A client is gone. Its writes under way go on, for they are in the log; nobody hears the answers."""
         self._connections.discard(connection)
         connection.answers.clear()
+        connection.unserved = None
         if self._backups is not None:
             self._backups.closed(connection)
         if self._watches.close(connection):
             self._wake()
 
-    def receive(self, connection: ClientConnection, payloads: list[bytes]) -> None:
-        """Take requests.
+    def receive(self, connection: ClientConnection, payloads: Iterator[bytes]) -> bool:
+        """Take requests, as many as this turn has time for; returns whether all. The others are for the backlog.
 
         Raises:
             RemoteProtocolError: a frame is no request; the connection must end.
         """
         # First, since a frame that ends the connection must not hold up what came in front of it.
         self._wake()
+        backlog = self.backlog
+        if backlog.must_wait:
+            return False
+        began, unlooked = backlog.clock(), backlog.unlooked_max
         for payload in payloads:
             kind, request_id = parse_request(payload)
             if connection.leaving:
                 # Not counted as a failure: the client repeats it on another connection, where it is.
                 self._requests.owe(connection, encode_refusal(request_id, _LEAVING))
-                continue
-            try:
-                refusal = self._dispatch(connection, kind, request_id, payload)
-            except CommandTooLarge as error:
-                refusal = Refusal(RefusalCode.TOO_LARGE, str(error))
-            except (InvalidCommand, DecodeError) as error:
-                refusal = Refusal(RefusalCode.BAD_REQUEST, str(error))
-            if refusal is not None:
-                self._requests.turn_away(connection, kind, request_id, refusal)
+            else:
+                try:
+                    # These two are nearly all requests.
+                    if kind is _WRITE:
+                        refusal = self._write(connection, request_id, payload)
+                    elif kind is _READ:
+                        refusal = self._read(connection, request_id, payload)
+                    else:
+                        refusal = self._dispatch(connection, kind, request_id, payload)
+                except CommandTooLarge as error:
+                    refusal = Refusal(RefusalCode.TOO_LARGE, str(error))
+                except (InvalidCommand, DecodeError) as error:
+                    refusal = Refusal(RefusalCode.BAD_REQUEST, str(error))
+                if refusal is not None:
+                    self._requests.turn_away(connection, kind, request_id, refusal)
+            unlooked -= len(payload)
+            if unlooked <= 0:
+                began, unlooked = backlog.spend(began), backlog.unlooked_max
+            if backlog.must_wait:
+                return False
+        backlog.spend(began)
+        return True
+
+    def serve_backlog(self) -> None:
+        """At the beginning of each turn: go on with the requests that earlier ones had no time for."""
+        self.backlog.turn(self.receive)
+        if self.backlog.must_wait:
+            self._wake()
 
     def review_watches(self) -> None:
         """Grants have changed: end the watches that they no longer allow."""
@@ -288,11 +291,6 @@ class Gateway:
         self, connection: ClientConnection, kind: RequestKind, request_id: int, payload: bytes
     ) -> Refusal | None:
         """Carry out a request or queue it; returns why not."""
-        # These two are nearly all requests.
-        if kind is _WRITE:
-            return self._write(connection, request_id, payload)
-        if kind is _READ:
-            return self._read(connection, request_id, payload)
         match kind:
             case RequestKind.STATUS:
                 check_no_body(payload)
@@ -330,6 +328,10 @@ class Gateway:
                 return self._traced_write(connection, request_id, payload)
             case RequestKind.TRACE:
                 return self._trace(connection, request_id, decode_trace(payload))
+            case RequestKind.WRITE:
+                return self._write(connection, request_id, payload)
+            case RequestKind.READ:
+                return self._read(connection, request_id, payload)
             case _:
                 assert_never(kind)
 
@@ -397,6 +399,8 @@ class Gateway:
             if not self.is_replayed:
                 return _NOT_REPLAYED
             answer = self._machine.answer_get(key, self._leadership.current_term)
+            if len(answer) >= LARGE_BYTES:
+                self.backlog.answered(len(answer))
             self._requests.owe(connection, encode_answer(request_id, answer))
             return None
         # As `_admit_to_read`, without the call: gets are many.

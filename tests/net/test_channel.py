@@ -295,7 +295,96 @@ def test_who_reads_a_large_answer_slowly_is_not_cut_off(run: Run, certificates: 
     run(scenario())
 
 
-def test_a_frame_of_who_reads_slowly_has_time() -> None:
+def test_nothing_more_is_handed_over_while_the_owner_is_not_done() -> None:
+    """Neither what has come already, which is cut in pieces, nor what would come; then all of it, in order."""
+
+    async def scenario() -> None:
+        transport, received = SlowlyTaken(), list[bytes]()
+        channel = Channel(Owner(), replace(LIMITS, frames_max=2))
+        channel.connection_made(transport)
+
+        def receive(payloads: list[bytes]) -> None:
+            received.extend(payloads)
+            if len(received) in {2, 6}:
+                channel.pause_reading()
+
+        channel.establish(receive)
+        payloads = [b"%d" % number for number in range(9)]
+        channel.data_received(b"".join(map(encode_frame, payloads)) + b"\1")
+        for held_at in (2, 6):
+            assert received == payloads[:held_at]
+            channel.pause_writing()
+            channel.resume_writing()
+            assert transport.is_reading_paused
+            channel.resume_reading()
+            await asyncio.sleep(0)
+        assert received == payloads
+        assert not transport.is_reading_paused
+        channel.pause_reading()
+        channel.pause_writing()
+        channel.resume_reading()
+        await asyncio.sleep(0)
+        assert transport.is_reading_paused
+        channel.resume_writing()
+        assert not transport.is_reading_paused
+        channel.connection_lost(None)
+        channel.pause_reading()
+        channel.resume_reading()
+        await asyncio.sleep(0)
+        transport.get_extra_info("socket").close()
+
+    asyncio.run(scenario())
+
+
+def test_an_owner_that_is_never_done_gets_it_all_in_the_end(run: Run, certificates: Certificates) -> None:
+    """Piece by piece, over TLS: pausing holds on every loop, and nothing is lost by it."""
+
+    async def scenario() -> None:
+        pieces: list[list[bytes]] = []
+        held: list[Channel] = []
+
+        def receive(payloads: list[bytes]) -> None:
+            assert not held, "it was handed more while it was not done"
+            pieces.append(payloads)
+            held.append(channel)
+            channel.pause_reading()
+            asyncio.get_running_loop().call_soon(resume)
+
+        def resume() -> None:
+            held.pop().resume_reading()
+
+        owner = Owner(lambda channel, _: channel.establish(receive))
+        async with connected(certificates, owner, replace(LIMITS, frames_max=100)) as (_, channel, remote):
+            remote.writer.write(encode_frame(b"hello"))
+            await until(lambda: channel.is_established)
+            payloads = [b"%d" % number for number in range(20_000)]
+            remote.writer.write(b"".join(map(encode_frame, payloads)))
+            await until(lambda: sum(map(len, pieces)) == len(payloads))
+            assert [payload for piece in pieces for payload in piece] == payloads
+            assert max(map(len, pieces)) == 100
+
+    run(scenario())
+
+
+def test_a_bad_frame_that_waited_ends_the_connection() -> None:
+    """When its turn comes; what is in front of it is handed over before."""
+
+    async def scenario() -> None:
+        transport, received = SlowlyTaken(), list[bytes]()
+        channel = Channel(Owner(), replace(LIMITS, frames_max=1))
+        channel.connection_made(transport)
+        channel.establish(received.extend)
+        channel.data_received(encode_frame(b"a") + encode_frame(b"b") + bytes(4) + encode_frame(b"c"))
+        assert received == [b"a", b"b"]
+        assert channel.reason == "a frame of 0 bytes came, and may have 1 to 100000"
+        channel.connection_lost(None)
+        transport.get_extra_info("socket").close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("pause", ["pause_writing", "pause_reading"])
+def test_a_frame_of_who_is_not_read_from_has_time(pause: str) -> None:
     """While nothing is read from it, its frame cannot be finished; afterwards it has as long as any other."""
 
     async def scenario() -> None:
@@ -303,11 +392,12 @@ def test_a_frame_of_who_reads_slowly_has_time() -> None:
         channel = Channel(Owner(), replace(LIMITS, frame_seconds=15.0))
         channel.connection_made(transport)
         channel.data_received(encode_frame(b"hello")[:5])
-        channel.pause_writing()
+        getattr(channel, pause)()
         began_at = channel._partial_since = loop.time() - 100.0
         channel._check_partial()
         assert not channel.is_closed
-        channel.resume_writing()
+        getattr(channel, pause.replace("pause", "resume"))()
+        await asyncio.sleep(0)
         assert not transport.is_reading_paused
         assert channel._partial_since > began_at
         channel._check_partial()

@@ -160,6 +160,7 @@ class Channel:
 
     sent: list[bytes] = field(default_factory=list)
     is_closed: bool = False
+    is_held: bool = False
     unsent_bytes: int = 0
     remote_address: str = "192.0.2.1:5000"
     reason: str = ""
@@ -170,6 +171,14 @@ class Channel:
 
     def close(self, reason: str = "") -> None:
         self.is_closed, self.reason = True, reason
+
+    abort = close
+
+    def pause_reading(self) -> None:
+        self.is_held = True
+
+    def resume_reading(self) -> None:
+        self.is_held = False
 
 
 @dataclass

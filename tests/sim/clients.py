@@ -52,6 +52,12 @@ class ClientChannel:
         for payload in self._reader.feed(data):
             self._client.respond(self._process.node_id, payload)
 
+    def pause_reading(self) -> None:
+        """What comes all the same has its place behind what waits."""
+
+    def resume_reading(self) -> None:
+        """See `pause_reading`."""
+
 
 class Request:
     """One operation, from its first sending to its answer."""

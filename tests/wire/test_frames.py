@@ -39,6 +39,27 @@ def test_every_split_in_three() -> None:
 
 
 @settings(deadline=None)
+@given(PAYLOADS, st.lists(st.integers(1, 12), min_size=1), st.integers(1, 3))
+@example([b"abc"], [3, 4, 1, 30], 1)
+def test_so_many_at_once(payloads: list[bytes], sizes: list[int], frames_max: int) -> None:
+    """The rest comes when nothing is fed, or more is; in order, and with word of whether there is any."""
+    stream = b"".join(map(encode_frame, payloads))
+    reader = FrameReader(30, frames_max=frames_max)
+    got: list[bytes] = []
+    fed = turn = 0
+    while fed < len(stream) or reader.has_more:
+        piece = stream[fed : fed + sizes[turn % len(sizes)]] if turn % 3 else b""
+        cut = reader.feed(piece)
+        assert len(cut) == frames_max or not reader.has_more
+        assert len(cut) <= frames_max
+        got += cut
+        fed += len(piece)
+        turn += 1
+    assert got == payloads
+    assert reader.pending_bytes == 0
+
+
+@settings(deadline=None)
 @given(PAYLOADS, st.lists(st.integers(1, 12), min_size=1))
 @example(payloads=[b"abc"], sizes=[1])
 def test_pieces_of_any_size(payloads: list[bytes], sizes: list[int]) -> None:

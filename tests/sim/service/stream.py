@@ -123,6 +123,12 @@ class Stream:
             self._connection = self._process.gateway.client_connected(cast("Channel", self), self._user)
         self._connection.receive([payload])
 
+    def pause_reading(self) -> None:
+        """What comes all the same has its place behind what waits."""
+
+    def resume_reading(self) -> None:
+        """See `pause_reading`."""
+
     def hang_up(self) -> None:
         """The process learns that the client has left."""
         if not self.is_closed:
