@@ -9,23 +9,33 @@ from raftd.net.channel import Channel
 
 if TYPE_CHECKING:
     from raftd.node.gateway import Gateway
+    from raftd.node.unread import Unread
 
 UNREAD_BYTES_MAX: Final = 8 << 20
-"""A client that leaves more than this unread is refused what may be large, until it has read."""
+"""A client that leaves more than this unread is refused what may be large, until it has read. If all of them leave
+much, less is allowed (`raftd.node.unread`)."""
 
 
 class ClientConnection:
     """A connection and its unsent answers. Answers of one turn of the loop leave in one write."""
 
     __slots__ = (
-        "_gateway", "answers", "channel", "in_flight", "leaving", "permissions", "stamp", "unread_bytes",
+        "_gateway", "_unread", "answers", "channel", "in_flight", "leaving", "permissions", "stamp", "unread_bytes",
         "unserved", "user",
     )  # fmt: skip
 
     def __init__(
-        self, gateway: "Gateway", channel: Channel, permissions: Permissions, stamp: Stamp, user: bytes
+        self,
+        gateway: "Gateway",
+        channel: Channel,
+        permissions: Permissions,
+        stamp: Stamp,
+        user: bytes,
+        *,
+        unread: "Unread",
     ) -> None:
         self._gateway = gateway
+        self._unread = unread
         self.channel = channel
         self.permissions = permissions
         self.stamp = stamp
@@ -52,7 +62,7 @@ class ClientConnection:
         """Whether so much waits for the client to read that nothing large should be added to it."""
         # As `waiting_bytes`, without the call: each read asks this.
         unread_bytes = self.unread_bytes if self.answers else self.channel.unsent_bytes
-        return unread_bytes > UNREAD_BYTES_MAX
+        return unread_bytes > self._unread.bytes_max
 
     def owe(self, frame: bytes) -> bool:
         """Add an answer to those of this turn; returns whether it is the first."""

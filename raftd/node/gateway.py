@@ -196,9 +196,8 @@ class Gateway:
 
     def client_connected(self, channel: Channel, user: str) -> ClientConnection:
         """A client is there, known by its certificate as `user`."""
-        connection = ClientConnection(
-            self, channel, self._rules.of(user), Stamp(user, channel.remote_address), user.encode()
-        )
+        stamp, unread = Stamp(user, channel.remote_address), self._requests.unread
+        connection = ClientConnection(self, channel, self._rules.of(user), stamp, user.encode(), unread=unread)
         self._connections.add(connection)
         return connection
 

@@ -1,4 +1,4 @@
-"""Questions that wait for their turn, and whose turn it is.
+"""Questions that wait for their turn, and whose turn it is; gets wait so, too, if a turn has answered enough of them.
 
 A question is what a read asks if it is more than one key. Some take long, so these are answered in steps, of a
 millisecond or two; what is unfinished after one waits for its next turn. Connections take turns, a step each, and of
@@ -17,7 +17,7 @@ other.
 
 import enum
 from collections import deque
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Generic, Protocol, TypeAlias, TypeVar
 
 from raftd.consensus.types import Term
 from raftd.node.connection import ClientConnection
@@ -59,7 +59,11 @@ Asked: TypeAlias = tuple[ClientConnection, int, Question, float]
 """A read of a question that may be answered: (connection, request id, question, when it came)"""
 
 
-class QuestionQueue:
+WaitingT = TypeVar("WaitingT", bound=tuple[ClientConnection, int, object, float])
+"""What waits in a queue: questions, or gets that earlier turns were not done with."""
+
+
+class QuestionQueue(Generic[WaitingT]):
     """Questions that may be answered.
 
     Invariant: `_waiting` has the very deques that are in `_turns`, each once, and none of them is empty.
@@ -68,20 +72,20 @@ class QuestionQueue:
     __slots__ = ("_count", "_turns", "_waiting")
 
     def __init__(self) -> None:
-        self._turns: deque[deque[Asked]] = deque()
+        self._turns: deque[deque[WaitingT]] = deque()
         """Each connection's questions, in the order of the connections' turns."""
-        self._waiting: dict[ClientConnection, deque[Asked]] = {}
+        self._waiting: dict[ClientConnection, deque[WaitingT]] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, asked: Asked) -> None:
+    def add(self, asked: WaitingT) -> None:
         """Add a question behind the others of its connection."""
         self._of(asked[0]).append(asked)
         self._count += 1
 
-    def take(self) -> Asked:
+    def take(self) -> WaitingT:
         """Take out the question whose turn it is; there must be one."""
         questions = self._turns.popleft()
         asked = questions.popleft()
@@ -92,12 +96,12 @@ class QuestionQueue:
         self._count -= 1
         return asked
 
-    def put_back(self, asked: Asked) -> None:
+    def put_back(self, asked: WaitingT) -> None:
         """Put back a question that was taken and is unfinished: in front of the others of its connection."""
         self._of(asked[0]).appendleft(asked)
         self._count += 1
 
-    def _of(self, connection: ClientConnection) -> deque[Asked]:
+    def _of(self, connection: ClientConnection) -> deque[WaitingT]:
         """A connection's questions, of which there will be one more."""
         questions = self._waiting.get(connection)
         if questions is None:

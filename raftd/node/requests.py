@@ -2,19 +2,20 @@
 
 A write is `queued` until the turn's propose, then `pending` until its entry is applied here or the leadership it was
 proposed under ends. A read is queued until the turn's ReadIndex, then waits for its confirmation and, if the state
-machine is behind its read index, for that. Then a get is answered at once, and a question, which may cost more, when
-its turn comes (`raftd.node.question_queue`): only so much time is spent on questions in one turn of the loop, and one
-that takes longer is answered in steps, over several turns. Before each of them it is looked whether its client is still
-there, and reads. Keep-alives do not wait behind the others, or whoever reads much would cost all others their leases;
-nor may a step be long, for a leader that is held up takes its leases to be held up, too.
+machine is behind its read index, for that. Then a get is answered, at once unless this turn has answered so much that
+heartbeats would have to wait for the rest; and a question, which may cost more, when its turn comes
+(`raftd.node.question_queue`): only so much time is spent on questions in one turn of the loop, and one that takes
+longer is answered in steps, over several turns. Before each of them it is looked whether its client is still there, and
+reads. Keep-alives do not wait behind the others, or whoever reads much would cost all others their leases; nor may a
+step be long, for a leader that is held up takes its leases to be held up, too.
 
 Invariants: pending writes are of one term, in the log's order; `bytes_held` is the sum over both stages.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Iterator
+from itertools import count, islice
 from typing import Final, TypeAlias
 
 from raftd.consensus.types import NO_TERM, LogIndex, ReadId, Term
@@ -23,6 +24,7 @@ from raftd.kv.machine import StateMachine
 from raftd.node.connection import ClientConnection
 from raftd.node.latency import NOT_MEASURED, Latencies, Observers
 from raftd.node.question_queue import Asked, Question, QuestionQueue, Unfinished
+from raftd.node.unread import UNREAD_SHARE_BYTES, Unread
 from raftd.wire.client import Refusal, RefusalCode, RequestKind, encode_answer, encode_refusal
 
 Asker: TypeAlias = tuple[ClientConnection, int, int, float, Observers]
@@ -31,8 +33,20 @@ Asker: TypeAlias = tuple[ClientConnection, int, int, float, Observers]
 Read: TypeAlias = tuple[ClientConnection, int, "bytes | Question", float]
 """(connection, request id, key or question, when it came)"""
 
+DueGet: TypeAlias = tuple[ClientConnection, int, bytes, float]
+"""A read of a key that may be answered."""
+
 QUESTION_SECONDS_MAX: Final = 0.003
 """Spent on answering questions in one turn, and what the last step takes; the same on urgent ones."""
+
+GET_BYTES_MAX: Final = 16 << 20
+"""Of values, answered to gets in one turn; and what the last one has."""
+
+GETS_MAX: Final = 4096
+"""Gets answered in one turn: some five milliseconds."""
+
+_SMALL_BYTES: Final = 1 << 10
+"""Of an answer; such do not count for `GET_BYTES_MAX`, for so many of them are little."""
 
 UNREAD: Final = Refusal(RefusalCode.OVERLOADED, "too many bytes of answers are unread on this connection already")
 """What a client gets that asks faster than it reads: small, and it may ask again."""
@@ -60,9 +74,14 @@ class Requests:
         self._quorum_reads: list[Read] = []
         self._unconfirmed_reads: dict[ReadId, list[Read]] = {}
         self._confirmed_reads: deque[tuple[LogIndex, list[Read]]] = deque()
-        self._questions = QuestionQueue()
-        self._urgent_questions = QuestionQueue()
+        self._due_gets = QuestionQueue[DueGet]()
+        """Those that may be answered, and wait for another turn: this one has answered enough."""
+        self._gets_left, self._get_bytes_left = GETS_MAX, GET_BYTES_MAX
+        """In this turn."""
+        self._questions = QuestionQueue[Asked]()
+        self._urgent_questions = QuestionQueue[Asked]()
         self._owed: list[ClientConnection] = []
+        self.unread = Unread()
         self.bytes_held = 0
         """Bytes of commands that are queued or pending."""
         self.committed_total = 0
@@ -85,7 +104,7 @@ class Requests:
             len(reads) for _, reads in self._confirmed_reads
         )
         questions = len(self._questions) + len(self._urgent_questions)
-        return len(self._reads) + len(self._quorum_reads) + waiting + questions
+        return len(self._reads) + len(self._quorum_reads) + waiting + len(self._due_gets) + questions
 
     @property
     def is_idle(self) -> bool:
@@ -230,18 +249,20 @@ class Requests:
         self._refuse_reads(self._unconfirmed_reads.pop(read_id), refusal)
 
     def answer_reads(self, term: Term) -> None:
-        """Answer the confirmed reads that the state machine has caught up with."""
+        """Answer the confirmed reads that the state machine has caught up with, as many as one turn may."""
+        if self._due_gets:
+            self._answer_gets(self._taken(), len(self._due_gets), term)
         waiting = self._confirmed_reads
         while waiting and waiting[0][0] <= self._machine.last_applied:
             self._answer_reads(waiting.popleft()[1], term)
 
     def answer_questions(self, term: Term) -> bool:
-        """Answer questions for as long as one turn may; returns whether some are left for the next one."""
+        """Answer questions for as long as one turn may; returns whether there are reads left for the next one."""
         self._answer_some(self._urgent_questions, term)
         self._answer_some(self._questions, term)
-        return bool(self._urgent_questions or self._questions)
+        return bool(self._urgent_questions or self._questions or self._due_gets)
 
-    def _answer_some(self, questions: QuestionQueue, term: Term) -> None:
+    def _answer_some(self, questions: QuestionQueue[Asked], term: Term) -> None:
         if not questions:
             return
         observers = self._latencies.read
@@ -285,8 +306,12 @@ class Requests:
         for connection in owed:
             frames, connection.answers = connection.answers, []
             connection.channel.send(frames[0] if len(frames) == 1 else b"".join(frames))
+            if connection.unread_bytes > UNREAD_SHARE_BYTES:
+                self.unread.sent(connection)
             if connection.leaving:
                 connection.end_if_left()
+        self.unread.look()
+        self._gets_left, self._get_bytes_left = GETS_MAX, GET_BYTES_MAX
 
     def turn_away(self, connection: ClientConnection, kind: RequestKind, request_id: int, refusal: Refusal) -> None:
         """Refuse a request as it comes, and count it if it is one of those that are measured."""
@@ -321,10 +346,35 @@ class Requests:
                 _done_without_answer(connection)
 
     def _answer_reads(self, reads: list[Read], term: Term) -> None:
-        answer_get = self._machine.answer_get
         self.reads_confirmed_total += len(reads)
+        rest = iter(reads)
+        if not self._due_gets:
+            self._answer_gets(rest, len(reads), term)
+        for connection, request_id, asked, arrived in rest:
+            if isinstance(asked, bytes):
+                self._due_gets.add((connection, request_id, asked, arrived))
+            else:
+                self._may_answer((connection, request_id, asked, arrived))
+
+    def _taken(self) -> Iterator[DueGet]:
+        """Gets that are due, each taken out as it is asked for, but for those whose client has gone."""
+        while self._due_gets:
+            get = self._due_gets.take()
+            if get[0].channel.is_closed:
+                _done_without_answer(get[0])
+            else:
+                yield get
+
+    def _answer_gets(self, reads: Iterator[Read] | Iterator[DueGet], read_count: int, term: Term) -> None:
+        """Answer so many reads, or until this turn has answered enough: gets themselves, and others as questions."""
+        bytes_left = self._get_bytes_left
+        if bytes_left <= 0:
+            return
+        most = min(read_count, self._gets_left)
+        self._gets_left -= most
+        answer_get = self._machine.answer_get
         now, index, observers = self._clock(), self._machine.last_applied, self._latencies.read
-        for connection, request_id, key, arrived in reads:
+        for connection, request_id, key, arrived in islice(reads, most):
             if not isinstance(key, bytes):
                 self._may_answer((connection, request_id, key, arrived))
             elif connection.is_behind:
@@ -332,7 +382,13 @@ class Requests:
                 self._settle(connection, encode_refusal(request_id, UNREAD))
             else:
                 observers.ok(now - arrived, index)
-                self._settle(connection, encode_answer(request_id, answer_get(key, term)))
+                answer = answer_get(key, term)
+                self._settle(connection, encode_answer(request_id, answer))
+                if len(answer) > _SMALL_BYTES:
+                    bytes_left -= len(answer)
+                    if bytes_left <= 0:
+                        break
+        self._get_bytes_left = bytes_left
 
 
 def _done_without_answer(connection: ClientConnection) -> None:

@@ -2,7 +2,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftd.consensus.types import Term
-from raftd.node.question_queue import UNFINISHED, QuestionQueue, Unfinished
+from raftd.node.question_queue import UNFINISHED, Asked, QuestionQueue, Unfinished
 from tests.node.parts import Client, Server
 
 
@@ -23,7 +23,7 @@ class Long:
         return True
 
 
-def steps_of(queue: QuestionQueue, count: int = 1000) -> list[str]:
+def steps_of(queue: QuestionQueue[Asked], count: int = 1000) -> list[str]:
     """Take so many steps, or all: whose they were."""
     taken: list[str] = []
     while queue and len(taken) < count:
@@ -43,7 +43,7 @@ def clients(count: int) -> list[Client]:
 
 def test_connections_take_turns_and_the_oldest_question_of_each_goes_first() -> None:
     """However many questions one of them asks, and however long they are."""
-    queue = QuestionQueue()
+    queue = QuestionQueue[Asked]()
     much, little = clients(2)
     for name, steps in (("a", 3), ("b", 3), ("c", 1)):
         queue.add((much.connection, 1, Long(name, steps), 0.0))
@@ -56,7 +56,7 @@ def test_connections_take_turns_and_the_oldest_question_of_each_goes_first() -> 
 
 def test_who_comes_later_waits_for_one_step_of_each_other() -> None:
     """And not for what they have still to do."""
-    queue = QuestionQueue()
+    queue = QuestionQueue[Asked]()
     first, second, third = clients(3)
     queue.add((first.connection, 1, Long("first", 100), 0.0))
     queue.add((second.connection, 1, Long("second", 100), 0.0))
@@ -74,7 +74,7 @@ def test_who_comes_later_waits_for_one_step_of_each_other() -> None:
 @settings(deadline=None, max_examples=100)
 def test_every_question_comes_to_its_end_in_its_connection_s_order(steps: list[tuple[int, int] | None]) -> None:
     """Whenever it is asked; and one of each connection is unfinished at most."""
-    queue = QuestionQueue()
+    queue = QuestionQueue[Asked]()
     askers = clients(4)
     asked: list[list[str]] = [[] for _ in askers]
     taken: list[str] = []

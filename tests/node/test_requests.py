@@ -6,7 +6,7 @@ from raftd.consensus.types import LogIndex, ReadId, Term
 from raftd.errors import InvariantViolation
 from raftd.kv.answers import Outcome
 from raftd.node.question_queue import UNFINISHED, Unfinished
-from raftd.node.requests import QUESTION_SECONDS_MAX, Requests
+from raftd.node.requests import GETS_MAX, QUESTION_SECONDS_MAX, Requests
 from raftd.wire.client import Refusal, RefusalCode
 from tests.node.parts import Client, Server
 
@@ -463,3 +463,31 @@ def test_a_connection_that_leaves_waits_for_no_answer_that_never_comes(
         requests.refuse_queued_reads(REFUSAL)
     requests.flush()
     assert client.channel.is_closed
+
+
+def test_gets_are_answered_so_many_in_a_turn(server: Server) -> None:
+    """Then those who have asked for much wait for later turns, a get of each connection after the other."""
+    requests, crowd = server.requests, [server.client() for _ in range(3)]
+    for client in crowd:
+        for request_id in range(GETS_MAX):
+            requests.queue_read(client.connection, request_id, b"absent")
+    requests.reads_requested(ReadId(1))
+    late = server.client()
+    requests.reads_confirmed(ReadId(1), LogIndex(0), Term(1))
+    requests.queue_read(late.connection, 1, b"absent")
+    requests.reads_requested(ReadId(2))
+    requests.reads_confirmed(ReadId(2), LogIndex(0), Term(1))
+    requests.answer_reads(Term(1))
+    assert [len(client.connection.answers) for client in crowd] == [GETS_MAX, 0, 0]
+    assert requests.answer_questions(Term(1))
+    requests.flush()
+    # One has gone: what it asked for takes nobody's time.
+    crowd[2].channel.is_closed = True
+    requests.answer_reads(Term(1))
+    assert len(late.connection.answers) == 1
+    assert len(crowd[1].connection.answers) == GETS_MAX - 1
+    while requests.answer_questions(Term(1)):
+        requests.flush()
+        requests.answer_reads(Term(1))
+    assert [client.connection.in_flight for client in crowd] == [0, 0, 0]
+    assert requests.read_count == 0
