@@ -67,6 +67,8 @@ def change_row(change: Change, output_format: OutputFormat, *, values: bool) -> 
 
 
 def _time(seconds: float, precision: str) -> str | None:
+    if not seconds:
+        return None  # what the cluster ends by itself has no time of day
     try:
         return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=precision).replace("+00:00", "Z")
     except (ValueError, OverflowError, OSError):  # a clock that was set to nonsense

@@ -170,7 +170,8 @@ class Change(NamedTuple):
     by_lease: bool
     """Whether the key was deleted because its lease ended."""
     wall_clock: float
-    """When, in seconds since 1970, by the clock of the node that led; for people, never for ordering."""
+    """When, in seconds since 1970, by the clock of the node that led; for people, never for ordering. 0: the cluster
+    did it by itself, as a lease ran out."""
     user: str
     """Who did it; empty when a lease expired."""
     address: str

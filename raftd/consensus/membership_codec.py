@@ -52,7 +52,7 @@ def decode_membership(data: bytes) -> Membership:
     """
     try:
         return _Reader(data).membership()
-    except (struct.error, UnicodeDecodeError, ValueError) as error:
+    except (struct.error, ValueError) as error:  # the latter, of text that is not UTF-8, too
         raise DecodeError(f"a membership cannot be read: {error}") from error
 
 

@@ -41,8 +41,9 @@ of long ago (`replication`, *Lost disks*).
 What this leaves open is whatever two unproven founders can decide between themselves, and must: when a cluster begins
 with two of its three nodes up, they are one new node and another, and when the third is down, which has seen a commit,
 and one of the two had too and lost its disk, they are the same. No rule that starts the one cluster stops the other,
-but to wait for all three. So it is for whoever replaces a disk to see that a majority is proven.
-So are votes: one that was forgotten in the very term of the loss can only be given anew to an unproven candidate.
+but to wait for all three. So it is for whoever replaces a disk to see that a majority is proven. Votes are left open
+likewise: one that was forgotten in the very term of the loss can be given anew to another such founder, and to nobody
+else.
 
 The price is a narrow one, and paid in the first milliseconds of a cluster's life only. If nodes crash when some are
 proven already and others not, a majority may have to be of one kind before it can elect. And a node that crashes after

@@ -54,9 +54,9 @@ class Ready:
     entries: tuple[Entry, ...] = ()
     """To be stored: consecutive. What the log holds from entries[0]'s index on is replaced (`truncate`)."""
     stored_term: Term = NO_TERM
-    """To be handed back to `Raft.stored`: current_term when this Ready was made."""
+    """To be handed back to `Raft.stored`: current_term when this Ready was made; NO_TERM if nothing is to be stored."""
     stored_index: LogIndex = NO_INDEX
-    """To be handed back to `Raft.stored`: the log's last index when this Ready was made."""
+    """To be handed back to `Raft.stored`: the log's last index when this Ready was made; NO_INDEX likewise."""
     messages: tuple[tuple[NodeId, Message], ...] = ()
     """(destination, message): may leave at once."""
     messages_after_stored: tuple[tuple[NodeId, Message], ...] = ()

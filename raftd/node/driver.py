@@ -97,7 +97,7 @@ class Writer(Protocol):
 
     @property
     def busy_since(self) -> float | None:
-        """When the write that runs now began, by the scheduler's time; None if none runs."""
+        """When the write that runs now began, in monotonic seconds; None if none runs."""
 
 
 class Network(Protocol):
@@ -295,7 +295,7 @@ class Driver:
         self._send(((peer, message),))
 
     def peer_up(self, peer: NodeId) -> None:
-        """The link to a peer stands: whatever it missed may be sent again at once."""
+        """The link to a peer stands, and nobody knows what was lost with the last one: a heartbeat is to tell first."""
         self.raft.unreachable(peer)
         self.wake()
 

@@ -184,7 +184,7 @@ class SnapshotStore:
         return [self._path / name for name in sorted(names)]
 
     def _verify(self, path: Path) -> SnapshotMetadata:
-        """Read a snapshot through; returns whose it is."""
+        """Read a snapshot through; returns what it is of."""
         with contextlib.closing(SnapshotSource(self._filesystem.open(path), None, self._cluster_id)) as source:
             for _ in source.payload():
                 pass

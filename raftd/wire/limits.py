@@ -25,7 +25,7 @@ RESPONSE_BYTES_MAX: Final = CLIENT_HEADER_BYTES + (2 << 20) + (64 << 10)
 """A response: two longest values, which a change of a key may tell of, and room for all else that is said about it."""
 
 STAMP_BYTES_MAX: Final = 2 + 8 + 1 + USER_BYTES_MAX + 1 + ADDRESS_BYTES_MAX
-"""What a leader puts in front of a command (`raftd.kv.commands`)."""
+"""What a leader puts in front of a command (`raftd.kv.stamps`)."""
 
 ENTRY_BYTES_MAX: Final = ENTRY_HEADER_BYTES + STAMP_BYTES_MAX + COMMAND_BYTES_MAX
 """An encoded entry."""

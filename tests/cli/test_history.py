@@ -57,3 +57,9 @@ def test_a_clock_that_was_set_to_nonsense() -> None:
     assert json.dumps(change_row(change._replace(wall_clock=0.5), OutputFormat.JSON, values=False)["time"]) == (
         '"1970-01-01T00:00:00.500Z"'
     )
+
+
+def test_what_the_cluster_did_by_itself() -> None:
+    """The end of a lease that ran out is nobody's, and is not shown as of 1970."""
+    change = Change("delete", b"k", None, 7, 1, 1, 5, True, 0.0, "", "")
+    assert change_row(change, OutputFormat.TABLE, values=False)["time"] is None
