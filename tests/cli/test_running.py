@@ -146,8 +146,10 @@ def test_a_command_that_does_not_end_is_killed(script: Script, tmp_path: Path) -
 
 
 PROGRAM = """
-import sys
+import signal, sys
 from raftd.cli.running import Command, run
+for number in (signal.SIGINT, signal.SIGHUP):  # whatever the tests were started by ignores
+    signal.signal(number, signal.SIG_DFL)
 ended = run(Command(("sh", "-c", sys.argv[1])))
 print(ended.exit_code, ended.signal)
 """

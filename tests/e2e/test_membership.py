@@ -12,7 +12,7 @@ from raftd.errors import ExitCode
 from raftd.settings import Document
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import MakeCluster
-from tests.e2e.workload import check_exactly_once, writing
+from tests.e2e.workload import check_exactly_once, more_writes, writing
 
 pytestmark = pytest.mark.e2e
 
@@ -20,6 +20,11 @@ pytestmark = pytest.mark.e2e
 def with_joining(_: int, document: Document) -> Document:
     """Nodes 4 and 5 wait to be added."""
     return replace(document, nodes=tuple(replace(node, joins=node.id > 3) for node in document.nodes))
+
+
+def with_one_founder(_: int, document: Document) -> Document:
+    """All but the first wait to be added."""
+    return replace(document, nodes=tuple(replace(node, joins=node.id > 1) for node in document.nodes))
 
 
 def with_more_joining(_: int, document: Document) -> Document:
@@ -32,7 +37,7 @@ async def raftctl(cluster: Cluster, *arguments: str, code: int = ExitCode.OK) ->
     tls = cluster.tls
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from raftd.cli.raftctl import main; main()"),
-        *("--endpoints", ",".join(cluster.endpoints[:3])),
+        *("--endpoints", ",".join(cluster.endpoints)),
         *("--cacert", str(tls.cacert), "--cert", str(tls.cert), "--key", str(tls.key)),
         *(*arguments, "-o", "json"),
         stdout=asyncio.subprocess.PIPE,
@@ -83,6 +88,34 @@ def test_nodes_come_and_go_under_load(make_cluster: MakeCluster) -> None:
             # It knows that by itself from then on, whoever else may have forgotten it.
             cluster.nodes[2].start()
             assert await cluster.nodes[2].ended() == ExitCode.REMOVED
+        await check_exactly_once(cluster, writers)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.timeout(240)
+def test_one_node_grows_to_five_and_shrinks_to_one_under_load(make_cluster: MakeCluster) -> None:
+    """One voter at a time, and back by the removal of whoever leads, the first node included."""
+
+    async def scenario() -> None:
+        cluster = make_cluster(5, changes=with_one_founder)
+        await cluster.start()
+        async with writing(cluster) as writers:
+            for new in range(2, 6):
+                assert (await raftctl(cluster, "member", "add", str(new), *addresses(cluster, new)))["done"]
+                await more_writes(writers, 50)
+            left = set(cluster.nodes)
+            await raftctl(cluster, "transfer-leader", "1")
+            while len(left) > 1:
+                leader = (await cluster.leader()).id
+                assert (await raftctl(cluster, "member", "remove", str(leader)))["done"]
+                assert await cluster.nodes[leader].ended() == ExitCode.REMOVED
+                left.remove(leader)
+                await more_writes(writers, 50)
+            assert 1 not in left
+            (last,) = left
+            rows = {row["node"]: row["role"] for row in await raftctl(cluster, "member", "list")}
+            assert {node for node, role in rows.items() if "voter" in role} == {last}
         await check_exactly_once(cluster, writers)
 
     asyncio.run(scenario())
