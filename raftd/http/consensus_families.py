@@ -12,8 +12,15 @@ def _roles(status: NodeStatus) -> Iterable[Sample]:
     return [((role.value,), status.role is role) for role in Role]
 
 
+def _has_leader(status: NodeStatus) -> bool:
+    # A learner never campaigns, and so names its last leader for ever.
+    return status.role is Role.LEADER or (status.leader_id is not None and status.election_timer_seconds > 0)
+
+
 CONSENSUS_FAMILIES: Final = (
-    gauge("raftd_has_leader", "Whether this node knows a leader.", lambda s: s.leader_id is not None),
+    gauge(
+        "raftd_has_leader", "Whether this node leads, or has heard a leader within its election timeout.", _has_leader
+    ),
     gauge("raftd_is_leader", "Whether this node leads.", lambda s: s.role is Role.LEADER),
     gauge("raftd_is_learner", "Whether this node is a member that does not vote.", lambda s: s.is_learner),
     labelled_gauge("raftd_role", "1 for the role that this node has.", ("role",), _roles),

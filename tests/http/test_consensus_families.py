@@ -1,5 +1,7 @@
 from collections.abc import Callable
 
+import pytest
+
 from raftd.consensus.types import LogIndex, NodeId, Role
 from raftd.http.consensus_families import CONSENSUS_FAMILIES
 from raftd.http.view import NodeStatus, PeerStatus, SnapshotStatus
@@ -18,6 +20,17 @@ def test_who_leads(leader_with: Callable[..., NodeStatus]) -> None:
     assert (learner["raftd_is_leader",], learner["raftd_has_leader",], learner["raftd_is_learner",]) == (0, 0, 1)
     assert ("raftd_quorum_margin",) not in learner
     assert (learner["raftd_leader_contact_age_seconds",], learner["raftd_learners",]) == (4.5, 1)
+
+
+@pytest.mark.parametrize(
+    ("leader_id", "timer_seconds", "has_leader"), [(NodeId(2), 0.3, 1), (NodeId(2), 0.0, 0), (None, 0.3, 0)]
+)
+def test_only_a_leader_that_is_heard_counts(
+    leader_with: Callable[..., NodeStatus], leader_id: NodeId | None, timer_seconds: float, has_leader: int
+) -> None:
+    """A learner, which never campaigns, names its last leader for ever: its timer has run out all the same."""
+    status = leader_with(role=Role.FOLLOWER, leader_id=leader_id, election_timer_seconds=timer_seconds)
+    assert values_of(CONSENSUS_FAMILIES, status)["raftd_has_leader",] == has_leader
 
 
 def test_divergence_from_any_peer_shows(leader_with: Callable[..., NodeStatus]) -> None:

@@ -47,18 +47,34 @@ def buckets(metric: str, fast: str, slow: str, **labels: str) -> dict[str, str]:
 SERVING = (
     Case(
         "RaftdNoLeader",
-        {node("raftd_is_leader"): "1x3 0x8 0x8", node("raftd_is_leader", 2): "0x3 0x8 1x8", node("up"): "1x20"},
+        {node("raftd_has_leader"): "1x3 0x8 0x8", node("raftd_has_leader", 2): "0x3 0x8 1x8", node("up"): "1x20"},
         "1m30s",
         "4m",
         OF_CLUSTER,
     ),
     Case(
-        # Nobody answers at all: there is no raftd_is_leader left to look at.
+        # Nobody answers at all: there is no raftd_has_leader left to look at.
         "RaftdNoLeader",
-        {node("raftd_is_leader"): "1x3 stale _x12 1x8", node("up"): "1x3 0x13 1x8"},
+        {node("raftd_has_leader"): "1x3 stale _x12 1x8", node("up"): "1x3 0x13 1x8"},
         "3m",
         "5m30s",
         OF_CLUSTER,
+    ),
+    Case(
+        # For three minutes only Prometheus does not reach the leader: the other node hears it. Then it does no more.
+        "RaftdNoLeader",
+        {
+            node("raftd_is_leader"): "1x3 stale",
+            node("raftd_has_leader"): "1x3 stale",
+            node("up"): "1x3 0x40",
+            node("raftd_is_leader", 2): "0x24 1x8",
+            node("raftd_has_leader", 2): "1x15 0x8 1x8",
+            node("up", 2): "1x40",
+        },
+        "5m",
+        "7m",
+        OF_CLUSTER,
+        quiet_at="3m30s",
     ),
     Case(
         "RaftdTwoLeadersInTerm",
