@@ -192,9 +192,11 @@ STATE_DIVERGED: Final = Event(
 Two nodes have applied the same entries and hold different states: a bug in raftd, memory that lost a bit, or data that
 somebody changed. Reads from one of the two are wrong. Nothing is repaired by itself.
 
-Find out which one it is: the one that all others say this of, or that says it of all others (raftd_peer_state_diverged
-in the metrics of each node). Keep a copy of its data directory for a report. While a majority of the others runs,
-replace it with a new id and an empty data directory (raftctl member replace), and test the memory of its machine.
+Find out which one it is. Only the leader's state is compared with the others': of several peers the one that differs
+from it, or the leader, if all do (raftctl status). To be sure, let a node lead that differs from none (raftctl
+transfer-leader NODE), and look again: some keys are compared with every 128th entry, all of them with eight entries for
+each. Keep a copy of the wrong one's data directory for a report. While a majority of the others runs, replace it with a
+new id and an empty data directory (raftctl member replace), and test the memory of its machine.
 """,
 )
 PEER_CONNECTED: Final = Event(

@@ -5,9 +5,10 @@ tick if there is anything new, and they tell the leader: some hundred bytes, bes
 heartbeats should stay short. What cannot be sent is lost, and what follows covers other keys. What is of entries that
 this node has yet to apply waits here for them.
 
-Two nodes cannot tell whose state is the wrong one. Of three it is the one that differs from both others; both sides of
-a difference say so. Nothing else is done about it, for what would be right depends on what happened: only an operator
-should throw a state away.
+Two nodes cannot tell whose state is the wrong one, so both sides of a difference say so. Nobody but the leader is
+compared with all others: of several peers the wrong one is that which differs from it, or it is the leader, if all do.
+Nothing else is done about it, for what would be right depends on what happened: only an operator should throw a state
+away.
 """
 
 import logging
