@@ -121,7 +121,7 @@ def test_alerts_say_what_an_operator_needs() -> None:
     """Each has a severity that means something, a summary that fits a message, and a description."""
     for name, alert in ALERTS.items():
         assert alert["labels"]["severity"] in SEVERITIES, name
-        assert "{{" in alert["annotations"]["summary"], f"{name}: which node or cluster?"
+        assert re.search(r"\$labels\.(cluster|instance)\b", alert["annotations"]["summary"]), f"{name}: where?"
         assert len(re.sub(r"\{\{ (if|else|end)\b.*?\}\}", "", alert["annotations"]["summary"])) < 120, name
         assert alert["annotations"]["description"].endswith("."), name
 
