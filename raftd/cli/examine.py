@@ -65,6 +65,7 @@ class Cluster:
 def examine(cluster: Cluster) -> Iterator[Finding]:
     """Everything that can be found, in the order in which one would look."""
     yield from nodes(cluster)
+    yield from states(cluster)
     yield from quorum(cluster)
     for node in cluster.nodes:
         yield from disk(node)
@@ -91,6 +92,20 @@ def nodes(cluster: Cluster) -> Iterator[Finding]:
         else:
             advice = "does it run (systemctl status there), and is its client port open to this machine?"
             yield Finding("node", of, Level.BAD, words, advice)
+
+
+def states(cluster: Cluster) -> Iterator[Finding]:
+    """Whose state is the wrong one, by what a leader found: nobody else is compared with all others."""
+    for node in cluster.nodes:
+        peers = node.status["peers"]
+        differing = [f"node {peer['node_id']}" for peer in peers if peer.get("diverged")]
+        if node.status["role"] != "leader" or not differing:
+            continue
+        suspect = "one of them"
+        if len(peers) > 1:
+            suspect = node.name if len(differing) == len(peers) else ", ".join(differing)
+        advice = f"{suspect} is suspect; the runbook (RaftdStateDiverged) says how to make sure, and what then"
+        yield Finding("state", node.name, Level.BAD, f"not that of {', '.join(differing)}", advice)
 
 
 def quorum(cluster: Cluster) -> Iterator[Finding]:

@@ -105,19 +105,27 @@ class Overview:
 
     def _trouble(self, document: Mapping[str, Any]) -> str | None:
         """What is wrong with a node, in a few words; the worst of it."""
-        for other in self._documents.values():
-            if other["last_applied"] == document["last_applied"] and other["state_hash"] != document["state_hash"]:
-                return f"state differs from node {other['node_id']}'s"
-        if document["draining"]:
-            return "stopping"
-        if document["storing_seconds"] > STORING_SECONDS_MAX:
-            return f"disk busy for {document['storing_seconds']:.0f} s"
-        if document["leader_id"] is None:
-            return "no leader"
-        if not document["replayed"]:
-            return "replaying"
+        differing = [f"node {other}'s" for other in self._differing(document)]
         silent = [str(peer["node_id"]) for peer in document["peers"] if not peer["connected"]]
-        return f"cannot reach {', '.join(silent)}" if silent else None
+        verdicts = (
+            (differing, f"state differs from {', '.join(differing)}"),
+            (document["draining"], "stopping"),
+            (document["storing_seconds"] > STORING_SECONDS_MAX, f"disk busy for {document['storing_seconds']:.0f} s"),
+            (document["disk_low"], "disk full: deletes only"),
+            (document["leader_id"] is None, "no leader"),
+            (not document["replayed"], "replaying"),
+            (silent, f"cannot reach {', '.join(silent)}"),
+        )
+        return next((words for is_so, words in verdicts if is_so), None)
+
+    def _differing(self, document: Mapping[str, Any]) -> list[int]:
+        """The nodes whose state is not this one's: as is seen here, or as it found out itself (`comparison`)."""
+        seen = {
+            int(other["node_id"])
+            for other in self._documents.values()
+            if other["last_applied"] == document["last_applied"] and other["state_hash"] != document["state_hash"]
+        }
+        return sorted(seen | {int(peer["node_id"]) for peer in document["peers"] if peer.get("diverged")})
 
 
 def with_patience(config: ClientConfig) -> ClientConfig:

@@ -82,6 +82,20 @@ def test_a_node_that_is_silent_or_unwell_is_bad() -> None:
 
 
 @pytest.mark.parametrize(
+    ("peers", "diverged", "advice"),
+    [([1, 2], [], None), ([1, 2], [2], "node 2 is"), ([1, 2], [1, 2], "node 3 is"), ([1], [1], "one of them is")],
+)
+def test_a_state_that_differs_is_laid_to_a_node(peers: list[int], diverged: list[int], advice: str | None) -> None:
+    """To the only peer that differs from the leader, or to the leader where all do; of two nodes to none."""
+    told = [{"node_id": peer, "connected": True, "diverged": peer in diverged} for peer in peers]
+    seen = cluster(
+        status(1), status(2, peers=[{"node_id": 3, "connected": True, "diverged": True}]), status(3, peers=told)
+    )
+    found = [(finding.of, finding.level, finding.advice.split(" suspect")[0]) for finding in examine.states(seen)]
+    assert found == ([] if advice is None else [("node 3", Level.BAD, advice)])
+
+
+@pytest.mark.parametrize(
     ("voters", "silent", "level"),
     [
         ([1, 2, 3], 0, Level.OK),

@@ -24,6 +24,7 @@ def document(node: int, **changes: Any) -> dict[str, Any]:
         "last_applied": 100,
         "election_timer_seconds": 0.75,
         "storing_seconds": 0.0,
+        "disk_low": False,
         "keys": 7,
         "draining": False,
         "replayed": True,
@@ -60,8 +61,17 @@ def test_a_healthy_cluster() -> None:
         ({"leader_id": None}, "no leader"),
         ({"replayed": False}, "replaying"),
         ({"storing_seconds": 3.4}, "disk busy for 3 s"),
+        ({"disk_low": True}, "disk full: deletes only"),
+        (
+            {"peers": [{"node_id": peer, "connected": True, "diverged": peer == 2} for peer in (1, 2)]},
+            "state differs from node 2's",
+        ),
+        (
+            {"peers": [{"node_id": peer, "connected": False, "diverged": True} for peer in (1, 2)]},
+            "state differs from node 1's, node 2's",
+        ),
         ({"peers": [{"node_id": 1, "connected": True}, {"node_id": 2, "connected": False}]}, "cannot reach 2"),
-        ({"state_hash": "ffffffff"}, "state differs from node 1's"),
+        ({"state_hash": "ffffffff"}, "state differs from node 1's, node 2's"),
     ],
 )
 def test_trouble_is_named(changes: dict[str, Any], trouble: str) -> None:
