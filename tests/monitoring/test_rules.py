@@ -1,15 +1,18 @@
 """The alerts and recording rules in deploy/monitoring/rules, as Prometheus' own promtool sees them."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
+from raftd.cli import raftctl, raftd
 from raftd.http.catalogue import FAMILIES
 from tests.monitoring.alert_cases import CASES, DAY_SECONDS, OF_NODE_1, Case, node
 
@@ -146,3 +149,41 @@ def test_metrics_in_rules_exist() -> None:
             assert {metric, base} & (exported | OF_PROMETHEUS_AND_PYTHON), f"{metric} of {rule}"
         for recorded in re.findall(r"\braftd:[\w:]+", rule["expr"]):
             assert recorded in RECORDED
+
+
+def commands(text: str) -> Iterator[str]:
+    """What is to be typed in `text`: code whose first word is a program that takes more words, or a playbook."""
+    programs = "raftctl|raftd|systemctl|journalctl|df|du|iostat|vmstat|ss|ls|timedatectl"
+    for code in re.findall(r"`([^`]+)`", text):
+        typed = " ".join(code.split())
+        if re.match(rf"(sudo )?({programs}) |timedatectl$|deploy/playbooks/", typed):
+            yield typed
+
+
+def test_each_section_of_the_runbook_has_a_command() -> None:
+    """Whoever is woken is told what to type, to look or to mend it, not only what to think of."""
+    for section in re.split(r"^### ", RUNBOOK.read_text(), flags=re.MULTILINE)[1:]:
+        look_and_do = section[section.index("**Look**") :]
+        assert any(commands(look_and_do)), section.partition("\n")[0]
+
+
+def test_commands_of_the_runbook_exist() -> None:
+    """Each `raftctl` and `raftd` in it is a command that there is, with options that it has."""
+    checked = 0
+    for typed in commands(RUNBOOK.read_text()):
+        program, *words = shlex.split(typed.partition(" | ")[0])
+        if program not in {"raftctl", "raftd"}:
+            continue
+        found: click.Command = {"raftctl": raftctl.group, "raftd": raftd.group}[program]
+        context = click.Context(found, info_name=program)
+        while isinstance(found, click.Group) and words:
+            name = words.pop(0)
+            command = found.get_command(context, name)
+            assert command is not None, f"no {name!r}: {typed}"
+            found = command
+        options = {name for each in found.params for name in (*each.opts, *each.secondary_opts)} | {"--help"}
+        assert {word for word in words if word.startswith("-")} <= options, typed
+        checked += 1
+    assert checked > 40
+    for playbook in re.findall(r"`(deploy/[\w/-]+\.yml)", RUNBOOK.read_text()):
+        assert (ROOT / playbook).is_file(), playbook
