@@ -33,8 +33,8 @@ def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
         process.stop()
 
 
-def panels(cluster: str) -> Mapping[str, str]:
-    """Each query of each panel, by where it stands, with Grafana's variables put in."""
+def panels(cluster: str) -> Mapping[str, tuple[str, bool]]:
+    """Each query of each panel, by where it stands, with Grafana's variables put in; and whether it is instant."""
     values = {"$job": JOB, "$cluster": cluster, "$instance": ".*", "$__rate_interval": INTERVAL}
     asked = {}
     for dashboard in DASHBOARDS:
@@ -43,7 +43,7 @@ def panels(cluster: str) -> Mapping[str, str]:
                 expression = query.expression
                 for variable, value in values.items():
                     expression = expression.replace(variable, value)
-                asked[f"{dashboard.uid}: {panel.title}: {query.legend}"] = expression
+                asked[f"{dashboard.uid}: {panel.title}: {query.legend}"] = expression, panel.is_instant
     return asked
 
 
@@ -82,8 +82,12 @@ def test_every_panel_has_data(make_cluster: MakeCluster, prometheus: Prometheus)
         waiting = dict(asked)
 
         def is_all_there() -> bool:
-            for where, expression in list(waiting.items()):
-                if prometheus.range(expression, seconds=LOOKED_BACK_SECONDS):
+            for where, (expression, is_instant) in list(waiting.items()):
+                if is_instant:
+                    found = prometheus.query(expression)
+                else:
+                    found = prometheus.range(expression, seconds=LOOKED_BACK_SECONDS)
+                if found:
                     del waiting[where]
             return not waiting
 

@@ -69,7 +69,11 @@ def answers(prometheus: Prometheus, panel: Panel, seconds: float) -> Mapping[str
         expression = query.expression
         for variable, value in values.items():
             expression = expression.replace(variable, value)
-        for curve in prometheus.range(expression, seconds=seconds, step=STEP_SECONDS):
+        if panel.is_instant:
+            found = [{**each, "values": [each["value"]]} for each in prometheus.query(expression)]
+        else:
+            found = prometheus.range(expression, seconds=seconds, step=STEP_SECONDS)
+        for curve in found:
             points = [(moment - now, float(value)) for moment, value in curve["values"]]
             curves[_legend(query.legend, curve["metric"])] = list(_with_gaps(points))
     return curves
@@ -100,7 +104,7 @@ def draw_panel(axes: Axes, panel: Panel, curves: Mapping[str, list[tuple[float, 
         for legend, points in curves.items():
             last = next(value for _, value in reversed(points) if not math.isnan(value))
             lines.append(f"{legend}: {texts.get(int(last)) or shown(last, panel.unit)}")
-        axes.text(0.02, 0.95, "\n".join(lines[:8]), fontsize=8, va="top", transform=axes.transAxes)
+        axes.text(0.02, 0.95, "\n".join(lines[:8] or [panel.no_value]), fontsize=8, va="top", transform=axes.transAxes)
         return
     if panel.shape is Shape.STATES:
         colours = {value: colour for value, _, colour in panel.mappings}

@@ -79,6 +79,16 @@ def test_a_panel_explains_itself(dashboard: Dashboard, panel: Panel) -> None:
 
 
 @EVERY_PANEL
+def test_a_number_is_what_is_so_now(dashboard: Dashboard, panel: Panel) -> None:
+    """Not the last value of the time shown: "there" would stand where no node has answered for hours."""
+    if panel.shape is not Shape.NUMBER:
+        return
+    made = panel.json(1, 0, 0)
+    assert {(target["instant"], target["range"]) for target in made["targets"]} == {(True, False)}, dashboard.uid
+    assert made["fieldConfig"]["defaults"]["noValue"]
+
+
+@EVERY_PANEL
 def test_queries_keep_to_the_chosen_nodes(dashboard: Dashboard, panel: Panel) -> None:
     """Each selector goes by the variables job and cluster, and windows by the dashboard's own interval."""
     for query in panel.queries:

@@ -401,6 +401,7 @@ _SNAPSHOTS: Final = Row(
             [Query(f"raftd_snapshot_last_success_timestamp_seconds{{{NODES}}} * 1000", "{{instance}}")],
             Unit.MOMENT,
             Shape.NUMBER,
+            no_value="none since the start",
             alert="RaftdSnapshotsFail",
         ),
     ),

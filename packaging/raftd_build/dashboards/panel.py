@@ -28,6 +28,10 @@ class Shape(enum.Enum):
     STATES = "state-timeline"
 
 
+_FORMATS: Final = {Shape.TABLE: "table", Shape.HEATMAP: "heatmap"}
+"""In which a panel's answers come, where that is not as curves."""
+
+
 class Unit(enum.Enum):
     """Grafana's names of units. Every panel has one; `NONE` is said on purpose."""
 
@@ -73,10 +77,17 @@ class Panel:
     """Below the first threshold."""
     mappings: Sequence[tuple[int, str, str]] = ()
     """(value, text, colour): what a number is shown as."""
+    no_value: str = "no answer"
+    """What a number is shown as while there is none, in `first_colour`."""
     alert: str | None = None
     columns: int = 8
     rows: int = 8
     stacked: bool = False
+
+    @property
+    def is_instant(self) -> bool:
+        """Whether it shows what is so now. Over a range, Grafana would show the last value there was, hours later."""
+        return self.shape in {Shape.NUMBER, Shape.TABLE}
 
     def json(self, number: int, column: int, row: int) -> dict[str, Any]:
         """This panel as Grafana's JSON, numbered and placed on the grid."""
@@ -94,16 +105,15 @@ class Panel:
         }
 
     def _target(self, place: int, query: Query) -> dict[str, Any]:
-        is_table = self.shape is Shape.TABLE
         return {
             "refId": chr(ord("A") + place),
             "datasource": DATASOURCE,
             "editorMode": "code",
             "expr": query.expression,
             "legendFormat": query.legend,
-            "range": not is_table,
-            "instant": is_table,
-            "format": "table" if is_table else "heatmap" if self.shape is Shape.HEATMAP else "time_series",
+            "range": not self.is_instant,
+            "instant": self.is_instant,
+            "format": _FORMATS.get(self.shape, "time_series"),
         }
 
     def _defaults(self) -> dict[str, Any]:
@@ -112,6 +122,7 @@ class Panel:
         by_threshold = self.shape in {Shape.NUMBER, Shape.STATES, Shape.TABLE}
         return {
             "unit": self.unit.value,
+            **({"noValue": self.no_value} if self.shape is Shape.NUMBER else {}),
             "color": {"mode": "thresholds" if by_threshold else "palette-classic"},
             "thresholds": {"mode": "absolute", "steps": steps},
             "mappings": [
@@ -147,7 +158,7 @@ class Panel:
                     "tooltip": {"mode": "multi", "sort": "desc"},
                 }
             case Shape.NUMBER:
-                return {"reduceOptions": last, "colorMode": "value", "graphMode": "area", "textMode": "auto"}
+                return {"reduceOptions": last, "colorMode": "value", "graphMode": "none", "textMode": "auto"}
             case Shape.STATES:
                 return {"mergeValues": True, "showValue": "auto", "legend": {"showLegend": True, "placement": "bottom"}}
             case Shape.HEATMAP:
