@@ -122,7 +122,7 @@ def _header(status: NodeStatus, checks: Sequence[Check], wall_clock: float) -> M
         element("p", leader),
         margin,
         element("p", state),
-        element("p", "as of ", _time(wall_clock)),
+        element("p", "as of ", _time(wall_clock), " UTC"),
     )
 
 

@@ -105,6 +105,7 @@ def test_it_works_without_scripts(draw: Draw) -> None:
     page = draw(RecentEvent(1.5, "warning", "leader_lost", "no leader is known in term 4"))
     assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in page.partition("</head>")[0]
     assert '<time datetime="1970-01-01T00:00:01Z">1970-01-01 00:00:01</time>' in page
+    assert '<p>as of <time datetime="1970-01-01T00:00:00Z">1970-01-01 00:00:00</time> UTC</p>' in page
     assert '<span class="pill warn">leader_lost</span>' in page
     assert "<h1>demo, node 1</h1><p>leader in term 5</p><p>node 1 leads</p>" in page
     assert "<title>demo: node 1, leader</title>" in page
