@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from raftd import settings as settings_package
-from raftd.cli.examine import DAY_SECONDS, examine, expiry_finding
+from raftd.cli.examine import DAY_SECONDS, examine, expiry_finding, renewal
 from raftd.cli.findings import COLUMNS, Finding, Level, exit_code, rows
 from raftd.cli.inquiry import inquire
 from raftd.cli.named_path import PATH
@@ -84,4 +84,5 @@ def _own(tls: ClientTls) -> Iterator[Finding]:
     """How long the certificates hold that this command itself uses."""
     for info in (describe(tls.cert), *describe_all(tls.cacert)):
         days = (info.not_after.timestamp() - time.time()) / DAY_SECONDS
-        yield expiry_finding("this user", str(info.path), days)
+        name = "" if info.identity is None else info.identity.name
+        yield expiry_finding("this user", str(info.path), days, renewal(info.kind, name))

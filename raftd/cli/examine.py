@@ -249,18 +249,37 @@ def certificates(node: Examined, now_seconds: float) -> Iterator[Finding]:
         yield Finding("certificates", node.name, Level.UNKNOWN, "the node does not say when they expire", advice)
     for each in told:
         what = f"{each['kind']} of the {each['port']} port"
-        yield expiry_finding(node.name, what, (each["not_after_seconds"] - now_seconds) / DAY_SECONDS)
+        advice = renewal("authority" if each["kind"] == "authority" else "node", str(node.status["node_id"]))
+        yield expiry_finding(node.name, what, (each["not_after_seconds"] - now_seconds) / DAY_SECONDS, advice)
 
 
-def expiry_finding(of: str, what: str, days: float) -> Finding:
-    """What it means that a certificate holds for so many days more."""
+def renewal(kind: str, name: str) -> str:
+    """What is to be done about a certificate that ends.
+
+    Args:
+        kind: As in `raftd.pki.CertificateInfo`.
+        name: The node's id or the user's name.
+    """
+    match kind:
+        case "node":
+            return f"issue it anew (raftctl pki issue-node --node {name} --renew), copy it, and raftctl reload"
+        case "user":
+            return f"issue it anew: raftctl pki issue-user {name} --renew"
+        case "authority":
+            return "let another one take over from it, in three steps: raftctl pki rotate-ca"
+        case _:
+            return "issue it anew where it was made"
+
+
+def expiry_finding(of: str, what: str, days: float, advice: str) -> Finding:
+    """What it means that a certificate holds for so many days more; `advice` is its `renewal`."""
     if days < 0:
-        return Finding("certificates", of, Level.BAD, f"{what}: expired", "issue it anew: raftctl pki")
+        return Finding("certificates", of, Level.BAD, f"{what}: expired", advice)
     found = f"{what}: {days:.0f} days left"
     if days < CERTIFICATE_DAYS_BAD:
-        return Finding("certificates", of, Level.BAD, found, "issue it anew at once: raftctl pki")
+        return Finding("certificates", of, Level.BAD, found, advice)
     if days < CERTIFICATE_DAYS_MIN:
-        return Finding("certificates", of, Level.WARNING, found, "issue it anew: raftctl pki")
+        return Finding("certificates", of, Level.WARNING, found, advice)
     return Finding("certificates", of, Level.OK, found)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from raftd.cli.examine import DAY_SECONDS, expiry_finding, sync_finding
+from raftd.cli.examine import DAY_SECONDS, expiry_finding, renewal, sync_finding
 from raftd.cli.findings import Finding, Level
 from raftd.daemon.credentials import check_files, readable_certificates
 from raftd.settings import NodeSettings, Settings
@@ -68,7 +68,8 @@ def _files(of: str, node: NodeSettings) -> Iterator[Finding]:
         yield Finding("files", of, Level.BAD, problem, "raftd check-config --node says the same until it is mended")
     now = time.time()
     for info in readable_certificates(node):
-        yield expiry_finding(of, str(info.path), (info.not_after.timestamp() - now) / DAY_SECONDS)
+        advice = renewal(info.kind, str(node.node_id))
+        yield expiry_finding(of, str(info.path), (info.not_after.timestamp() - now) / DAY_SECONDS, advice)
 
 
 def _modes(of: str, settings: Path, data: Path) -> Iterator[Finding]:

@@ -208,6 +208,28 @@ def test_certificates_that_expire_soon(days: int, level: Level) -> None:
     finding = only(examine.certificates(node, NOW))
     assert finding.level is level
     assert finding.found.startswith("certificate of the peer port: ")
+    assert ("raftctl pki issue-node --node 1 --renew" in finding.advice) == (level is not Level.OK)
+
+
+@pytest.mark.parametrize(
+    ("kind", "advice"),
+    [
+        ("node", "issue it anew (raftctl pki issue-node --node 7 --renew), copy it, and raftctl reload"),
+        ("user", "issue it anew: raftctl pki issue-user 7 --renew"),
+        ("authority", "let another one take over from it, in three steps: raftctl pki rotate-ca"),
+        ("other", "issue it anew where it was made"),
+    ],
+)
+def test_each_certificate_is_renewed_in_its_own_way(kind: str, advice: str) -> None:
+    """An authority that was made anew would be trusted by nobody."""
+    assert examine.renewal(kind, "7") == advice
+
+
+def test_an_authority_is_not_issued_anew() -> None:
+    """Of what a node tells, too."""
+    told = {"port": "peer", "kind": "authority", "not_after_seconds": NOW}
+    node = Examined(status(1, configuration={"certificates": [told]}))
+    assert only(examine.certificates(node, NOW)).advice == examine.renewal("authority", "")
 
 
 @pytest.mark.parametrize(

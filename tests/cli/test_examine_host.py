@@ -1,9 +1,11 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from raftd.cli.examine import renewal
 from raftd.cli.examine_host import SYNCS, examine_host, measure_sync
 from raftd.cli.findings import Finding, Level
 from raftd.settings import NodeSettings, Settings, load
@@ -70,6 +72,14 @@ def test_each_authority_of_a_bundle_is_looked_at(examine: Examine, settings: Set
     authority.write_bytes(authority.read_bytes() + settings.node(1).client_tls.authority.read_bytes())
     found = [finding.found for finding in examine() if finding.check == "certificates"]
     assert sum(str(authority) in each for each in found) == 2
+
+
+def test_files_that_have_expired(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node's own are issued anew; an authority would be trusted by nobody then, so another one takes over."""
+    monkeypatch.setattr("raftd.cli.examine_host.time", SimpleNamespace(time=lambda: 1e11))
+    advice = [finding.advice for finding in examine() if finding.check == "certificates"]
+    own, authority = renewal("node", "1"), renewal("authority", "")
+    assert advice == [own, authority, own, authority]
 
 
 def test_what_cannot_be_read_is_not_known(examine: Examine, settings: Settings) -> None:
