@@ -17,6 +17,7 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "deploy/roles/raftd/files/package_facts.py"
 CONTROL = "Package: raftd\nVersion: 1.2.3-1\nArchitecture: all\n"
+DATA = bytes(100)
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {"xz": lzma.compress, "gz": gzip.compress, "bz2": bz2.compress}
 
 
@@ -35,15 +36,16 @@ def member(name: str, content: bytes) -> bytes:
     return f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode() + content + padding
 
 
-def deb(control: str, compression: str = "xz") -> bytes:
-    """The beginning of a package as far as it matters here."""
+def deb(control: str, compression: str = "xz", data: str = "data.tar.zst") -> bytes:
+    """A package as far as it matters here: what its data are is nobody's question."""
     archived = io.BytesIO()
     with tarfile.open(fileobj=archived, mode="w") as archive:
         entry = tarfile.TarInfo("./control")
         entry.size = len(control)
         archive.addfile(entry, io.BytesIO(control.encode()))
     packed = COMPRESS[compression](archived.getvalue())
-    return b"!<arch>\n" + member("debian-binary", b"2.0\n") + member(f"control.tar.{compression}", packed)
+    before = b"!<arch>\n" + member("debian-binary", b"2.0\n") + member(f"control.tar.{compression}", packed)
+    return before + member(data, DATA)
 
 
 @pytest.mark.parametrize("compression", COMPRESS)
@@ -60,7 +62,11 @@ def test_a_package_s_version_file_and_checksum(tmp_path: Path, compression: str)
     [
         (deb(CONTROL.replace("raftd", "etcd")), "is the package etcd, not raftd"),
         (deb(CONTROL)[:100], "is cut off, or no Debian package that can be read here"),
+        (deb(CONTROL)[: -len(DATA) - 100], "is cut off, or no Debian package that can be read here"),
+        (deb(CONTROL)[: -len(DATA) - 60], "is cut off, or no Debian package that can be read here"),
+        (deb(CONTROL)[: -len(DATA) - 20], "is cut off, or no Debian package that can be read here"),
         (deb(CONTROL)[:-20], "is cut off, or no Debian package that can be read here"),
+        (deb(CONTROL, data="_other"), "is cut off, or no Debian package that can be read here"),
         (b"!<arch>\n", "is cut off, or no Debian package that can be read here"),
         (b"#!/bin/sh\n", "is no Debian package"),
         (b"", "is no Debian package"),

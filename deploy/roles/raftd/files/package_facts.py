@@ -1,7 +1,7 @@
 """Say what package a file is, as JSON: runs on the controller, which need not be a Debian.
 
-A .deb is an ar(5) archive whose control.tar.* has a file `control`; see deb(5). A wheelhouse is a directory with the
-wheel of raftd and the checksums of all wheels.
+A .deb is an ar(5) archive of control.tar.*, which has a file `control`, and data.tar.*; see deb(5). A wheelhouse is a
+directory with the wheel of raftd and the checksums of all wheels.
 """
 
 import hashlib
@@ -14,7 +14,8 @@ from pathlib import Path
 
 AR_MAGIC = b"!<arch>\n"
 AR_HEADER_BYTES = 60
-COMPRESSIONS = (".gz", ".xz", ".bz2", "")
+AR_HEADER_END = b"`\n"
+CONTROLS = ("control.tar.gz", "control.tar.xz", "control.tar.bz2", "control.tar")
 
 
 class WrongPackageError(Exception):
@@ -49,21 +50,35 @@ def of_deb(path: Path) -> dict[str, str]:
 def _control(path: Path, content: bytes) -> str:
     if not content.startswith(AR_MAGIC):
         raise WrongPackageError(f"{path} is no Debian package")
-    place = len(AR_MAGIC)
-    while place + AR_HEADER_BYTES <= len(content):
-        header = content[place : place + AR_HEADER_BYTES]
-        name, size = header[:16].decode("ascii", "replace").strip().rstrip("/"), int(header[48:58])
-        member = content[place + AR_HEADER_BYTES : place + AR_HEADER_BYTES + size]
-        if len(member) < size:
-            break
-        if name.startswith("control.tar") and name.removeprefix("control.tar") in COMPRESSIONS:
-            with tarfile.open(fileobj=io.BytesIO(member)) as archive:
-                for entry in archive:
-                    file = archive.extractfile(entry)
-                    if entry.name.removeprefix("./") == "control" and file is not None:
-                        return file.read().decode()
-        place += AR_HEADER_BYTES + size + size % 2
+    members = _members(content)
+    control = next((members[name] for name in CONTROLS if name in members), None)
+    if control is not None and any(name.startswith("data.tar") for name in members):
+        with tarfile.open(fileobj=io.BytesIO(control)) as archive:
+            for entry in archive:
+                file = archive.extractfile(entry)
+                if entry.name.removeprefix("./") == "control" and file is not None:
+                    return file.read().decode()
     raise WrongPackageError(f"{path} is cut off, or no Debian package that can be read here")
+
+
+def _members(content: bytes) -> dict[str, bytes]:
+    """The files of an ar(5) archive; none of one that is not whole.
+
+    A package whose end is missing would be refused by apt, but on a host, and after that was changed.
+    """
+    members = {}
+    place = len(AR_MAGIC)
+    while place < len(content):
+        header = content[place : place + AR_HEADER_BYTES]
+        if not header.endswith(AR_HEADER_END):
+            return {}
+        name, size = header[:16].decode("ascii", "replace").strip().rstrip("/"), int(header[48:58])
+        place += AR_HEADER_BYTES
+        if place + size > len(content):
+            return {}
+        members[name] = content[place : place + size]
+        place += size + size % 2
+    return members
 
 
 def of_wheelhouse(path: Path) -> dict[str, str]:
