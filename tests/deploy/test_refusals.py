@@ -85,6 +85,25 @@ def test_the_example_s_cluster_id_is_refused(tmp_path: Path) -> None:
     assert "nothing was changed" in said
 
 
+@pytest.mark.parametrize("has_authorities", [False, True])
+@pytest.mark.parametrize(("script", "reason"), [(None, "No such file"), ("echo broken >&2; exit 1", "broken")])
+def test_a_controller_without_raftctl(tmp_path: Path, script: str | None, reason: str, has_authorities: bool) -> None:
+    """It says which variable names one, whether certificates are there already or still to be made."""
+    raftctl = tmp_path / "bin" / "raftctl"
+    if script is not None:
+        pretend(tmp_path, raftctl.name, script)
+    if has_authorities:
+        (tmp_path / "peer-ca.crt").touch()
+    given = {**CLUSTER, "raftd_pki_raftctl": str(raftctl), "raftd_pki_directory": str(tmp_path)}
+    hosts = {"n1": {"raftd_node_id": 1, **HERE}}
+    code, said = play_tasks(tmp_path, [tasks_of_raftd("preflight_controller")], hosts, **given)
+    assert code != 0
+    assert "does not do its work; nothing was changed" in said
+    assert reason in said
+    assert "Mend in the inventory: `raftd_pki_raftctl: …`" in said
+    assert "Look at the package" not in said
+
+
 @pytest.mark.parametrize(("installed", "may", "seconds"), [(None, True, 86400), (None, False, 0), ("1.2-1", True, 0)])
 def test_lists_of_packages_are_fetched_before_the_first_installation(
     tmp_path: Path, installed: str | None, may: bool, seconds: int
@@ -98,6 +117,26 @@ def test_lists_of_packages_are_fetched_before_the_first_installation(
     code, said = play_tasks(tmp_path, [{**show, "vars": task["vars"]}], hosts)
     assert code == 0, said
     assert f"fetch {seconds > 0} {seconds}." in said
+
+
+@pytest.mark.parametrize(
+    ("known", "asks_apt"),
+    [
+        ("printf 'installed '", False),
+        ("printf 'installed config-files '", True),
+        ("printf 'installed '; echo no packages found >&2; exit 1", True),
+    ],
+)
+def test_apt_is_not_asked_for_what_is_there(tmp_path: Path, known: str, asks_apt: bool) -> None:
+    """A host without a way out has what it needs from its image, and no lists can be fetched on it."""
+    pretend(tmp_path, "dpkg-query", known)
+    tasks = yaml.safe_load((DEPLOY / "roles/raftd_common/tasks/main.yml").read_text())
+    place = next(number for number, each in enumerate(tasks) if "ansible.builtin.apt" in each)
+    show = {"ansible.builtin.debug": {"msg": "apt is asked."}, "when": tasks[place]["when"]}
+    hosts = {"n1": {"raftd_common_packages": ["python3-venv"], **HERE}}
+    code, said = play_tasks(tmp_path, [tasks[place - 1], show], hosts)
+    assert code == 0, said
+    assert ("apt is asked." in said) == asks_apt
 
 
 REFUSED: Final = {"code": 7, "error": "its certificate expired", "is_tls": True}
