@@ -9,6 +9,8 @@ from typing import Final
 
 import pytest
 
+from tests.hosts import flights
+
 _LINGER_SECONDS: Final = 60
 """For what a test has begun to end, after its own limit."""
 _FIXTURE_SECONDS: Final = 900
@@ -43,3 +45,12 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         return (yield)
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
+    """Show what canaries have told. Here, since a controller of pytest-xdist loads no conftest further below."""
+    reports = [each for outcome in ("passed", "failed") for each in terminalreporter.getreports(outcome)]
+    if lines := flights.lines(each for each in reports if isinstance(each, pytest.TestReport)):
+        terminalreporter.section("what canaries have told")
+        for line in lines:
+            terminalreporter.line(line)

@@ -6,8 +6,9 @@ from typing import Final
 
 import pytest
 
-from tests.hosts import requirements
+from tests.hosts import flights, requirements
 from tests.hosts.cluster import HostCluster
+from tests.hosts.controller import Controller
 from tests.hosts.fleet import Fleet
 from tests.hosts.image import image as make_image
 from tests.hosts.lab import Lab
@@ -107,9 +108,12 @@ def fleet(installed_fleet: Fleet) -> Fleet:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show what the hosts have said last when a test of them fails."""
-    report = yield
+    """Give a test's report what its canaries have told, and, when it fails, what the hosts have said last."""
     fixtures = getattr(item, "funcargs", {}).values()
+    for controller in {each for each in fixtures if isinstance(each, Controller)}:
+        item.user_properties += [(flights.PROPERTY, line) for line in controller.flights]
+        controller.flights.clear()
+    report = yield
     labs = {found for each in fixtures if isinstance(found := getattr(each, "lab", each), Lab)}
     for lab in labs if report.failed else ():
         for host in lab.hosts.values():

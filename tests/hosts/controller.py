@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from tests.hosts import flights
 from tests.hosts.lab import Lab
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"
@@ -20,7 +21,9 @@ CLUSTER_ID: Final = "7d1f4a52-9a3e-4a27-8a4c-0c8f6f1b2e11"
 OPERATOR: Final = "operator"
 PLAYBOOK_SECONDS_MAX: Final = 600
 CANARY_RATE: Final = 200
-"""Writes a second."""
+"""Writes a second, which it tries for."""
+CANARY_RATE_MIN: Final = CANARY_RATE / 2
+"""On average. Two labs and two playbooks at a time leave a machine of two cores little; it catches up where it can."""
 _PLUGINS: Final = Path(__file__).with_name("connection_plugins")
 _RECAP: Final = re.compile(
     r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=(\d+)\s+rescued=(\d+)",
@@ -60,6 +63,8 @@ class Controller:
         self.lab = lab
         self.directory = directory
         self.nodes = dict(nodes)
+        self.flights: list[str] = []
+        """What the canaries of `play_under_load` have told, a line each; whoever shows them empties it."""
         self.host_variables: dict[str, dict[str, object]] = {}
         self.pki = directory / "pki"
         self.variables: dict[str, object] = {
@@ -134,18 +139,15 @@ class Controller:
         """Run a playbook while its own canary writes, and return the canary's report, in which no write has failed.
 
         Raises:
-            AssertionError: it failed, or a write or a read did.
+            AssertionError: it failed, or a write or a read did, or the canary came to less than half of its rate.
         """
         path = self.directory / "canary.json"
         path.unlink(missing_ok=True)
         variables |= {"raftd_canary": True, "raftd_canary_rate": CANARY_RATE, "raftd_canary_report": str(path)}
         self.play(playbook, *options, check=True, on_network=False, **variables)
         report: dict[str, Any] = json.loads(path.read_text())
-        print(
-            f"{playbook}: {report['tried']} writes in {report['seconds']:.0f} s, {report['failed']} failed, "
-            f"longest stall {report['longest_stall_seconds']:.2f} s"
-        )
-        assert report["acknowledged"] == report["tried"] > CANARY_RATE, report
+        self.flights.append(flights.line(playbook, report))
+        assert report["acknowledged"] == report["tried"] >= CANARY_RATE_MIN * report["seconds"] > 0, report
         assert (report["missing"], report["reads_failed"], report["unverified"]) == (0, 0, 0), report
         return report
 
