@@ -1,9 +1,11 @@
 """Packages of this tree, built once for all that look at them."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,8 @@ BUILD_SECONDS_MAX = 100
 NEWER_VERSION = "99.0.0"
 
 
-def build(what: str, directory: Path, tree: Path = ROOT) -> Path:
-    """Build as the Makefile does; returns what was built."""
+def build(what: str, directory: Path, tree: Path = ROOT, environment: Mapping[str, str] | None = None) -> Path:
+    """Build as the Makefile does, with `environment` over this process's own; returns what was built."""
     ended = subprocess.run(
         [sys.executable, "-m", "raftd_build", what, "--directory", str(directory)],
         cwd=tree / "packaging",
@@ -22,16 +24,22 @@ def build(what: str, directory: Path, tree: Path = ROOT) -> Path:
         capture_output=True,
         text=True,
         timeout=BUILD_SECONDS_MAX,
+        env={**os.environ, **(environment or {})},
     )
     assert ended.returncode == 0, ended.stderr
     return Path(ended.stdout.strip())
 
 
-def build_newer(directory: Path, what: str = "deb") -> Path:
-    """Build what the next version would be, from a copy of the tree with a higher version number."""
-    tree = directory / "tree"
+def copy_tree(tree: Path) -> Path:
+    """Copy what packages are built from to `tree`, which is not there yet, without its history; returns `tree`."""
     ignored = shutil.ignore_patterns(".*", "build", "dist", "tests", "__pycache__", "raftd-demo")
     shutil.copytree(ROOT, tree, ignore=ignored)
+    return tree
+
+
+def build_newer(directory: Path, what: str = "deb") -> Path:
+    """Build what the next version would be, from a copy of the tree with a higher version number."""
+    tree = copy_tree(directory / "tree")
     project = tree / "pyproject.toml"
     newer = re.sub(r'(?m)^version = ".*"$', f'version = "{NEWER_VERSION}"', project.read_text())
     project.write_text(newer)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from raftd.version import checkout_commit
-from tests.packaging.conftest import ROOT, build
+from raftd_build.source import read_source
+from tests.packaging.conftest import ROOT, build, copy_tree
 
 pytestmark = pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="dpkg is not installed")
 
@@ -22,12 +23,30 @@ def run(*command: str | Path) -> str:
     return ended.stdout
 
 
+def other_checkout(tree: Path) -> Path:
+    """What somebody else has of this commit: other times, and nobody else's to read."""
+    for path in copy_tree(tree).rglob("*"):
+        path.chmod(path.stat().st_mode & 0o700)
+        os.utime(path)
+    git = ROOT / ".git"
+    if git.is_file():  # of one of several work trees
+        git = ROOT / git.read_text().strip().removeprefix("gitdir: ")
+    if git.is_dir():
+        (tree / ".git").write_text(f"gitdir: {git.resolve()}\n")
+    return tree
+
+
 @pytest.mark.parametrize("kind", ["deb", "rpm"])
 def test_two_builds_are_the_same_bytes(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    """Whoever builds it again, elsewhere and later, gets the same file."""
+    """Whoever builds it again, from a tree elsewhere, later, and with another environment, gets the same file."""
+    tree = other_checkout(tmp_path / "a place with another name")
+    (home := tmp_path / "home").mkdir()
+    # Git asks the settings in HOME whether it may look into somebody else's directory: so it is told the date.
+    date = str(read_source().epoch)
+    environment = {"HOME": str(home), "TZ": "ELSE-13:45", "LC_ALL": "C", "SOURCE_DATE_EPOCH": date}
     old_umask = os.umask(0o077)
     try:
-        again = build(kind, tmp_path / "elsewhere")
+        again = build(kind, tmp_path / "elsewhere", tree, environment)
     finally:
         os.umask(old_umask)
     first: Path = request.getfixturevalue(kind)
