@@ -31,7 +31,11 @@ def play(directory: Path, pki: Path, users: list[str], *tasks: str) -> str:
     steps: list[dict[str, Any]] = [
         {"ansible.builtin.include_role": {"name": "raftd_pki", "tasks_from": name}} for name in tasks
     ]
-    given = {"raftd_pki_directory": str(pki), "raftd_pki_raftctl": str(RAFTCTL), "raftd_pki_users": users}
+    given: dict[str, Any] = {
+        "raftd_pki_directory": str(pki),
+        "raftd_pki_raftctl": str(RAFTCTL),
+        "raftd_pki_users": users,
+    }
     code, said = play_tasks(directory, steps, HOSTS, **given)
     assert code == 0, said
     return said

@@ -86,7 +86,7 @@ def test_the_example_s_cluster_id_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("has_authorities", [False, True])
-@pytest.mark.parametrize(("script", "reason"), [(None, "No such file"), ("echo broken >&2; exit 1", "broken")])
+@pytest.mark.parametrize(("script", "reason"), [(None, ""), ("echo broken >&2; exit 1", "broken")])
 def test_a_controller_without_raftctl(tmp_path: Path, script: str | None, reason: str, has_authorities: bool) -> None:
     """It says which variable names one, whether certificates are there already or still to be made."""
     raftctl = tmp_path / "bin" / "raftctl"
@@ -99,7 +99,7 @@ def test_a_controller_without_raftctl(tmp_path: Path, script: str | None, reason
     code, said = play_tasks(tmp_path, [tasks_of_raftd("preflight_controller")], hosts, **given)
     assert code != 0
     assert "does not do its work; nothing was changed" in said
-    assert reason in said
+    assert f"{raftctl}: {reason}" in said
     assert "Mend in the inventory: `raftd_pki_raftctl: …`" in said
     assert "Look at the package" not in said
 

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 import yaml
@@ -32,7 +32,7 @@ def turn(directory: Path, *, may_stop: int = 0, is_ready: int = 0) -> tuple[int,
     script = RAFTCTL.format(log=log, verdict=verdict, may_stop=may_stop, is_ready=is_ready)
     programs = pretend(directory, "raftctl", script)
     pretend(directory, "systemctl", SYSTEMCTL.format(log=log))
-    given = {"raftd_bin": str(programs), "raftd_turn": "restart", "raftd_stop_gate_seconds": 2}
+    given: dict[str, Any] = {"raftd_bin": str(programs), "raftd_turn": "restart", "raftd_stop_gate_seconds": 2}
     code, said = play_tasks(directory, [tasks_of_raftd("roll")], {"n2": {"raftd_node_id": 2, **HERE}}, **given)
     return code, said, list(dict.fromkeys(log.read_text().splitlines()))
 

@@ -84,8 +84,8 @@ class Fleet(Controller):
         for host in self.lab.hosts.values():
             if not host.has_power:
                 host.power_on()
-        for name, node in self.nodes.items():
-            host = self.lab[name]
             host.until_up()
-            host.shell(f"systemctl reset-failed; systemctl start raftd@{node}")
+            host.shell("systemctl reset-failed")  # of nodes that were there before, too
+        for name, node in self.nodes.items():
+            self.lab[name].shell(f"systemctl start raftd@{node}")
         self.until_well()
