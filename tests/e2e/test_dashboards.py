@@ -21,6 +21,8 @@ pytestmark = [pytest.mark.e2e, needs_prometheus, pytest.mark.timeout(180)]
 INTERVAL: Final = "3s"
 """What Grafana would put in the place of $__rate_interval: four scrapes and more."""
 LOOKED_BACK_SECONDS: Final = 12.0
+PATIENCE_SECONDS: Final = 45.0
+"""A node has none of its first snapshot before it has written 64 KiB, which takes a while on a busy machine."""
 
 
 @pytest.fixture
@@ -92,7 +94,7 @@ def test_every_panel_has_data(make_cluster: MakeCluster, prometheus: Prometheus)
             return not waiting
 
         try:
-            await until(is_all_there, f"every panel has data {when}")
+            await until(is_all_there, f"every panel has data {when}", seconds=PATIENCE_SECONDS)
         except AssertionError as error:
             raise AssertionError(f"{error}; none for:\n" + "\n".join(waiting)) from None
 
