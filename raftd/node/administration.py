@@ -17,7 +17,8 @@ from raftd.consensus.membership import (
     Replace,
     UpdateAddress,
 )
-from raftd.consensus.types import LogIndex, NodeId, ProposalRefused, RefusalReason, Role, Term
+from raftd.consensus.types import LogIndex, NodeId, ProposalRefused, RefusalReason, Role
+from raftd.node import replay
 from raftd.wire.client import Refusal, RefusalCode
 
 EXPLANATIONS: Final[Mapping[RefusalReason, str]] = {
@@ -74,27 +75,12 @@ class Administered(Protocol):
         """Begin to hand over. Raises: ProposalRefused."""
 
 
-class Leadership(Administered, Protocol):
+class Leadership(Administered, replay.Leadership, Protocol):
     """What the gateway must know of consensus."""
 
     @property
     def role(self) -> Role:
         """This node's role."""
-
-    @property
-    def current_term(self) -> Term:
-        """This node's term."""
-
-    @property
-    def leader_id(self) -> NodeId | None:
-        """Who leads, if known."""
-
-    @property
-    def last_index(self) -> LogIndex:
-        """Where the log ends."""
-
-    def term_at(self, index: LogIndex, /) -> Term | None:
-        """Term of the entry at `index`; None where the log does not reach."""
 
 
 class Administration:

@@ -1,6 +1,7 @@
 """The mutants still fit the code that they break."""
 
 import ast
+import re
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,13 @@ def test_a_mutant_applies_and_is_still_python(mutant: Mutant, tmp_path: Path) ->
 def test_names_are_unique() -> None:
     """A name in a table means one bug."""
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
+
+
+def test_the_table_has_each_mutant() -> None:
+    """What `make mutants` found is written down, of each with the words of the catalogue."""
+    table = Path(__file__).with_name("README.md").read_text()
+    rows = dict(re.findall(r"^\| (\w+) \| (.+?) \| \d+ \| [\d.]+ \|", table, re.MULTILINE))
+    assert rows == {mutant.name: mutant.what for mutant in MUTANTS}
 
 
 def test_a_mutant_that_does_not_apply_says_so(tmp_path: Path) -> None:
