@@ -1,7 +1,8 @@
 """One test for each sentence of Figure 2 of "In Search of an Understandable Consensus Algorithm (Extended Version)".
 
-Where raftd does something otherwise than the figure (heartbeats are a message of their own, elections begin by a
-pre-vote, several entries go by at once), the test shows that the sentence holds all the same.
+What it says of each call's arguments and results is in test_paper_arguments. Where raftd does something otherwise than
+the figure (heartbeats are a message of their own, elections begin by a pre-vote, several entries go by at once), the
+test shows that the sentence holds all the same.
 """
 
 import pytest
