@@ -43,9 +43,11 @@ demo: $(STAMP)
 
 # One more than the two cores of the smallest machine that this is for, since many tests wait for something.
 WORKERS ?= 3
+# And one that only waits for the simulator's seeds, which run on what time the others leave over.
+E2E_WORKERS ?= 4
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not e2e and not hosts"
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m e2e
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not seeds and not e2e and not hosts"
+	$(BIN)/python -m pytest -n $(E2E_WORKERS) --dist loadfile -m "seeds or e2e"
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m hosts
 
 test-hosts: $(STAMP)
