@@ -45,13 +45,14 @@ demo: $(STAMP)
 WORKERS ?= 3
 # And one that only waits for the simulator's seeds, which run on what time the others leave over.
 E2E_WORKERS ?= 4
+HOSTS := -n 2 --dist loadgroup --no-loadscope-reorder -m hosts tests/hosts
 test: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not seeds and not e2e and not hosts"
-	$(BIN)/python -m pytest -n $(E2E_WORKERS) --dist loadfile -m "seeds or e2e"
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m hosts
+	$(BIN)/python -m pytest -n $(E2E_WORKERS) --dist loadfile -m "seeds or e2e" tests/e2e tests/sim
+	$(BIN)/python -m pytest $(HOSTS)
 
 test-hosts: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m hosts
+	$(BIN)/python -m pytest $(HOSTS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

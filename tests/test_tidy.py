@@ -140,6 +140,20 @@ def test_playbooks_take_no_name_that_others_could_take() -> None:
     )
 
 
+def test_slow_tests_are_where_they_are_looked_for() -> None:
+    """`make test` names these directories, and collects nothing else in the stages that run them."""
+    places = {"e2e": TESTS / "e2e", "hosts": TESTS / "hosts", "seeds": TESTS / "sim"}
+    tell(
+        [
+            f"{name(path)}: marks tests as {marker}"
+            for path in TESTS.rglob("test_*.py")
+            for marker in re.findall(r"pytest\.mark\.(e2e|hosts|seeds)\b", path.read_text())
+            if not path.is_relative_to(places[marker])
+        ],
+        "a test that takes long is in the directory that its marker stands for",
+    )
+
+
 def test_the_readme_names_the_two_commands() -> None:
     """Whoever has just cloned this finds out how to try it and how to test it."""
     readme = (ROOT / "README.md").read_text()
