@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -28,6 +29,12 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     assert sys.__stderr__ is not None
     config.stash[_stderr] = os.dup(sys.__stderr__.fileno())
+
+
+def pytest_collection_finish() -> None:
+    """Let no collection of garbage look through thousands of tests again: half a second for each that is asked for."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
