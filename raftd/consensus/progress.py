@@ -13,6 +13,8 @@ _CHUNK_PATIENCE_INTERVALS: Final = 8
 and so on: a slow link or disk needs time and not more of the same."""
 _CHUNK_PATIENCE_INTERVALS_MAX: Final = 64
 
+_FIRST_INDEX: Final = LogIndex(1)
+
 
 class ProgressState(enum.Enum):
     """How a leader sends its log to one peer."""
@@ -38,6 +40,8 @@ class Progress:
     the snapshot."""
     match_index: LogIndex = NO_INDEX
     """The peer has stored the leader's log up to here."""
+    own_index: LogIndex = _FIRST_INDEX
+    """The first entry of the leader's own term."""
     state: ProgressState = ProgressState.PROBE
     silent_ticks: int = 0
     """Ticks since the peer last answered as a follower of this term."""
@@ -130,8 +134,9 @@ class Progress:
         """
         if self._must_ask:
             self._must_ask = False
-            if self.next_index == 1 or self.state is ProgressState.SNAPSHOT:
-                # Entries from the first on, and a snapshot, fit an empty disk as well as one that was never lost.
+            if self.match_index < self.own_index or self.state is ProgressState.SNAPSHOT:
+                # Of the leader's own term it had nothing, and what is of older ones a new disk may have from elsewhere:
+                # from an even older leader, or from a backup. A snapshot fits any disk.
                 self._doubt()
         if self.state is ProgressState.SNAPSHOT and match_index >= self.next_index - 1:
             self.match_index = match_index

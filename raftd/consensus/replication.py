@@ -48,6 +48,10 @@ while no AppendEntries tells it what is committed, or it might vouch for itself 
 that needs every vote is spared the wait: nobody else can have been elected without its own. What remains is a vote that
 was given right before the disk was lost, and completes an election only after that round.
 
+What a peer can show is an entry of this leader's own term, which it has from this leader, or from a newer one along
+with the newer term. What is older a new disk may have from elsewhere, from an even older leader or from a backup. So
+one that was out of reach before it had confirmed anything of this term has nothing to show, whatever fits its log.
+
 A peer whose disk was set back, to an image of its machine perhaps, thinks that it is proven and cannot know better. Its
 leader does: it was out of reach, and refuses what it had confirmed (`Progress.refused`). From there on it is treated as
 one that begins anew. A leader that is elected meanwhile knows nothing of what it had, and cannot tell.
@@ -94,7 +98,9 @@ class _Farewell:
 class Replication:
     """A leader's followers. Without any progress, and without effect, on a node that does not lead."""
 
-    __slots__ = ("_elapsed_ticks", "_farewells", "_node", "_now_ticks", "_rounds_begun", "progress", "round")
+    __slots__ = (
+        "_elapsed_ticks", "_farewells", "_node", "_now_ticks", "_own_index", "_rounds_begun", "progress", "round",
+    )  # fmt: skip
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -107,12 +113,15 @@ class Replication:
         """(round, ticks): the first heartbeat round of each of the last ticks."""
         self.round = 0
         """Heartbeat rounds begun in this term."""
+        self._own_index = NO_INDEX
+        """The first entry of this term."""
 
     def lead(self) -> None:
         """This node has just won its term: announce it, and append an entry that may be committed in it (§8)."""
         node = self._node
-        next_index = LogIndex(node.log.last_index + 1)
-        self.progress = {peer: Progress(next_index) for peer in sorted(node.membership.members - {node.node_id})}
+        next_index = self._own_index = LogIndex(node.log.last_index + 1)
+        peers = sorted(node.membership.members - {node.node_id})
+        self.progress = {peer: Progress(next_index, own_index=next_index) for peer in peers}
         self._farewells.clear()
         self._rounds_begun.clear()
         self._elapsed_ticks = 0
@@ -129,7 +138,8 @@ class Replication:
         node = self._node
         members = node.membership.members - {node.node_id}
         for peer in sorted(members - self.progress.keys()):
-            self.progress[peer] = Progress(LogIndex(node.log.last_index + 1), begun_round=self.round)
+            next_index = LogIndex(node.log.last_index + 1)
+            self.progress[peer] = Progress(next_index, own_index=self._own_index, begun_round=self.round)
         patience = 2 * node.limits.election_timeout_ticks
         self._farewells = {
             peer: self._farewells.get(peer) or _Farewell(node.memberships.index, patience)
@@ -238,7 +248,7 @@ class Replication:
                 progress.refused(reply.match_index, self._next_index_to_try(reply))
         elif progress.accepted(reply.match_index) and reply.match_index > self._node.commit_index:
             self.advance_commit()
-        self._end_snapshot(progress)
+        self._after_answer(progress)
 
     def on_install_snapshot_reply(self, sender: NodeId, reply: InstallSnapshotReply) -> None:
         """A peer has a chunk, or the whole snapshot; `reply` is of this term."""
@@ -251,7 +261,7 @@ class Replication:
             return
         if progress.installed(reply.last_included_index) and reply.last_included_index > self._node.commit_index:
             self.advance_commit()
-        self._end_snapshot(progress)
+        self._after_answer(progress)
 
     def snapshot_unavailable(self, peer: NodeId) -> None:
         """The snapshot that `peer` is sent is on the disk no more: go on with the newest, from its beginning."""
@@ -323,11 +333,13 @@ class Replication:
         )
         progress.chunk_sent()
 
-    def _end_snapshot(self, progress: Progress) -> None:
-        """Entries take over as soon as the log has those that the peer lacks; it may have got others by other ways."""
-        base_index = self._node.log.base_index
-        if progress.state is ProgressState.SNAPSHOT and base_index <= progress.match_index:
+    def _after_answer(self, progress: Progress) -> None:
+        # Entries take over as soon as the log has those that the peer lacks; it may have got others by other ways.
+        if progress.state is ProgressState.SNAPSHOT and self._node.log.base_index <= progress.match_index:
             progress.end_snapshot()
+        if progress.doubted_round:
+            # A leader that needs every vote need not wait for a round, and hears no quorum while it does.
+            self._end_doubts()
 
     def _end_doubts(self) -> None:
         """Count those who began anew again, where others have confirmed this leader since, or nobody else can lead."""

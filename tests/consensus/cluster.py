@@ -354,7 +354,10 @@ class Cluster:
         """Election safety, and leader completeness: one leader in a term, and it has all that is committed (§5.4)."""
         term = server.raft.current_term
         if term not in self.leaders:
+            is_late = term < max(self.leaders, default=0)
             self.leaders[term] = server.node_id
+            if is_late:
+                return  # What was committed since in newer terms it may lack.
             length, base = len(self.committed), server.raft.base_index
             assert server.raft.last_index >= length, f"leader of term {term} lacks committed entries in {self}"
             mine = server.raft.entries(LogIndex(base + 1), LogIndex(length + 1))

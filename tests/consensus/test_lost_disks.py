@@ -2,10 +2,11 @@
 
 import pytest
 
-from raftd.consensus import NodeId, Role
+from raftd.consensus import HardState, Message, NodeId, RequestVoteReply, Role, Term
 from tests.consensus.cluster import Cluster, Server
 
 NODES = (1, 2, 3)
+ONE = NodeId(1)
 
 
 def proven(cluster: Cluster) -> set[int]:
@@ -95,3 +96,165 @@ def test_a_new_disk_that_needs_a_snapshot_is_proven(entries: int) -> None:
     assert proven(cluster) == set(NODES)
     assert cluster[1].role is Role.LEADER
     check_survives(cluster)
+
+
+# A leader stands still, another one is elected and commits, and whoever helped it to that has a new disk when the first
+# one goes on. `Cluster` fails where an entry is lost that was committed.
+
+
+def ask_for_votes(cluster: Cluster, number: int, *voters: int) -> list[tuple[NodeId, NodeId, Message]]:
+    """A node campaigns among those who hear no leader; returns their votes, which are on their way to it."""
+    candidate = cluster.servers[NodeId(number)]
+    candidate.raft.campaign()
+    candidate.work()
+    for _ in ("pre-vote", "vote"):
+        exchange(cluster, number, *voters)
+        if candidate.raft.role is Role.PRE_CANDIDATE:
+            while cluster.network:
+                cluster.deliver()
+            candidate.store()
+    votes, cluster.network = cluster.network, []
+    assert all(isinstance(message, RequestVoteReply) and message.vote_granted for _, _, message in votes)
+    return votes
+
+
+def exchange(cluster: Cluster, number: int, *voters: int) -> None:
+    """What a node has sent to these arrives and is stored, and their answers are on the way."""
+    cluster.network = [message for message in cluster.network if message[1] in voters]
+    for _ in range(len(cluster.network)):
+        cluster.deliver()
+    for voter in voters:
+        cluster.servers[NodeId(voter)].store()
+    assert all(message[1] == number for message in cluster.network)
+
+
+def elect_and_stop(cluster: Cluster, number: int, *voters: int) -> None:
+    """These elect a node, which then stands still before any of them hears that it leads."""
+    cluster.network = ask_for_votes(cluster, number, *voters)
+    while cluster[number].role is not Role.LEADER:
+        cluster.deliver()
+    stand_still(cluster, number)
+
+
+def lead_unheard(size: int) -> Cluster:
+    """Node 1 has just been elected by all, and nothing that it said since has arrived."""
+    cluster = Cluster(size)
+    cluster.elect(1)
+    cluster.run(10)
+    restart_all(cluster)
+    cluster.network = ask_for_votes(cluster, 1, *range(2, size + 1))
+    while cluster.network and cluster[1].role is not Role.LEADER:
+        cluster.deliver()
+    assert cluster[1].role is Role.LEADER
+    cluster.network.clear()
+    return cluster
+
+
+def stand_still(cluster: Cluster, number: int) -> None:
+    """What it has said and not sent yet is lost, as is all that is said to it."""
+    cluster.isolate(number)
+    cluster.network = [message for message in cluster.network if number not in message[:2]]
+
+
+def replace_leader(cluster: Cluster, number: int, *voters: int) -> None:
+    """Those whom the last leader does not reach elect another one, which commits."""
+    for _ in range(cluster.limits.election_timeout_ticks):
+        cluster.tick(*voters)
+        cluster.network.clear()
+    while cluster[number].role is not Role.LEADER:
+        cluster[number].campaign()
+        cluster.settle()
+    cluster.propose(b"not to be lost")
+    cluster.settle()
+    assert cluster.committed[-1][3] == b"not to be lost"
+
+
+def wake(cluster: Cluster, number: int, peer: int, *others: int) -> None:
+    """It goes on, and meets the peer with the new disk, and these others."""
+    awake = {number, peer, *others}
+    cluster.cut -= {pair for pair in cluster.cut if awake.issuperset(pair)}
+    link_comes_up(cluster.servers[NodeId(number)], peer)
+    for _ in range(2 * cluster.limits.election_timeout_ticks):
+        cluster.tick(*awake)
+        cluster.settle()
+
+
+def check_ends_well(cluster: Cluster, down: int) -> None:
+    """The one that is down comes back, and all are proven and have the same."""
+    cluster.restart(down)
+    cluster.cut.clear()
+    cluster.run(100)
+    cluster.propose(b"the last one")
+    cluster.run(20)
+    assert proven(cluster) == set(cluster.servers)
+    assert all(server.applied == cluster.committed for server in cluster.up())
+
+
+def restart_all(cluster: Cluster) -> None:
+    for number in cluster.node_ids:
+        cluster.crash(number)
+    cluster.network.clear()
+    for number in cluster.node_ids:
+        cluster.restart(number)
+
+
+def test_a_new_disk_made_from_a_backup_counts_for_no_old_leader() -> None:
+    """Its log fits that of a leader which it has confirmed nothing to yet; but it has forgotten for whom it voted."""
+    cluster = with_snapshots()
+    restart_all(cluster)
+    elect_and_stop(cluster, 1, 3)
+    replace_leader(cluster, 2, 3)
+    cluster.crash(2)
+    restored = cluster.servers[NodeId(3)]
+    restored.disk_hard_state, restored.disk_entries, restored.disk_base = HardState(Term(0), None), [], 3
+    restored.is_unproven = True
+    restored.start()
+    wake(cluster, 1, 3)
+    check_ends_well(cluster, 2)
+
+
+def test_a_new_disk_that_another_old_leader_has_filled_counts_for_no_old_leader() -> None:
+    """As above, by way of a leader of a still older term."""
+    cluster = Cluster(5)
+    cluster.elect(4)
+    cluster.propose(b"a")
+    cluster.settle()
+    cluster.run(10)
+    stand_still(cluster, 4)
+    for number in (1, 2, 3, 5):
+        cluster.crash(number)
+        cluster.restart(number)
+    elect_and_stop(cluster, 1, 3, 5)
+    replace_leader(cluster, 2, 3, 5)
+    cluster.crash(2)
+    cluster.crash(5)
+    cluster.lose_disk(3)
+    wake(cluster, 4, 3)
+    assert cluster[3].last_index == 2
+    wake(cluster, 1, 3, 4)
+    cluster.restart(5)
+    check_ends_well(cluster, 2)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_who_was_away_when_the_leader_was_elected_soon_counts(size: int) -> None:
+    """It was elected by all; what it said then to the last one, which had confirmed nothing yet, was lost."""
+    cluster = lead_unheard(size)
+    link_comes_up(cluster.servers[ONE], size)
+    cluster.run(3 * cluster.limits.heartbeat_ticks)
+    assert cluster[1].role is Role.LEADER
+    assert all(progress.counted_index == cluster[1].last_index for progress in cluster[1].progress.values())
+    assert all(progress.counted_round for progress in cluster[1].progress.values())
+
+
+def test_a_leader_that_nobody_can_confirm_is_elected_anew() -> None:
+    """It lost touch with all of three before any had confirmed anything: the price is one election."""
+    cluster = lead_unheard(3)
+    for peer in (2, 3):
+        link_comes_up(cluster.servers[ONE], peer)
+    cluster.run(4 * cluster.limits.election_timeout_ticks)
+    leader = cluster.leader()
+    assert leader is not None
+    assert leader.raft.commit_index == leader.raft.last_index
+    assert len(leader.raft.progress) == 2
+    assert all(progress.counted_index == leader.raft.last_index for progress in leader.raft.progress.values())

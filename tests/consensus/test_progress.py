@@ -1,5 +1,6 @@
 """One peer's progress: what each answer and each silence leads to."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -168,14 +169,15 @@ def test_a_snapshot_does_not_show_that_a_peer_which_was_away_has_its_disk() -> N
     assert (progress.state, progress.match_index, progress.doubted_round) == (ProgressState.REPLICATE, 30, 8)
 
 
-def test_a_peer_that_was_away_and_takes_entries_from_the_first_on_is_doubted() -> None:
-    """They fit what has forgotten everything; what fits behind an entry has a log."""
-    for next_index, doubted_round in ((1, 8), (2, 0)):
-        progress = Progress(LogIndex(next_index))
-        progress.unreachable()
-        progress.begun_round = 7
-        progress.accepted(LogIndex(3))
-        assert (progress.match_index, progress.doubted_round) == (3, doubted_round)
+@pytest.mark.parametrize(("match_index", "doubted_round"), [(0, 8), (4, 8), (5, 0)])
+def test_a_peer_that_was_away_shows_only_what_is_of_this_term(match_index: int, doubted_round: int) -> None:
+    """What is older a disk that has forgotten everything may have from another leader, or from a backup."""
+    progress = Progress(LogIndex(match_index + 1), own_index=LogIndex(5))
+    progress.accepted(LogIndex(match_index))
+    progress.unreachable()
+    progress.begun_round = 7
+    progress.accepted(LogIndex(6))
+    assert (progress.match_index, progress.doubted_round) == (6, doubted_round)
 
 
 def test_a_peer_that_was_never_away_is_not_doubted() -> None:
