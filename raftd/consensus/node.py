@@ -166,11 +166,22 @@ class Node:
         self.messages_after_stored.clear()
         return taken
 
+    @property
+    def has_snapshot_data(self) -> bool:
+        """Whether a chunk waits that may be taken in: not before the disk knows of the term in which it came.
+
+        Or a crash could leave the snapshot without the term, in which this node may have helped to elect a leader; one
+        of an older term would find a log that fits its own, and commit with it (`proof`).
+        """
+        return bool(self.snapshot_data) and self.storing.stored_hard_state.current_term == self.current_term
+
     def take_snapshot_work(self) -> tuple[tuple[SnapshotChunk, ...], tuple[tuple[NodeId, InstallSnapshot], ...]]:
-        """(chunks to send, chunks to take in) that wait; they count as under way."""
-        taken = tuple(self.snapshot_chunks), tuple(self.snapshot_data)
+        """(chunks to send, chunks to take in) that wait and are not to wait longer; they count as under way."""
+        data = tuple(self.snapshot_data) if self.has_snapshot_data else ()
+        taken = tuple(self.snapshot_chunks), data
         self.snapshot_chunks.clear()
-        self.snapshot_data.clear()
+        if data:
+            self.snapshot_data.clear()
         return taken
 
     def hard_state(self) -> HardState:

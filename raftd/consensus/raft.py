@@ -224,7 +224,7 @@ class Raft(RaftView):
             node.messages
             or node.messages_after_stored
             or node.snapshot_chunks
-            or node.snapshot_data
+            or node.has_snapshot_data
             or node.handed_index < node.commit_index
             or self._reads.has_outcome
             or node.storing.is_due(node.current_term, node.voted_for, node.log.last_index)

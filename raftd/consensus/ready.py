@@ -9,7 +9,7 @@ The driver takes a `Ready` from `Raft.ready()` and does, in this order or at the
    them, and the state machine lives in memory;
 4. answers the reads of `confirmed_reads` once it has applied up to their read index;
 5. in its own time, sends the chunks that `snapshot_chunks` asks for and takes in those of `snapshot_data`. Neither
-   waits for the log writer: a snapshot is a file of its own.
+   waits for the log writer: a snapshot is a file of its own, and the term in which it came is on disk already.
 
 A Ready with nothing to store but with `messages_after_stored` still waits for the Readies before it: its messages may
 speak of what those store.

@@ -1,13 +1,13 @@
 """A node as its disk remembers it: a snapshot, a log that goes on behind it, and a hard state.
 
 Snapshot and log are different files. A snapshot that came from a leader is durable before the log is told that it
-stands for everything (`Ready.log_base`), and perhaps before the hard state of that leader's term is. So a crash may
-leave
+stands for everything (`Ready.log_base`). So a crash may leave
 
 1. a log that ends before the snapshot, or that has another term at the snapshot's end. What it holds is covered by the
    snapshot or conflicts with it, so all of it goes, and the first Ready resets the log on disk;
-2. a term below the snapshot's. Nothing was promised in any term in between, since promises leave only after the hard
-   state is stored: the node goes on in the snapshot's term, without a vote.
+2. a term below the snapshot's, if a version was at work that did not wait until the term was stored in which a snapshot
+   came (`Node.has_snapshot_data`). Nothing was promised in any term in between, since promises leave only after the
+   hard state is stored: the node goes on in the snapshot's term, without a vote.
 
 An empty log may be one of the first kind, so it is reset too; that is without effect if it begins behind the snapshot.
 """

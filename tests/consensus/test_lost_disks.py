@@ -258,3 +258,26 @@ def test_a_leader_that_nobody_can_confirm_is_elected_anew() -> None:
     assert leader.raft.commit_index == leader.raft.last_index
     assert len(leader.raft.progress) == 2
     assert all(progress.counted_index == leader.raft.last_index for progress in leader.raft.progress.values())
+
+
+def test_a_snapshot_is_not_kept_without_the_term_in_which_it_came() -> None:
+    """Or the power fails in between, and the node would follow an older leader again, with a log that fits."""
+    cluster = with_snapshots()
+    stand_still(cluster, 1)
+    replace_leader(cluster, 2, 3)
+    cluster.lose_disk(3)
+    link_comes_up(cluster.servers[NodeId(2)], 3)
+    server = cluster.servers[NodeId(3)]
+    for _ in range(4):
+        cluster.tick(2)
+        while cluster.network:
+            cluster.deliver()
+        while server.take_in():
+            pass
+    cluster.crash(2)
+    cluster.crash(3)
+    cluster.network.clear()
+    cluster.restart(3)
+    cluster[1].propose([b"lost"])
+    wake(cluster, 1, 3)
+    check_ends_well(cluster, 2)

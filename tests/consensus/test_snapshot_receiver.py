@@ -3,6 +3,7 @@
 import pytest
 
 from raftd.consensus import (
+    HardState,
     InstallSnapshot,
     InstallSnapshotReply,
     LogIndex,
@@ -45,9 +46,13 @@ def metadata(index: int = 9) -> SnapshotMetadata:
 
 
 def take_in(raft: Raft, message: InstallSnapshot) -> None:
-    """The driver gets this chunk, and nothing else."""
+    """The driver gets this chunk, once the term is stored in which it came, and nothing else."""
     say(raft, message.leader_id, message)
     ready = raft.ready()
+    if ready.hard_state is not None:
+        assert ready.snapshot_data == ()
+        acknowledge(raft, ready)
+        ready = raft.ready()
     assert ready.snapshot_data == ((message.leader_id, message),)
     acknowledge(raft, ready)
 
@@ -71,6 +76,19 @@ def test_chunks_in_order() -> None:
     acknowledge(raft, ready)
     say(raft, 2, append(3, 9, 2, 3))
     assert complete(raft) == [(2, accepted(3, 10))]
+
+
+def test_a_chunk_waits_for_its_term_to_be_stored() -> None:
+    """A crash must not leave the snapshot without it; who asks meanwhile hears nothing, as while the driver works."""
+    raft = make_raft(1, 1)
+    say(raft, 2, chunk(0))
+    ready = raft.ready()
+    assert (ready.hard_state, ready.snapshot_data) == (HardState(Term(3), None), ())
+    say(raft, 2, chunk(0))
+    assert not raft.has_ready
+    acknowledge(raft, ready)
+    assert raft.has_ready
+    assert raft.ready().snapshot_data == ((2, chunk(0)),)
 
 
 def test_a_chunk_that_does_not_fit_is_answered_with_where_to_go_on() -> None:
