@@ -119,6 +119,7 @@ class Election:
         node.current_term = Term(node.current_term + 1)
         node.voted_for = node.node_id
         self._begin(Role.CANDIDATE)
+        self._replication.ask_for_votes()
         log = node.log
         self._ask(
             RequestVote(

@@ -50,7 +50,8 @@ was given right before the disk was lost, and completes an election only after t
 
 What a peer can show is an entry of this leader's own term, which it has from this leader, or from a newer one along
 with the newer term. What is older a new disk may have from elsewhere, from an even older leader or from a backup. So
-one that was out of reach before it had confirmed anything of this term has nothing to show, whatever fits its log.
+one that was out of reach before it had confirmed anything of this term has nothing to show, whatever fits its log. That
+begins when this node asks for votes: a voter's disk may be lost before its vote is counted.
 
 A peer whose disk was set back, to an image of its machine perhaps, thinks that it is proven and cannot know better. Its
 leader does: it was out of reach, and refuses what it had confirmed (`Progress.refused`). From there on it is treated as
@@ -79,7 +80,7 @@ from raftd.consensus.node import Node
 from raftd.consensus.progress import Progress, ProgressState
 from raftd.consensus.proof import needs_every_vote
 from raftd.consensus.ready import SnapshotChunk
-from raftd.consensus.types import NO_INDEX, Entry, EntryKind, LogIndex, NodeId
+from raftd.consensus.types import NO_INDEX, Entry, EntryKind, LogIndex, NodeId, Role
 from raftd.errors import InvariantViolation
 
 
@@ -99,7 +100,8 @@ class Replication:
     """A leader's followers. Without any progress, and without effect, on a node that does not lead."""
 
     __slots__ = (
-        "_elapsed_ticks", "_farewells", "_node", "_now_ticks", "_own_index", "_rounds_begun", "progress", "round",
+        "_away", "_elapsed_ticks", "_farewells", "_node", "_now_ticks", "_own_index", "_rounds_begun", "progress",
+        "round",
     )  # fmt: skip
 
     def __init__(self, node: Node) -> None:
@@ -115,6 +117,12 @@ class Replication:
         """Heartbeat rounds begun in this term."""
         self._own_index = NO_INDEX
         """The first entry of this term."""
+        self._away: set[NodeId] = set()
+        """Who was out of reach since this node began to ask for votes; empty on others than candidates."""
+
+    def ask_for_votes(self) -> None:
+        """This node has just become a candidate: whoever may vote for it may also forget that, before it leads."""
+        self._away.clear()
 
     def lead(self) -> None:
         """This node has just won its term: announce it, and append an entry that may be committed in it (§8)."""
@@ -122,6 +130,8 @@ class Replication:
         next_index = self._own_index = LogIndex(node.log.last_index + 1)
         peers = sorted(node.membership.members - {node.node_id})
         self.progress = {peer: Progress(next_index, own_index=next_index) for peer in peers}
+        for peer in self._away.intersection(peers):
+            self.progress[peer].unreachable()
         self._farewells.clear()
         self._rounds_begun.clear()
         self._elapsed_ticks = 0
@@ -288,6 +298,8 @@ class Replication:
         progress = self.progress.get(peer)
         if progress is not None:
             progress.unreachable()
+        elif self._node.role is Role.CANDIDATE:
+            self._away.add(peer)
 
     def advance_commit(self) -> None:
         """Commit what a quorum has stored, if it is of this term (§5.3, §5.4.2)."""

@@ -281,3 +281,41 @@ def test_a_snapshot_is_not_kept_without_the_term_in_which_it_came() -> None:
     cluster[1].propose([b"lost"])
     wake(cluster, 1, 3)
     check_ends_well(cluster, 2)
+
+
+def test_a_disk_that_is_lost_while_a_candidate_stands_still_does_not_count_for_it() -> None:
+    """Its log is empty where a voter was, who has helped another one since, and has forgotten that."""
+    cluster = Cluster(3)
+    cluster.elect(2)
+    cluster.propose(b"a")
+    cluster.settle()
+    cluster.run(10)
+    restart_all(cluster)
+    votes = ask_for_votes(cluster, 1, 3)
+    stand_still(cluster, 1)
+    replace_leader(cluster, 2, 3)
+    cluster.crash(2)
+    cluster.lose_disk(3)
+    link_comes_up(cluster.servers[NodeId(1)], 3)
+    cluster.cut.clear()
+    cluster.network = votes
+    cluster.deliver()
+    assert cluster[1].role is Role.LEADER
+    cluster.run(2 * cluster.limits.election_timeout_ticks)
+    check_ends_well(cluster, 2)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_who_was_away_when_votes_were_asked_for_soon_counts(size: int) -> None:
+    """The link to the last voter is lost when its vote has come, and stands again at once."""
+    cluster = Cluster(size)
+    cluster.elect(1)
+    cluster.run(10)
+    restart_all(cluster)
+    votes = ask_for_votes(cluster, 1, *range(2, size + 1))
+    link_comes_up(cluster.servers[ONE], size)
+    cluster.network = votes
+    cluster.run(4 * cluster.limits.heartbeat_ticks)
+    assert cluster[1].role is Role.LEADER
+    assert all(progress.counted_index == cluster[1].last_index for progress in cluster[1].progress.values())
+    assert all(progress.counted_round for progress in cluster[1].progress.values())

@@ -29,10 +29,12 @@ from tests.consensus.words import (
     heartbeat_reply,
     make_leader,
     make_raft,
+    pre_vote,
     refused,
     role_of,
     say,
     terms_of,
+    vote,
 )
 
 
@@ -306,6 +308,23 @@ def test_unreachable_means_nothing_to_a_follower() -> None:
     say(raft, 2, refused(5, 0))
     raft.unreachable(NodeId(2))
     assert not raft.progress
+
+
+def test_who_was_away_before_this_candidacy_is_not_asked_what_it_has() -> None:
+    """Only what is lost between the question and the election can be forgotten by a voter."""
+    raft = make_raft()
+    for is_away in (False, True):
+        raft.unreachable(NodeId(2))
+        raft.campaign()
+        say(raft, 2, pre_vote(raft.current_term + 1))
+        complete(raft)
+        if is_away:
+            raft.unreachable(NodeId(2))
+        say(raft, 2, vote(raft.current_term))
+        assert role_of(raft) is Role.LEADER
+        assert [progress.is_doubtful for _, progress in sorted(raft.progress.items())] == [is_away, False]
+        say(raft, 3, heartbeat_reply(raft.current_term + 1, 0))
+        complete(raft)
 
 
 def test_who_may_have_begun_anew_keeps_no_leader_in_office() -> None:
