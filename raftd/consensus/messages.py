@@ -47,7 +47,8 @@ class RequestVote:
     unproven: bool = False
     """The candidate's disk is new and may lack what it had acknowledged before (`raftd.consensus.proof`)."""
     unanimous: bool = False
-    """The candidate needs the vote of every one of its voters: there are at most two (`raftd.consensus.proof`)."""
+    """The candidate needs the vote of every one of its voters: there are at most two, in each half of a joint
+    membership (`raftd.consensus.proof`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,11 @@ A candidate that has one or two voters needs all of them, itself included, and s
 others have forgotten does not matter, and anybody may vote for it, if not both have forgotten. Only the candidate knows
 how many votes it needs, so it says so. The voter's own membership is no answer: on a new disk it is what the cluster
 began with, or none. And the candidate's may be of long ago: so it counts only that nobody went on without it. While the
-membership is joint that is so if it votes in both halves. One that is on its way out of two voters needs the other's
-vote, and the other, alone by then, may have committed much since, with others that came later (seed 1575347471725). And
-one that is on its way in may have the change from a leader that forgot it in a crash and went on alone.
+membership is joint that is so if it votes in both halves, and neither has more than two. One that is on its way out of
+two voters needs the other's vote, and the other, alone by then, may have committed much since, with others that came
+later (seed 1575347471725). And one that is on its way in may have the change from a leader that forgot it in a crash
+and went on alone. The one of two that stays while the other is replaced does need all three: else a third that is
+proven, and loses power before its disk knows of that, would leave nobody who may be elected.
 
 An unproven voter does not compare logs with such a candidate (§5.4.1): what it was sent and has stored beyond the
 candidate's end is not committed, and while it cannot campaign itself nobody else could lead.
@@ -59,9 +61,9 @@ _UNANIMOUS_VOTERS_MAX = 2
 
 def needs_every_vote(node: Node) -> bool:
     """Whether no election can do without any voter that this node knows, nor without this node in what came since."""
-    voters, outgoing = node.membership.voters, node.membership.outgoing
-    is_needed = node.node_id in voters and (not outgoing or node.node_id in outgoing)
-    return is_needed and len(node.membership.all_voters) <= _UNANIMOUS_VOTERS_MAX
+    membership = node.membership
+    halves = (membership.voters, membership.outgoing) if membership.outgoing else (membership.voters,)
+    return all(node.node_id in half and len(half) <= _UNANIMOUS_VOTERS_MAX for half in halves)
 
 
 def _is_founder(node: Node) -> bool:

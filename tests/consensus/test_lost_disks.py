@@ -2,7 +2,7 @@
 
 import pytest
 
-from raftd.consensus import HardState, Message, NodeId, RequestVoteReply, Role, Term
+from raftd.consensus import HardState, Message, NodeId, Replace, RequestVoteReply, Role, Term
 from tests.consensus.cluster import Cluster, Server
 
 NODES = (1, 2, 3)
@@ -319,3 +319,26 @@ def test_who_was_away_when_votes_were_asked_for_soon_counts(size: int) -> None:
     assert cluster[1].role is Role.LEADER
     assert all(progress.counted_index == cluster[1].last_index for progress in cluster[1].progress.values())
     assert all(progress.counted_round for progress in cluster[1].progress.values())
+
+
+def test_whoever_stays_of_two_is_elected_though_the_third_is_new() -> None:
+    """One of two is replaced, all lose power half way, and the new one had not noted durably that it is proven."""
+    cluster = Cluster(2)
+    cluster.elect(1)
+    cluster.join(3)
+    cluster.servers[NodeId(3)].is_unproven = True
+    cluster.restart(3)
+    link_comes_up(cluster.servers[NodeId(1)], 3)
+    cluster[1].propose_membership(Replace(NodeId(2), NodeId(3)))
+    while proven(cluster) != {1, 2, 3}:
+        cluster.run(1)
+    assert not cluster[1].membership.is_joint
+    cluster.servers[NodeId(3)].is_stalled = True
+    cluster.run(8)
+    assert cluster[1].membership.outgoing == cluster[2].membership.outgoing == {1, 2}
+    cluster.servers[NodeId(3)].is_stalled = False
+    cluster.servers[NodeId(3)].is_unproven = True
+    restart_all(cluster)
+    cluster.run(100)
+    assert cluster[1].membership.voters == {1, 3}
+    assert proven(cluster) >= {1, 3}

@@ -239,7 +239,7 @@ def test_alone_it_begins_again_what_it_began(*, unproven: bool, term: int) -> No
 
 
 @given(st.frozensets(node_ids, min_size=1), st.frozensets(node_ids), st.frozensets(node_ids), st.frozensets(node_ids))
-def test_one_or_two_voters_decide_together_or_not_at_all(
+def test_one_or_two_voters_of_each_half_decide_together_or_not_at_all(
     voters: frozenset[NodeId], outgoing: frozenset[NodeId], learners: frozenset[NodeId], nodes: frozenset[NodeId]
 ) -> None:
     """Where a candidate says that it needs every vote, no quorum does without any voter, of either side."""
@@ -248,14 +248,25 @@ def test_one_or_two_voters_decide_together_or_not_at_all(
         node_id=ONE, membership=membership, hard_state=HardState(Term(0), None), entries=(), random=random.Random(1)
     )
     is_said = needs_every_vote(raft._node)
-    assert is_said == (len(membership.all_voters) <= 2 and ONE in voters and (not outgoing or ONE in outgoing))
+    halves = (voters, outgoing) if outgoing else (voters,)
+    assert is_said == all(ONE in half and len(half) <= 2 for half in halves)
     if is_said and quorum.is_quorum(membership, nodes):
         assert nodes >= membership.all_voters
 
 
 @pytest.mark.parametrize(
     ("voters", "outgoing", "is_said"),
-    [({2}, {1, 2}, False), ({1}, {1, 2}, True), ({1, 2}, {2}, False), ({1, 2}, {1}, True), ({2}, {1}, False)],
+    [
+        ({2}, {1, 2}, False),
+        ({1}, {1, 2}, True),
+        ({1, 2}, {2}, False),
+        ({1, 2}, {1}, True),
+        ({2}, {1}, False),
+        ({1, 3}, {1, 2}, True),
+        ({2, 3}, {1, 2}, False),
+        ({1, 2}, {2, 3}, False),
+        ({1, 2}, {1, 2, 3}, False),
+    ],
 )
 def test_who_leaves_or_comes_is_not_needed(voters: set[int], outgoing: set[int], *, is_said: bool) -> None:
     """The other one may have gone on without it, alone and then with others: a new disk of that one elects it not."""

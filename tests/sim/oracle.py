@@ -67,7 +67,7 @@ def _is_one_of_few(candidate: "Process") -> bool:
     """Whether nobody can have gone on without this one: it votes in each half of a membership of one or two."""
     membership = candidate.membership_in_force()
     halves = [half for half in (membership.voters, membership.outgoing) if half]
-    return len(membership.all_voters) <= _FEW_VOTERS and all(candidate.node_id in half for half in halves)
+    return all(candidate.node_id in half and len(half) <= _FEW_VOTERS for half in halves)
 
 
 class Oracle:

@@ -144,8 +144,8 @@ MUTANTS: Final = (
         "unanimous_on_the_way_out",
         "a voter that is being removed says that it needs every vote, though the other one may have gone on alone",
         "consensus/proof.py",
-        "    return is_needed and len(",
-        "    return bool(voters) and len(",
+        "node.node_id in half and len(half) <= _UNANIMOUS_VOTERS_MAX for half in halves",
+        "len(membership.all_voters) <= _UNANIMOUS_VOTERS_MAX for half in halves",
     ),
     Mutant(
         "elects_itself_with_half_a_log",
