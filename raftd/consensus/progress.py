@@ -45,8 +45,6 @@ class Progress:
     state: ProgressState = ProgressState.PROBE
     silent_ticks: int = 0
     """Ticks since the peer last answered as a follower of this term."""
-    begun_round: int = 0
-    """The latest heartbeat round that has begun."""
     confirmed_round: int = 0
     """The latest heartbeat round that the peer has answered."""
     is_paused: bool = False
@@ -72,9 +70,10 @@ class Progress:
     """How often the peer was found to have lost some of what it had confirmed, ..."""
     lost_index: LogIndex = NO_INDEX
     """... and how much it had confirmed the last time; NO_INDEX: never."""
-    doubted_round: int = 0
-    """The peer may have begun anew: nothing it says counts before a quorum without it has answered this round
-    (`replication`, *Lost disks*). 0: it counts."""
+    is_doubted: bool = False
+    """The peer may have begun anew: nothing it says counts until it is trusted (`replication`, *Lost disks*), ..."""
+    doubted_index: LogIndex = NO_INDEX
+    """... which is when the entry at this index is committed; NO_INDEX: there is none yet."""
 
     @property
     def confirmed_index(self) -> LogIndex:
@@ -84,12 +83,12 @@ class Progress:
     @property
     def is_doubtful(self) -> bool:
         """Whether the peer may have forgotten a newer term, for all that it has shown."""
-        return self._must_ask or self.doubted_round > 0
+        return self._must_ask or self.is_doubted
 
     @property
     def counted_index(self) -> LogIndex:
         """What of the log counts as stored by the peer, when it comes to commitment."""
-        return NO_INDEX if self.doubted_round else self.match_index
+        return NO_INDEX if self.is_doubted else self.match_index
 
     @property
     def counted_round(self) -> int:
@@ -191,7 +190,8 @@ class Progress:
 
     def trust(self) -> None:
         """What the peer says counts again, and it may hear what is committed."""
-        self.doubted_round = 0
+        self.is_doubted = False
+        self.doubted_index = NO_INDEX
         self.tell_commit()
 
     def tell_commit(self) -> None:
@@ -283,7 +283,8 @@ class Progress:
         self._probe(next_index)
 
     def _doubt(self) -> None:
-        self.doubted_round = self.begun_round + 1
+        self.is_doubted = True
+        self.doubted_index = NO_INDEX
 
     def _probe(self, next_index: LogIndex) -> None:
         self.state = ProgressState.PROBE

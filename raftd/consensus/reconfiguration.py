@@ -157,7 +157,7 @@ class Reconfiguration:
 
     def _has_caught_up(self, learner: NodeId) -> bool:
         progress = self._replication.progress[learner]
-        if progress.doubted_round:
+        if progress.is_doubted:
             # It could not help to commit the membership that makes it a voter, which is what would end the doubt.
             self._rounds.pop(learner, None)
             return False

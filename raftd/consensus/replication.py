@@ -42,11 +42,13 @@ installed the snapshot, entries follow.
 *Lost disks*: a peer that has begun anew on an empty disk (`proof`) has forgotten in which terms it took part, and would
 confirm, and commit with, a leader that stood still while it helped to elect another one. So as long as a peer that was
 out of reach has not shown that it has its log, it confirms no rounds; and once it is found to have begun anew, or to
-have nothing to show, neither its answers nor its silence count until a quorum without it has answered a round that
-began after that. Had a leader of a newer term been elected with its help, one of that quorum would know of it. All the
-while no AppendEntries tells it what is committed, or it might vouch for itself by what an old leader says. A leader
-that needs every vote is spared the wait: nobody else can have been elected without its own. What remains is a vote that
-was given right before the disk was lost, and completes an election only after that round.
+have nothing to show, neither its answers nor its silence count until an entry is committed without it that was appended
+after that (an empty one, so that there is one). Had a leader of a newer term been elected with its help, one of those
+who stored that entry would know of it; and could one still be, by a vote that the peer has forgotten and that is on its
+way, it would take one of them too, whose log is ahead of that candidate's by then (§5.4.1). All the while no
+AppendEntries tells the peer what is committed, or it might vouch for itself by what an old leader says. A leader that
+needs every vote is spared the wait: nobody else can be elected without its own. What remains is a vote for a newer term
+that was forgotten before this leader began to ask for its own, and elects somebody only after that.
 
 What a peer can show is an entry of this leader's own term, which it has from this leader, or from a newer one along
 with the newer term. What is older a new disk may have from elsewhere, from an even older leader or from a backup. So
@@ -100,8 +102,8 @@ class Replication:
     """A leader's followers. Without any progress, and without effect, on a node that does not lead."""
 
     __slots__ = (
-        "_away", "_elapsed_ticks", "_farewells", "_node", "_now_ticks", "_own_index", "_rounds_begun", "progress",
-        "round",
+        "_away", "_elapsed_ticks", "_farewells", "_has_doubts", "_node", "_now_ticks", "_own_index", "_rounds_begun",
+        "progress", "round",
     )  # fmt: skip
 
     def __init__(self, node: Node) -> None:
@@ -117,6 +119,8 @@ class Replication:
         """Heartbeat rounds begun in this term."""
         self._own_index = NO_INDEX
         """The first entry of this term."""
+        self._has_doubts = False
+        """Whether some peer's doubt may end with a commit."""
         self._away: set[NodeId] = set()
         """Who was out of reach since this node began to ask for votes; empty on others than candidates."""
 
@@ -134,9 +138,10 @@ class Replication:
             self.progress[peer].unreachable()
         self._farewells.clear()
         self._rounds_begun.clear()
+        self._has_doubts = False
         self._elapsed_ticks = 0
         self.round = 0
-        node.log.append([(next_index, node.current_term, EntryKind.NOOP, b"")])
+        self._append_noop()
         self.start_round()
 
     def stop(self) -> None:
@@ -149,7 +154,7 @@ class Replication:
         members = node.membership.members - {node.node_id}
         for peer in sorted(members - self.progress.keys()):
             next_index = LogIndex(node.log.last_index + 1)
-            self.progress[peer] = Progress(next_index, own_index=self._own_index, begun_round=self.round)
+            self.progress[peer] = Progress(next_index, own_index=self._own_index)
         patience = 2 * node.limits.election_timeout_ticks
         self._farewells = {
             peer: self._farewells.get(peer) or _Farewell(node.memberships.index, patience)
@@ -164,6 +169,8 @@ class Replication:
         for progress in self.progress.values():
             progress.silent_ticks += 1
             progress.held_long = True
+            if progress.is_doubted and not progress.doubted_index:
+                self._begin_doubt(progress)
         self._elapsed_ticks += 1
         if self._elapsed_ticks >= self._node.limits.heartbeat_ticks:
             self._elapsed_ticks = 0
@@ -178,7 +185,6 @@ class Replication:
         if not self._rounds_begun or self._rounds_begun[-1][1] != self._now_ticks:
             self._rounds_begun.append((self.round, self._now_ticks))
         for peer, progress in self.progress.items():
-            progress.begun_round = self.round
             commit = min(node.commit_index, progress.confirmed_index)
             node.send(peer, Heartbeat(node.current_term, node.node_id, commit, self.round))
         for peer, farewell in self._farewells.items():
@@ -192,7 +198,7 @@ class Replication:
         heard = {
             peer
             for peer, progress in self.progress.items()
-            if progress.silent_ticks < patience and not progress.doubted_round
+            if progress.silent_ticks < patience and not progress.is_doubted
         }
         return heard | {self._node.node_id}
 
@@ -221,7 +227,7 @@ class Replication:
         progress, limits = self.progress.get(peer), self._node.limits
         return (
             progress is not None
-            and not progress.doubted_round
+            and not progress.is_doubted
             and progress.silent_ticks < limits.election_timeout_ticks
             and progress.match_index + limits.promotion_lag_entries_max >= self._node.log.last_index
             and progress.match_index >= self._node.log.base_index
@@ -291,7 +297,6 @@ class Replication:
         progress.silent_ticks = 0
         progress.confirmed_round = max(progress.confirmed_round, reply.round)
         progress.heartbeat_answered()
-        self._end_doubts()
 
     def unreachable(self, peer: NodeId) -> None:
         """A message to `peer` was dropped on this side."""
@@ -314,6 +319,8 @@ class Replication:
                 # In an idle cluster nothing else would follow that commit, and new nodes stay unproven (`proof`).
                 for progress in self.progress.values():
                     progress.tell_commit()
+            if self._has_doubts:
+                self._end_doubts()
 
     def _may_send(self, progress: Progress) -> bool:
         """Whether an AppendEntries can go out now, and is worth it."""
@@ -349,20 +356,34 @@ class Replication:
         # Entries take over as soon as the log has those that the peer lacks; it may have got others by other ways.
         if progress.state is ProgressState.SNAPSHOT and self._node.log.base_index <= progress.match_index:
             progress.end_snapshot()
-        if progress.doubted_round:
-            # A leader that needs every vote need not wait for a round, and hears no quorum while it does.
-            self._end_doubts()
+        if progress.is_doubted and not progress.doubted_index:
+            self._begin_doubt(progress)
+
+    def _begin_doubt(self, progress: Progress) -> None:
+        """Append what ends the doubt once others have stored it, if it takes others."""
+        if needs_every_vote(self._node):
+            progress.trust()
+            self.advance_commit()
+            return
+        self._has_doubts = True
+        if self._node.transfer_target is None:  # Else with a later tick: whom is handed over to has the whole log.
+            progress.doubted_index = self._append_noop()
 
     def _end_doubts(self) -> None:
-        """Count those who began anew again, where others have confirmed this leader since, or nobody else can lead."""
-        doubted = [progress for progress in self.progress.values() if progress.doubted_round]
-        if not doubted:
-            return
-        confirmed_round, is_alone = self.confirmed_round(), needs_every_vote(self._node)
-        for progress in doubted:
-            if is_alone or confirmed_round >= progress.doubted_round:
-                progress.trust()
-        self.advance_commit()
+        """Something was committed: count those again in whose doubt that was appended."""
+        doubted = [progress for progress in self.progress.values() if progress.is_doubted]
+        ended = [one for one in doubted if NO_INDEX < one.doubted_index <= self._node.commit_index]
+        self._has_doubts = len(ended) < len(doubted)
+        for progress in ended:
+            progress.trust()
+        if ended:
+            self.advance_commit()
+
+    def _append_noop(self) -> LogIndex:
+        node = self._node
+        index = LogIndex(node.log.last_index + 1)
+        node.log.append([(index, node.current_term, EntryKind.NOOP, b"")])
+        return index
 
     def _end_farewells(self) -> None:
         for peer, farewell in list(self._farewells.items()):

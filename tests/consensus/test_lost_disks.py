@@ -2,7 +2,7 @@
 
 import pytest
 
-from raftd.consensus import HardState, Message, NodeId, Replace, RequestVoteReply, Role, Term
+from raftd.consensus import HardState, LogIndex, Message, NodeId, Replace, RequestVoteReply, Role, Term
 from tests.consensus.cluster import Cluster, Server
 
 NODES = (1, 2, 3)
@@ -230,7 +230,7 @@ def test_a_new_disk_that_another_old_leader_has_filled_counts_for_no_old_leader(
     cluster.crash(5)
     cluster.lose_disk(3)
     wake(cluster, 4, 3)
-    assert cluster[3].last_index == 2
+    assert cluster[3].term_at(LogIndex(2)) == 1
     wake(cluster, 1, 3, 4)
     cluster.restart(5)
     check_ends_well(cluster, 2)
@@ -342,3 +342,44 @@ def test_whoever_stays_of_two_is_elected_though_the_third_is_new() -> None:
     cluster.run(100)
     assert cluster[1].membership.voters == {1, 3}
     assert proven(cluster) >= {1, 3}
+
+
+def test_a_vote_that_was_forgotten_elects_nobody_later() -> None:
+    """It was given right before the disk was lost, and the other one that is needed comes long after it."""
+    cluster = Cluster(5)
+    cluster.elect(1)
+    cluster.propose(b"a")
+    cluster.settle()
+    cluster.run(10)
+    for _ in range(cluster.limits.election_timeout_ticks):
+        cluster.tick(2, 3, 5)
+        cluster.network.clear()
+    cluster[2].campaign()
+    cluster.servers[NodeId(2)].work()
+    exchange(cluster, 2, 3, 5)
+    while cluster[2].role is not Role.CANDIDATE:
+        cluster.deliver()
+    cluster.servers[NodeId(2)].store()
+    late = [message for message in cluster.network if message[1] == 5]
+    exchange(cluster, 2, 3)
+    late += cluster.network
+    cluster.network = []
+    cluster.isolate(2)
+    cluster.lose_disk(3)
+    wake(cluster, 1, 3, 4, 5)
+    assert proven(cluster) == {1, 2, 3, 4, 5}
+    stand_still(cluster, 5)
+    cluster.propose(b"not to be lost")
+    for _ in range(2 * cluster.limits.election_timeout_ticks):
+        cluster.tick(1, 3, 4, 5)
+        cluster.settle()
+    assert cluster.committed[-1][3] == b"not to be lost"
+    cluster.cut.clear()
+    cluster.network = late
+    while cluster.network:
+        cluster.deliver()
+        cluster.servers[NodeId(5)].store()
+    cluster.run(100)
+    cluster.propose(b"the last one")
+    cluster.run(20)
+    assert all(server.applied == cluster.committed for server in cluster.up())

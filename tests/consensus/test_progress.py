@@ -102,11 +102,10 @@ def test_a_peer_that_was_away_and_has_nothing_left_begins_anew() -> None:
     assert progress.match_index == 20
     assert progress.confirmed_index == 20
     progress.unreachable()
-    progress.begun_round = 7
     assert (progress.match_index, progress.confirmed_index) == (20, 0)
     assert progress.has_no_log()
     assert (progress.match_index, progress.next_index, progress.state) == (0, 1, ProgressState.PROBE)
-    assert progress.doubted_round == 8
+    assert progress.is_doubted
 
 
 def test_who_had_confirmed_nothing_has_lost_nothing() -> None:
@@ -122,10 +121,9 @@ def test_a_peer_that_was_away_and_refuses_what_it_had_was_set_back() -> None:
     progress = replicating(20)
     assert not progress.refused(LogIndex(20), LogIndex(8)), "a late answer of one that was never away"
     progress.unreachable()
-    progress.begun_round = 7
     assert progress.refused(LogIndex(20), LogIndex(8))
     assert (progress.match_index, progress.next_index, progress.state) == (0, 8, ProgressState.PROBE)
-    assert (progress.doubted_round, progress.losses, progress.lost_index) == (8, 1, 20)
+    assert (progress.is_doubted, progress.losses, progress.lost_index) == (True, 1, 20)
     assert not progress.refused(LogIndex(20), LogIndex(8)), "no probe is under way there any more"
     progress.accepted(LogIndex(7))
     assert (progress.match_index, progress.counted_index, progress.state) == (7, 0, ProgressState.REPLICATE)
@@ -148,9 +146,8 @@ def test_who_began_anew_does_not_count_until_trusted() -> None:
     """Neither rounds nor entries; once they do, the peer is asked, which tells it what is committed."""
     progress = replicating(20)
     progress.unreachable()
-    progress.begun_round = 7
     progress.has_no_log()
-    progress.begun_round = progress.confirmed_round = 8
+    progress.confirmed_round = 8
     progress.accepted(LogIndex(20))
     assert (progress.match_index, progress.counted_index, progress.counted_round) == (20, 0, 0)
     assert not progress.inquiry_due
@@ -164,27 +161,25 @@ def test_a_snapshot_does_not_show_that_a_peer_which_was_away_has_its_disk() -> N
     progress = replicating(20)
     progress.begin_snapshot(LogIndex(30), Term(1))
     progress.unreachable()
-    progress.begun_round = 7
     assert progress.installed(LogIndex(30))
-    assert (progress.state, progress.match_index, progress.doubted_round) == (ProgressState.REPLICATE, 30, 8)
+    assert (progress.state, progress.match_index, progress.is_doubted) == (ProgressState.REPLICATE, 30, True)
 
 
-@pytest.mark.parametrize(("match_index", "doubted_round"), [(0, 8), (4, 8), (5, 0)])
-def test_a_peer_that_was_away_shows_only_what_is_of_this_term(match_index: int, doubted_round: int) -> None:
+@pytest.mark.parametrize(("match_index", "is_doubted"), [(0, True), (4, True), (5, False)])
+def test_a_peer_that_was_away_shows_only_what_is_of_this_term(match_index: int, *, is_doubted: bool) -> None:
     """What is older a disk that has forgotten everything may have from another leader, or from a backup."""
     progress = Progress(LogIndex(match_index + 1), own_index=LogIndex(5))
     progress.accepted(LogIndex(match_index))
     progress.unreachable()
-    progress.begun_round = 7
     progress.accepted(LogIndex(6))
-    assert (progress.match_index, progress.doubted_round) == (6, doubted_round)
+    assert (progress.match_index, progress.is_doubted) == (6, is_doubted)
 
 
 def test_a_peer_that_was_never_away_is_not_doubted() -> None:
     """Where a cluster begins, all take entries from the first on."""
     progress = Progress(LogIndex(1))
     progress.accepted(LogIndex(3))
-    assert (progress.match_index, progress.doubted_round) == (3, 0)
+    assert (progress.match_index, progress.is_doubted) == (3, False)
 
 
 def test_who_has_taken_in_an_older_snapshot_is_sent_the_newer_one_at_once() -> None:
@@ -267,7 +262,7 @@ def test_match_stays_below_next_and_never_falls(script: list[tuple[str, int, int
                 progress.heartbeat_answered()
         if progress.match_index < before:
             assert (is_away, call, progress.match_index) == (True, "refused", 0)
-            assert progress.doubted_round
+            assert progress.is_doubted
             assert progress.lost_index == before
         is_away = call == "unreachable" or (is_away and not (call == "accepted" or progress.match_index < before))
         assert progress.match_index < progress.next_index

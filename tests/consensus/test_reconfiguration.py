@@ -229,7 +229,7 @@ def test_who_begins_anew_is_no_voter_before_others_have_confirmed_the_leader() -
         say(raft, 4, accepted(1, raft.last_index))
     assert NodeId(4) in raft.membership.joining
     assert refusal(raft, Promote(NodeId(4))) == "NOT_CAUGHT_UP"
-    say(raft, 2, heartbeat_reply(1, raft.progress[NodeId(4)].doubted_round))
+    say(raft, 2, accepted(1, raft.progress[NodeId(4)].doubted_index))
     for _ in range(2):
         raft.tick()
         say(raft, 4, accepted(1, raft.last_index))

@@ -197,7 +197,7 @@ class Network:
 
     def _look_for_doubt(self, process: "Process", sender: NodeId) -> None:
         progress = process.raft.progress.get(sender)
-        if progress is not None and progress.doubted_round:
+        if progress is not None and progress.is_doubted:
             self._world.sometimes("new_disk_doubted")
             if max(self._world.oracle.leaders) > process.raft.current_term:
                 self._world.sometimes("new_disk_meets_old_leader")

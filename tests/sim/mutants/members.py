@@ -179,15 +179,15 @@ MUTANTS: Final = (
         "new_disk_counts",
         "what a node on a new disk says counts at once, also for a leader that it helped to replace",
         "consensus/progress.py",
-        "self.doubted_round = self.begun_round + 1",
-        "self.doubted_round = 0",
+        "self.is_doubted = True",
+        "self.is_doubted = False",
     ),
     Mutant(
         "new_disk_confirms",
         "a peer that was out of reach confirms heartbeat rounds before it has shown its log",
         "consensus/progress.py",
         "return 0 if self.is_doubtful else self.confirmed_round",
-        "return 0 if self.doubted_round else self.confirmed_round",
+        "return 0 if self.is_doubted else self.confirmed_round",
     ),
     Mutant(
         "new_disk_told_of_commits",
