@@ -1,13 +1,14 @@
 """Parts of a node as they are shipped, with somebody who looks on."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from raftd.consensus import LogIndex, ReadId, Role, Term
+from raftd.consensus import InstallSnapshot, LogIndex, ReadId, Role, Term
 from raftd.kv import answers
 from raftd.kv.machine import StateMachine
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
+from raftd.node.transfers import SnapshotInstaller
 from raftd.wire.client import Refusal
 from raftd.wire.watch import decode_keep_alive_answer
 
@@ -45,6 +46,19 @@ class ObservedMachine(StateMachine):
         term = process.raft.term_at(index)
         if term is not None:
             process.world.oracle.applied(process, index, term, None, None)
+
+
+class ObservedInstaller(SnapshotInstaller):
+    """What takes in a leader's snapshots, with somebody who looks on."""
+
+    def __init__(self, process: "Process", **parts: Any) -> None:
+        super().__init__(**parts)
+        self._process = process
+
+    def receive(self, message: InstallSnapshot) -> None:
+        """See `SnapshotInstaller`."""
+        self._process.world.oracle.takes_in(self._process, message.term)
+        super().receive(message)
 
 
 class ObservedRequests(Requests):

@@ -483,6 +483,11 @@ class Oracle:
         if match_index > max(process.disk.stored_index_max, process.disk.snapshot_index()):
             self.fail(f"node {process.node_id} accepts entries up to {match_index}, and has not stored them")
 
+    def takes_in(self, process: "Process", term: int) -> None:
+        """A chunk of a snapshot goes to the disk, where the term must be in which it came (`consensus.node`)."""
+        if process.disk.durable.current_term < term:
+            self.fail(f"node {process.node_id} takes in a snapshot that came in term {term}, and has not stored that")
+
     def begins_round(self, process: "Process", term: int, number: int) -> None:
         """A leader sends a heartbeat."""
         name = process.node_id, term

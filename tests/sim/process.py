@@ -39,7 +39,7 @@ from raftd.storage.simulated import SimulatedCrash
 from raftd.wire.handshake import PEER_VERSION_MAX, PEER_VERSION_MIN
 from tests.sim.background import SimulatedBackground
 from tests.sim.disk import Disk, Opened, SimulatedWriter
-from tests.sim.observed import NoDocuments, ObservedKeeper, ObservedMachine, ObservedRequests
+from tests.sim.observed import NoDocuments, ObservedInstaller, ObservedKeeper, ObservedMachine, ObservedRequests
 from tests.sim.plan import ELECTION_TIMEOUT_SECONDS, ELECTION_TIMEOUT_TICKS, HEARTBEAT_TICKS, TICK_SECONDS
 from tests.sim.service.lease_times import UNNOTICED_PAUSE_SECONDS
 from tests.sim.service.stream import Stream
@@ -401,7 +401,8 @@ class Process:
             wake=driver.wake,
             limits=TransferLimits(plan.transfer_chunk_bytes, plan.transfer_bytes_per_second),
         )
-        installer = SnapshotInstaller(
+        installer = ObservedInstaller(
+            self,
             raft=raft,
             machine=self.machine,
             store=opened.snapshots,

@@ -196,6 +196,13 @@ MUTANTS: Final = (
         "commit_index = NO_INDEX if progress.is_doubtful else node.commit_index",
         "commit_index = node.commit_index",
     ),
+    Mutant(
+        "snapshot_before_its_term",
+        "a snapshot goes to the disk before the term is there in which it came",
+        "consensus/node.py",
+        "bool(self.snapshot_data) and self.storing.stored_hard_state.current_term == self.current_term",
+        "bool(self.snapshot_data)",
+    ),
     # Two releases in one cluster.
     Mutant(
         "newest_version_to_everybody",
