@@ -181,7 +181,7 @@ def stop_gracefully(world: "World", draw: random.Random) -> None:
     deadline = world.timeline.now + _STOP_SECONDS
 
     def look() -> None:
-        if process.life != life or not process.is_up:
+        if process.life != life or not process.is_up or process.is_frozen:
             return
         leads = process.raft.role is Role.LEADER
         if leads and world.timeline.now < deadline:
