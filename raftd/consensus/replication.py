@@ -122,7 +122,7 @@ class Replication:
         self._has_doubts = False
         """Whether some peer's doubt may end with a commit."""
         self._away: set[NodeId] = set()
-        """Who was out of reach since this node began to ask for votes; empty on others than candidates."""
+        """Who was out of reach while this node asked for votes the last time."""
 
     def ask_for_votes(self) -> None:
         """This node has just become a candidate: whoever may vote for it may also forget that, before it leads."""
