@@ -87,6 +87,11 @@ GARBAGE_SECONDS: Final = Family(
     "For how long Python's garbage collector held everything up.",
     labels=("generation",),
 )
+SCRAPE_SECONDS: Final = Family(
+    "raftd_scrape_duration_seconds",
+    Kind.HISTOGRAM,
+    "Processor time for which gathering and writing these metrics held the event loop.",
+)
 
 DURATIONS: Final = (
     LOG_WRITE_SECONDS,
@@ -97,4 +102,5 @@ DURATIONS: Final = (
     ROUND_TRIP_SECONDS,
     TICK_DELAY_SECONDS,
     GARBAGE_SECONDS,
+    SCRAPE_SECONDS,
 )

@@ -165,7 +165,10 @@ class HttpServer:
         now = time.monotonic()
         at, text = self._scraped.get(is_open, (-math.inf, b""))
         if now - at >= _SCRAPE_SECONDS:
+            # Of the processor: for how long the machine ran something else meanwhile is not what a scrape costs.
+            began = time.thread_time()
             text = self._metrics.render_open() if is_open else self._metrics.render()
+            self._metrics.scrape_seconds.observe(time.thread_time() - began)
             self._scraped[is_open] = now, text
         return text
 

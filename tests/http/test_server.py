@@ -192,6 +192,19 @@ def test_openmetrics_is_given_to_who_asks_for_it(serve: Serve) -> None:
     serve(scenario)
 
 
+def test_what_scrapes_cost_is_told(serve: Serve) -> None:
+    """By the next one; one that is answered with what was gathered for another costs nothing."""
+
+    async def scenario(server: HttpServer) -> None:
+        for _ in range(2):
+            _, _, body = await request(server, "/metrics")
+            assert "\nraftd_scrape_duration_seconds_count 0.0\n" in body
+        _, _, body = await request(server, "/metrics", headers="Accept: application/openmetrics-text\r\n")
+        assert "\nraftd_scrape_duration_seconds_count 1.0\n" in body
+
+    serve(scenario)
+
+
 def test_readiness_needs_a_confirmed_leader(serve: Serve, node: FakeNode) -> None:
     """A leader that is known but cannot reach a quorum serves nobody; a confirmation of the last second is enough."""
     node.confirmed = None

@@ -89,8 +89,8 @@ def test_all_services_are_as_hardened_as_a_node() -> None:
     assert {service: hardening(service) for service in SERVICES} == dict.fromkeys(SERVICES, hardening(UNIT))
 
 
-def test_process_metrics_stay_visible() -> None:
-    """ProcSubset=pid would hide /proc/stat, and all process_* metrics with it."""
+def test_proc_stays_visible() -> None:
+    """ProcSubset=pid would hide what libraries look at, such as /proc/stat and /proc/meminfo."""
     assert "ProcSubset" not in dict(directives())
 
 

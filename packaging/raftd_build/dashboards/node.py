@@ -235,6 +235,13 @@ _PROCESS: Final = Row(
             alert="RaftdLoopLate",
         ),
         Panel(
+            "Scrapes",
+            "All but a hundredth of the scrapes took less of the event loop's processor time.",
+            [quantile(0.99, "raftd_scrape_duration_seconds")],
+            Unit.SECONDS,
+            alert="RaftdLoopLate",
+        ),
+        Panel(
             "Open files",
             "File descriptors in use: one for each connection, and some for log and snapshots.",
             [by_node("process_open_fds")],
