@@ -149,6 +149,20 @@ SERVING = (
         interval="1m",
     ),
     Case(
+        # Two of a hundred are few, ten are not.
+        "RaftdProposalsFail",
+        {
+            node("raftd_proposals_total", outcome="committed"): "0+98x20 1960+90x30 4660+100x60",
+            node("raftd_proposals_total", outcome="failed"): "0+2x20 40+5x30 190x60",
+            node("raftd_proposals_total", 2, outcome="unknown"): "0x20 0+5x30 150x60",
+        },
+        "40m",
+        "1h",
+        OF_CLUSTER,
+        interval="1m",
+        quiet_at="15m",
+    ),
+    Case(
         "RaftdWritesSlow",
         buckets(WRITE_BUCKETS, "0+100x20 2000+95x40 5800+100x60", "0+100x120", kind="write", outcome="ok"),
         "50m",
@@ -160,6 +174,26 @@ SERVING = (
 
 NODES = (
     Case("RaftdNodeDown", {node("up"): "1x3 0x8 1x8"}, "2m30s", "4m", OF_NODE_1),
+    Case(
+        # The targets of one cluster vanish, and come back; those of the other are there.
+        "RaftdNothingScraped",
+        {
+            node("up"): "1x12 stale _x30 1x20",
+            node("up", 2): "1x12 stale _x30 1x20",
+            'up{job="raftd", cluster="other", instance="o1:7402"}': "1x80",
+        },
+        "10m",
+        "13m",
+        OF_CLUSTER,
+        quiet_at="5m",
+    ),
+    Case(
+        # There is nothing at all, and for so long that nobody remembers a cluster.
+        "RaftdNothingScraped",
+        {node("up"): "1x12 stale _x600 1x20", 'up{job="prometheus", instance="p:9090"}': "1x700"},
+        "2h",
+        "2h36m",
+    ),
     Case(
         "RaftdPeerUnreachable",
         {
@@ -267,6 +301,16 @@ USE = (
         "1m15s",
         "3m",
         OF_NODE_1,
+    ),
+    *(
+        Case(
+            f"Raftd{what}NearBound",
+            {node(f"raftd_{what.lower()}"): "10x3 85x30 10x8", node(f"raftd_{what.lower()}_max"): "100x60"},
+            "7m",
+            "9m30s",
+            OF_NODE_1,
+        )
+        for what in ("Sessions", "Leases", "Watches")
     ),
     Case(
         "RaftdConnectionsNearBound",

@@ -44,6 +44,9 @@ class Prometheus:
         within: The beginning of a command line that runs the rest of it elsewhere, such as on another network.
     """
 
+    discovery: Sequence[str] = ()
+    """Where to ask for targets besides those that `scrape` names: addresses of nodes' /sd."""
+
     def __init__(self, directory: Path, address: Address | None = None, within: Sequence[str] = ()) -> None:
         self._directory = directory
         self._address = address or next_address()
@@ -63,7 +66,11 @@ class Prometheus:
             },
             "rule_files": ["rules.yml"],
             "scrape_configs": [
-                {"job_name": JOB, "file_sd_configs": [{"files": ["targets.json"], "refresh_interval": "1s"}]}
+                {
+                    "job_name": JOB,
+                    "file_sd_configs": [{"files": ["targets.json"], "refresh_interval": "1s"}],
+                    "http_sd_configs": [{"url": url, "refresh_interval": "1s"} for url in self.discovery],
+                }
             ],
         }
         path = self._directory / "prometheus.yml"
@@ -132,6 +139,17 @@ class Prometheus:
         """All alerts that are pending or fire, with their labels and annotations."""
         alerts: list[dict[str, Any]] = json.loads(self._get("/api/v1/alerts"))["data"]["alerts"]
         return alerts
+
+    def targets(self) -> list[Target]:
+        """What it scrapes now, with the labels that discovery gave it."""
+        active = json.loads(self._get("/api/v1/targets?state=active"))["data"]["activeTargets"]
+        named = [each["discoveredLabels"] for each in active]
+        return [
+            Target(
+                each["__address__"], {name: each[name] for name in each if not name.startswith("__") and name != "job"}
+            )
+            for each in named
+        ]
 
     def _results(self, path: str, **parameters: object) -> list[dict[str, Any]]:
         answer = json.loads(self._get(f"{path}?{urllib.parse.urlencode(parameters)}"))

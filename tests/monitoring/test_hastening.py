@@ -23,7 +23,7 @@ def test_windows_and_waiting_are_shortened(tmp_path: Path) -> None:
     (group,) = hastened([path])["groups"]
     assert group["rules"] == [
         {"record": "a:b:rate5m", "expr": "rate(b_total[4s])"},
-        {"alert": "A", "expr": "increase(b_total[40s]) > 4", "for": FOR},
+        {"alert": "A", "expr": "increase(b_total[30s]) > 4", "for": FOR},
         {"alert": "B", "expr": "c > 300"},
     ]
     assert yaml.safe_load(RULES)["groups"][0]["name"] == group["name"]

@@ -51,6 +51,7 @@ _REQUESTS: Final = Row(
             " applied twice.",
             [by_node("raftd_sessions"), by_node("raftd_sessions_max", "{{instance}} bound")],
             Unit.COUNT,
+            alert="RaftdSessionsNearBound",
         ),
         Panel(
             "Sessions that expired",
@@ -124,6 +125,7 @@ _HELD: Final = Row(
                 by_node("raftd_lease_keys", "{{instance}} keys"),
             ],
             Unit.COUNT,
+            alert="RaftdLeasesNearBound",
         ),
         Panel(
             "Leases that ran out",
