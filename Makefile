@@ -25,7 +25,8 @@ help:
 	@echo "make test-debian, make test-newest"
 	@echo "             the tests against the distribution's Python packages, and against the newest there are"
 	@echo "make screenshots"
-	@echo "             draw the dashboards into docs/img/, from a live cluster (it takes a minute and a half)"
+	@echo "             draw dashboards, status page and raftctl top into docs/img/, from a live cluster (two minutes;"
+	@echo "             it needs chromium and prometheus)"
 	@echo "make clean   remove what these targets made"
 .PHONY: help
 

@@ -103,8 +103,11 @@ class Browser:
         await self.call("Emulation.setScrollbarsHidden", hidden=True)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        await self.call("Emulation.setDeviceMetricsOverride", **size)
+        height = 1
+        for _ in range(2):  # how high it is follows from how wide it is
+            size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+            await self.call("Emulation.setDeviceMetricsOverride", **size)
+            height = int(await self.value("document.documentElement.scrollHeight"))
         taken = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         await asyncio.to_thread(path.write_bytes, base64.b64decode(taken["data"]))
 

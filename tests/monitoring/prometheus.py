@@ -122,14 +122,16 @@ class Prometheus:
             return False
         return True
 
-    def query(self, expression: str) -> list[dict[str, Any]]:
-        """The samples that `expression` has now."""
-        return self._results("/api/v1/query", query=expression)
+    def query(self, expression: str, *, at: float | None = None) -> list[dict[str, Any]]:
+        """The samples that `expression` has now, or had at that time (since the epoch)."""
+        return self._results("/api/v1/query", query=expression, time=time.time() if at is None else at)
 
-    def range(self, expression: str, *, seconds: float, step: float = SCRAPE_SECONDS) -> list[dict[str, Any]]:
-        """The curves that `expression` had over the latest `seconds`."""
-        now = time.time()
-        return self._results("/api/v1/query_range", query=expression, start=now - seconds, end=now, step=step)
+    def range(
+        self, expression: str, *, seconds: float, step: float = SCRAPE_SECONDS, end: float | None = None
+    ) -> list[dict[str, Any]]:
+        """The curves that `expression` had over the latest `seconds`, or over those before `end`."""
+        end = time.time() if end is None else end
+        return self._results("/api/v1/query_range", query=expression, start=end - seconds, end=end, step=step)
 
     def firing(self) -> set[str]:
         """The names of all alerts that fire now."""

@@ -1,11 +1,12 @@
-"""Pictures of the dashboards for the documentation: `make screenshots`, which is this module run as a program.
+"""Pictures for the documentation: `make screenshots`, which is this module run as a program.
 
-Grafana is not needed: what a real Prometheus answers to the panels' own queries, over a live cluster whose leader is
-killed on the way, is drawn by matplotlib on the dashboards' own grid. Each picture says so.
+The status page and `raftctl top` are taken as they are (tests/monitoring/pages.py). For the dashboards Grafana is not
+needed: what a real Prometheus answers to the panels' own queries, over a live cluster whose leader is killed on the
+way, is drawn by matplotlib on the dashboards' own grid. Each picture says so.
 """
 
 import asyncio
-import io
+import dataclasses
 import math
 import sys
 import tempfile
@@ -18,14 +19,15 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from PIL import Image
 
 from raftd.pki import create_authorities, issue_node, issue_user
+from raftd.settings import Document
 from raftd_build.dashboards import DASHBOARDS
 from raftd_build.dashboards.dashboard import Dashboard
 from raftd_build.dashboards.panel import COLUMNS, Panel, Shape, Unit
 from tests.e2e.cluster import CLUSTER_NAME, USER, Cluster, own_address, until
 from tests.e2e.workload import writing
+from tests.monitoring.pages import shrink, take_pages
 from tests.monitoring.prometheus import JOB, Prometheus, nodes_of
 
 PICTURES: Final = Path(__file__).parents[2] / "docs" / "img"
@@ -60,21 +62,22 @@ def shown(value: float, unit: Unit) -> str:
     return f"{value:.3g} {_SUFFIXES.get(unit, '')}".strip()
 
 
-def answers(prometheus: Prometheus, panel: Panel, seconds: float) -> Mapping[str, list[tuple[float, float]]]:
-    """The panel's curves by their legends: (seconds before now, value)."""
+def answers(
+    prometheus: Prometheus, panel: Panel, seconds: float, end: float
+) -> Mapping[str, list[tuple[float, float]]]:
+    """The panel's curves by their legends: (seconds before `end`, value)."""
     values = {"$job": JOB, "$cluster": CLUSTER_NAME, "$instance": ".*", "$__rate_interval": "4s"}
     curves = {}
-    now = time.time()
     for query in panel.queries:
         expression = query.expression
         for variable, value in values.items():
             expression = expression.replace(variable, value)
         if panel.is_instant:
-            found = [{**each, "values": [each["value"]]} for each in prometheus.query(expression)]
+            found = [{**each, "values": [each["value"]]} for each in prometheus.query(expression, at=end)]
         else:
-            found = prometheus.range(expression, seconds=seconds, step=STEP_SECONDS)
+            found = prometheus.range(expression, seconds=seconds, step=STEP_SECONDS, end=end)
         for curve in found:
-            points = [(moment - now, float(value)) for moment, value in curve["values"]]
+            points = [(moment - end, float(value)) for moment, value in curve["values"]]
             curves[_legend(query.legend, curve["metric"])] = list(_with_gaps(points))
     return curves
 
@@ -130,12 +133,12 @@ def draw_panel(axes: Axes, panel: Panel, curves: Mapping[str, list[tuple[float, 
     axes.grid(linewidth=0.3)
 
 
-def draw(dashboard: Dashboard, prometheus: Prometheus, seconds: float) -> Path:
-    """Draw a dashboard on its own grid, and return the picture's path."""
+def draw(dashboard: Dashboard, prometheus: Prometheus, seconds: float, end: float) -> Path:
+    """Draw a dashboard of the `seconds` before `end` on its own grid, and return the picture's path."""
     places = {place["title"]: place["gridPos"] for place in dashboard.json()["panels"]}
     height = max(place["y"] + place["h"] for place in places.values())
     figure = plt.figure(figsize=(COLUMNS * INCHES_PER_COLUMN, (height + 2) * INCHES_PER_ROW))
-    figure.suptitle(f"{dashboard.title}   ({NOTE})", fontsize=10)
+    figure.suptitle(f"{dashboard.title}   ({NOTE})", fontsize=10, y=1 - 0.5 / (height + 2))
     for row in dashboard.rows:
         for panel in row.panels:
             place = places[panel.title]
@@ -143,20 +146,21 @@ def draw(dashboard: Dashboard, prometheus: Prometheus, seconds: float) -> Path:
             tall = place["h"] / (height + 2)
             bottom = 1 - (place["y"] + 2) / (height + 2) - tall
             axes = figure.add_axes((left, bottom + 0.18 * tall, width, 0.68 * tall))
-            draw_panel(axes, panel, answers(prometheus, panel, seconds))
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=70)
-    plt.close(figure)
+            draw_panel(axes, panel, answers(prometheus, panel, seconds, end))
     path = PICTURES / f"{dashboard.uid}.png"
-    # With a palette a picture has a third of the bytes, and looks the same: thin lines on white need few colours.
-    with Image.open(drawn) as picture:
-        flat = picture.convert("RGB").quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-    flat.save(path, optimize=True)
+    figure.savefig(path, dpi=70)
+    plt.close(figure)
+    shrink(path)
     return path
 
 
-async def play(cluster: Cluster, prometheus: Prometheus) -> None:
-    """Work, lose the leader under it, and get it back."""
+def with_snapshots(_: int, document: Document) -> Document:
+    """Settings by which a minute's work makes some."""
+    return dataclasses.replace(document, limits=dataclasses.replace(document.limits, snapshot_log_bytes=256 << 10))
+
+
+async def play(cluster: Cluster, prometheus: Prometheus) -> tuple[list[Path], float]:
+    """Work, lose the leader under it, and get it back; returns pictures of what is there then, and when that was."""
     await cluster.start()
     prometheus.scrape(nodes_of(cluster))
     prometheus.start()
@@ -169,10 +173,12 @@ async def play(cluster: Cluster, prometheus: Prometheus) -> None:
         await asyncio.sleep(QUIET_SECONDS)
         await cluster.start(leader.id)
         await asyncio.sleep(QUIET_SECONDS)
+        end = time.time()
+        return await take_pages(cluster, PICTURES), end
 
 
 def main() -> None:
-    """Draw all dashboards into docs/img."""
+    """Draw the dashboards, the status page and `raftctl top` into docs/img."""
     mpl.use("agg")
     PICTURES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="raftd-screenshots-") as name:
@@ -181,11 +187,12 @@ def main() -> None:
         for node_id in range(1, SIZE + 1):
             issue_node(directory / "pki", node_id, [own_address()])
         issue_user(directory / "pki", USER)
-        cluster, prometheus = Cluster(directory, directory / "pki", SIZE), Prometheus(directory)
+        cluster = Cluster(directory, directory / "pki", SIZE, changes=with_snapshots)
+        prometheus = Prometheus(directory)
         try:
-            asyncio.run(play(cluster, prometheus))
-            for dashboard in DASHBOARDS:
-                sys.stdout.write(f"{draw(dashboard, prometheus, 3 * QUIET_SECONDS)}\n")
+            pictures, end = asyncio.run(play(cluster, prometheus))
+            pictures += [draw(dashboard, prometheus, 3 * QUIET_SECONDS, end) for dashboard in DASHBOARDS]
+            sys.stdout.writelines(f"{path}\n" for path in pictures)
         finally:
             prometheus.stop()
             cluster.close()
