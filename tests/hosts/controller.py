@@ -24,7 +24,7 @@ CANARY_RATE: Final = 200
 """Writes a second, which it tries for."""
 CANARY_RATE_MIN: Final = CANARY_RATE / 2
 """On average. Two labs and two playbooks at a time leave a machine of two cores little; it catches up where it can."""
-_PLUGINS: Final = Path(__file__).with_name("connection_plugins")
+_CONFIGURATION: Final = Path(__file__).with_name("ansible.cfg")
 _RECAP: Final = re.compile(
     r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=(\d+)\s+rescued=(\d+)",
     re.MULTILINE,
@@ -92,12 +92,16 @@ class Controller:
         return path
 
     def start(
-        self, playbook: str, *options: str, on_network: bool = False, **variables: object
+        self, playbook: str, *options: str, on_network: bool = False, plain: bool = False, **variables: object
     ) -> subprocess.Popen[str]:
-        """Begin to run a playbook of deploy/, on the hosts' network if told so; what it says is its standard output."""
+        """Begin to run a playbook of deploy/, on the hosts' network if told so; what it says is its standard output.
+
+        If it is to be `plain`, by Ansible as it is, and not by what saves a good part of its work.
+        """
+        ansible = ("ansible", "playbook") if plain else ("tests.hosts.ansible_playbook", str(self.lab.directory))
         command = [
             *(self.lab.on_network() if on_network else ()),
-            *(sys.executable, "-m", "ansible", "playbook", "-i", str(self.write_inventory())),
+            *(sys.executable, "-m", *ansible, "-i", str(self.write_inventory())),
             *(str(DEPLOY / playbook), "--extra-vars", json.dumps(variables), *options),
         ]
         return subprocess.Popen(
@@ -111,22 +115,25 @@ class Controller:
                 "PATH": os.environ["PATH"],
                 "HOME": str(self.directory),
                 "LC_ALL": "C.UTF-8",
-                "ANSIBLE_CONNECTION_PLUGINS": str(_PLUGINS),
-                "ANSIBLE_PIPELINING": "1",
-                "ANSIBLE_FORKS": "10",
-                "ANSIBLE_CALLBACK_RESULT_FORMAT": "yaml",
+                "ANSIBLE_CONFIG": str(_CONFIGURATION),
             },
         )
 
     def play(
-        self, playbook: str, *options: str, check: bool = True, on_network: bool = False, **variables: object
+        self,
+        playbook: str,
+        *options: str,
+        check: bool = True,
+        on_network: bool = False,
+        plain: bool = False,
+        **variables: object,
     ) -> Run:
         """Run a playbook of deploy/ to its end.
 
         Raises:
             AssertionError: it failed, and `check` was not taken off.
         """
-        process = self.start(playbook, *options, on_network=on_network, **variables)
+        process = self.start(playbook, *options, on_network=on_network, plain=plain, **variables)
         try:
             output, _ = process.communicate(timeout=PLAYBOOK_SECONDS_MAX)
         finally:
@@ -144,7 +151,7 @@ class Controller:
         path = self.directory / "canary.json"
         path.unlink(missing_ok=True)
         variables |= {"raftd_canary": True, "raftd_canary_rate": CANARY_RATE, "raftd_canary_report": str(path)}
-        self.play(playbook, *options, check=True, on_network=False, **variables)
+        self.play(playbook, *options, check=True, on_network=False, plain=False, **variables)
         report: dict[str, Any] = json.loads(path.read_text())
         self.flights.append(flights.line(playbook, report))
         assert report["acknowledged"] == report["tried"] >= CANARY_RATE_MIN * report["seconds"] > 0, report
