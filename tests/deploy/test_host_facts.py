@@ -203,3 +203,41 @@ def test_dpkg_is_asked_as_it_understands(script: ModuleType, tmp_path: Path, mon
     for wanted, status, version in (("install", "installed", "1.2-1"), ("deinstall", "config-files", None)):
         (tmp_path / "status").write_text(entry.format(wanted, status) + "Description: x\n")
         assert facts(script)["package"] == version
+
+
+def test_units_are_told_with_what_they_do(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How each starts at boot and what it does now; where there is no systemd, nothing is known and nothing active."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = facts(script)
+    assert (found["units"], found["is_active"]) == ({}, False)
+    shown = [("raftd@1.service", "enabled", "active"), ("raftd-certs@1.timer", "", "inactive")]
+    said = "\n\n".join(f"Id={name}\nActiveState={active}\nUnitFileState={boot}" for name, boot, active in shown)
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\necho '{said}'\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    found = facts(script)
+    assert found["units"] == {"raftd@1.service": "enabled active", "raftd-certs@1.timer": " inactive"}
+    assert found["is_active"] is True
+
+
+def test_directories_and_settings_are_told_with_whose_they_are(script: ModuleType, tmp_path: Path) -> None:
+    """A link to a directory is none, and what is not there is left out."""
+    about = script.PKI.stat()
+    script.PKI.chmod(0o750)
+    (tmp_path / "var/cache").mkdir(parents=True)
+    (tmp_path / "var/cache/raftd").symlink_to(script.PKI)
+    script.SETTINGS.write_text("settings")
+    script.SETTINGS.chmod(0o640)
+    found = facts(script)
+    owners = script.owners(about)
+    assert found["directories"].keys() == {"/etc/raftd", "/etc/raftd/pki"}
+    assert found["directories"]["/etc/raftd/pki"] == f"{owners} 0750"
+    assert found["files"]["/etc/raftd/raftd.yaml"] == f"{owners} 0640 {hashlib.sha256(b'settings').hexdigest()}"
+
+
+def test_the_node_s_user(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the name of its group, and with what passwd(5) has besides; None where there is no such user."""
+    monkeypatch.setattr(script, "USER", "no such user")
+    assert facts(script)["account"] is None
+    monkeypatch.setattr(script, "USER", "root")
+    root = script.pwd.getpwnam("root")
+    assert facts(script)["account"] == f"root:{root.pw_gecos}:{root.pw_dir}:{root.pw_shell}"

@@ -24,7 +24,16 @@ DATA = Path("/var/lib/raftd")
 CURRENT = Path("/opt/raftd/current")
 PREVIOUS = (Path("/opt/raftd/previous"), Path("/var/cache/raftd/previous.deb"))
 ROOT = Path("/")
-SYSTEM_FILES = ("etc/systemd/system/raftd*.*", "etc/tmpfiles.d/raftd.conf", "usr/lib/systemd/catalog/raftd.catalog")
+FILES = (
+    "etc/raftd/*.yaml",
+    "etc/systemd/system/raftd*.*",
+    "etc/tmpfiles.d/raftd.conf",
+    "usr/lib/systemd/catalog/raftd.catalog",
+    "var/cache/raftd/*.deb",
+)
+DIRECTORIES = ("etc/raftd", "etc/raftd/pki", "var/cache/raftd")
+USER = "raftd"
+UNITS = ("raftd@{}.service", "raftd-certs@{}.timer", "raftd-backup@{}.timer")
 ASK_SECONDS = 20
 UNAVAILABLE, TLS, UNHEALTHY = 5, 7, 8
 """Exit codes of raftctl."""
@@ -46,6 +55,7 @@ def facts(node: str, controller_seconds: float, cluster_id: str) -> dict[str, ob
     system = platform.freedesktop_os_release()
     founded, written_id = read(FOUNDED), found(r"^  id: (\S+)$", settings)
     statuses, unasked = status() if has_data else ([], None)
+    states = units(node)
     return {
         "system": f"{system['ID']} {system.get('VERSION_ID', '')}",
         "has_systemd": Path("/run/systemd/system").is_dir(),
@@ -61,12 +71,15 @@ def facts(node: str, controller_seconds: float, cluster_id: str) -> dict[str, ob
         "founded": founded,
         "recovering": recovering(data, cluster_id, written_id, founded),
         "has_data": has_data,
-        "is_active": said("systemctl", "is-active", f"raftd@{node}") is not None,
+        "units": states,
+        "is_active": states.get(UNITS[0].format(node), "").endswith(" active"),
         "status": statuses,
         "unasked": unasked,
         "unread": unread(node, statuses, is_refused=unasked is not None and unasked["is_tls"] is True),
         "files": {path.name: told for path, told in described(PKI, "*")}
-        | {str(path): told for pattern in SYSTEM_FILES for path, told in described(ROOT, pattern)},
+        | {f"/{path.relative_to(ROOT)}": told for pattern in FILES for path, told in described(ROOT, pattern)},
+        "directories": directories(),
+        "account": account(),
     }
 
 
@@ -134,6 +147,33 @@ def unread(node: str, statuses: list[dict[str, Any]], *, is_refused: bool) -> li
 def changed_seconds(path: Path) -> float:
     """When a file was written, or took its name, last, since the epoch."""
     return path.stat().st_ctime
+
+
+def units(node: str) -> dict[str, str]:
+    """The node's units, each with how it starts at boot and what it does now: `enabled active`."""
+    names = [name.format(node) for name in UNITS]
+    told = said("systemctl", "show", "--property=Id,UnitFileState,ActiveState", *names) or ""
+    shown = [dict(line.split("=", 1) for line in unit.splitlines()) for unit in told.split("\n\n") if unit]
+    return {unit["Id"]: f"{unit['UnitFileState']} {unit['ActiveState']}" for unit in shown}
+
+
+def directories() -> dict[str, str]:
+    """Owner, group and mode of the directories that are there; a link is none, wherever it leads."""
+    found = {}
+    for name in DIRECTORIES:
+        with contextlib.suppress(OSError):
+            about = (ROOT / name).lstat()
+            if stat.S_ISDIR(about.st_mode):
+                found[f"/{name}"] = f"{owners(about)} {about.st_mode & 0o7777:04o}"
+    return found
+
+
+def account() -> str | None:
+    """The node's user, as passwd(5) has it, but with the name of its group instead of numbers."""
+    with contextlib.suppress(KeyError):
+        user = pwd.getpwnam(USER)
+        return f"{grp.getgrgid(user.pw_gid).gr_name}:{user.pw_gecos}:{user.pw_dir}:{user.pw_shell}"
+    return None
 
 
 def package() -> str | None:
