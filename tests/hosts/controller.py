@@ -82,13 +82,17 @@ class Controller:
         }
         directory.mkdir(parents=True, exist_ok=True)
 
-    def write_inventory(self) -> Path:
-        """Write what this object says; JSON is YAML too."""
+    def write_inventory(self, *, plain: bool = False) -> Path:
+        """Write what this object says, with a shortcut to the controller itself if not `plain`; JSON is YAML too."""
         hosts: dict[str, dict[str, object]] = {name: {"raftd_node_id": node} for name, node in self.nodes.items()}
         for name, more in self.host_variables.items():
             hosts.setdefault(name, {}).update(more)
         path = self.directory / "hosts.yml"
-        path.write_text(json.dumps({"raftd": {"hosts": hosts, "vars": self.variables}}, indent=1))
+        inventory: dict[str, object] = {"raftd": {"hosts": hosts, "vars": self.variables}}
+        if not plain:
+            here = {"ansible_connection": "raftd_here", "ansible_python_interpreter": sys.executable}
+            inventory["ungrouped"] = {"hosts": {"localhost": here}}
+        path.write_text(json.dumps(inventory, indent=1))
         return path
 
     def start(
@@ -101,7 +105,7 @@ class Controller:
         ansible = ("ansible", "playbook") if plain else ("tests.hosts.ansible_playbook", str(self.lab.directory))
         command = [
             *(self.lab.on_network() if on_network else ()),
-            *(sys.executable, "-m", *ansible, "-i", str(self.write_inventory())),
+            *(sys.executable, "-m", *ansible, "-i", str(self.write_inventory(plain=plain))),
             *(str(DEPLOY / playbook), "--extra-vars", json.dumps(variables), *options),
         ]
         return subprocess.Popen(

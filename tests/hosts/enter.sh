@@ -7,16 +7,21 @@
 lab=$1
 host=$2
 shift 2
-keeper=/proc/$(cat "$lab/keeper.pid")/root
-group=$keeper/sys/fs/cgroup/$(basename "$lab")/$host/payload/init.scope
+read -r keeper <"$lab/keeper.pid"
+group=/proc/$keeper/root/sys/fs/cgroup/${lab##*/}/$host/payload/init.scope
 
-for process in $(cat "$group/cgroup.procs" 2>/dev/null); do
-    # The last of its ids is the one that it has in the innermost namespace.
-    if [ "$(sed -n 's/^NSpid:.*\t//p' "/proc/$process/status" 2>/dev/null)" = 1 ]; then
-        init=$process
-        break
-    fi
-done
+# By what the shell has built in, since a test runs this many hundred times.
+{
+    while [ -z "${init:-}" ] && read -r process; do
+        while read -r field ids; do
+            # The last of its ids is the one that it has in the innermost namespace.
+            if [ "$field" = NSpid: ]; then
+                [ "${ids##*[!0-9]}" = 1 ] && init=$process
+                break
+            fi
+        done 2>/dev/null <"/proc/$process/status"
+    done <"$group/cgroup.procs"
+} 2>/dev/null
 if [ -z "${init:-}" ] || ! echo 0 2>/dev/null >"$group/cgroup.procs"; then
     echo "$host is not up" >&2
     exit 125

@@ -84,7 +84,7 @@ def _attend(connection: socket.socket) -> None:
         for number, file in enumerate(files):
             os.dup2(file, number)
             os.close(file)
-        os._exit(_run())
+        os._exit(run_program())
     for file in files:
         os.close(file)
     ended, poll = os.pidfd_open(child), select.poll()
@@ -96,8 +96,8 @@ def _attend(connection: socket.socket) -> None:
     connection.sendall(EXIT_CODE.pack(os.waitstatus_to_exitcode(status)))
 
 
-def _run() -> int:
-    """Do what `python3` does with a program that comes on its standard input."""
+def run_program() -> int:
+    """Do what `python3` does with a program that comes on its standard input, and return its exit code."""
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
     sys.argv = [""]
