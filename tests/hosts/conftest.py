@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from tests.hosts import flights, requirements
+from tests.hosts import flights, requirements, scheduling
 from tests.hosts.cluster import HostCluster
 from tests.hosts.controller import Controller
 from tests.hosts.fleet import Fleet
@@ -21,30 +21,11 @@ SPARE: Final = "spare"
 FLEET: Final = ("n1", "n2", "n3", "n4", "n5")
 RUNBOOK: Final = "https://wiki.example.net/raftd"
 _SHOWN_JOURNAL_LINES: Final = 40
-_ORDER: Final = (
-    ("test_deploy_rolling",),
-    ("test_deploy_site",),
-    ("test_deploy_members",),
-    ("test_deploy_gameday",),
-    ("test_service", "test_faults", "test_lab", "test_package", "test_rpm"),
-    ("test_deploy_disasters",),
-    ("test_deploy_mistakes",),
-    ("test_deploy_operator",),
-)
-"""Modules that one worker runs, those that take longest first: no worker is to be left with a long one in the end."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of hosts in order, and say which belong together (for `--dist loadgroup`)."""
-    places = {name: place for place, names in enumerate(_ORDER) for name in names}
-
-    def place(item: pytest.Item) -> int:
-        return places.get(item.path.stem, len(_ORDER)) if item.path.parent == Path(__file__).parent else -1
-
-    for item in items:
-        if (number := place(item)) >= 0:
-            item.add_marker(pytest.mark.xdist_group(f"hosts-{number}"))
-    items.sort(key=place)
+    """Put the tests of hosts in order, behind all others."""
+    items.sort(key=lambda item: scheduling.place(item.path.stem) if item.path.parent == Path(__file__).parent else -1)
 
 
 @pytest.fixture(scope="session")
