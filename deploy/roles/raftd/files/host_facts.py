@@ -72,7 +72,7 @@ def facts(node: str, controller_seconds: float, cluster_id: str) -> dict[str, ob
         "recovering": recovering(data, cluster_id, written_id, founded),
         "has_data": has_data,
         "units": states,
-        "is_active": states.get(UNITS[0].format(node), "").endswith(" active"),
+        "is_active": states.get(UNITS[0].format(node), "").endswith((" active", " reloading")),
         "status": statuses,
         "unasked": unasked,
         "unread": unread(node, statuses, is_refused=unasked is not None and unasked["is_tls"] is True),
