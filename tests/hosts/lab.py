@@ -19,6 +19,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -152,6 +153,16 @@ class Lab:
         self.run_inside("nft", "delete", "table", "bridge", "faults", check=False)
 
     # Control groups, of which each host has one.
+
+    def renew(self, name: str) -> None:
+        """Put a new machine in the place of one: it has its name, its address, and nothing else of it."""
+        host, place = self.hosts[name], f"/run/hosts/{name}"
+        host.cut_power()
+        host.machine_id = uuid.uuid5(host.machine_id, "the next one")
+        self.run_inside("umount", f"{place}/root")
+        self.run_inside("rm", "-rf", f"{place}/own", f"{place}/work")
+        self._make_disk(host)
+        host.power_on()
 
     def group(self, host: str, file: str = "") -> Path:
         """A host's control group, or a file in it."""

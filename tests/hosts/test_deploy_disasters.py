@@ -77,7 +77,7 @@ def exported(fleet: Fleet) -> list[str]:
 
 
 def test_a_backup_comes_back_in_new_hosts(fleet: Fleet, tmp_path: Path) -> None:
-    """Backed up, destroyed, founded anew on hosts that have nothing, restored: every key is back, and no other.
+    """Backed up, destroyed, founded anew on machines that never had a node, restored: all keys are back, and no other.
 
     A backup that was cut in the middle is refused, and changes nothing.
     """
@@ -96,6 +96,10 @@ def test_a_backup_comes_back_in_new_hosts(fleet: Fleet, tmp_path: Path) -> None:
     fleet.play("playbooks/backup.yml", raftd_backup_directory=str(backups))
     (backup,) = backups.iterdir()
     fleet.play("playbooks/destroy.yml", raftd_confirm=CLUSTER_NAME)
+    for each in fleet.nodes:
+        fleet.lab.renew(each)
+    for each in fleet.nodes:
+        fleet.lab[each].until_up()
     fleet.play("site.yml")
     fleet.raftctl(name, "set", "late", "value")
 
