@@ -35,8 +35,8 @@ QUIET_SECONDS: Final = 25.0
 """Of work before the leader is killed, while one is missing, and after it is back."""
 STEP_SECONDS: Final = 1.0
 SIZE: Final = 3
-INCHES_PER_COLUMN: Final = 0.75
-INCHES_PER_ROW: Final = 0.32
+INCHES_PER_COLUMN: Final = 0.55
+INCHES_PER_ROW: Final = 0.27
 NOTE: Final = "drawn by `make screenshots` from the answers of a real Prometheus, not by Grafana"
 _LEGENDS_MAX: Final = 8
 """More would be taller than the panel."""
@@ -129,7 +129,7 @@ def draw_panel(axes: Axes, panel: Panel, curves: Mapping[str, list[tuple[float, 
         handles, labels = axes.get_legend_handles_labels()
         if len(labels) > _LEGENDS_MAX:
             labels = [*labels[: _LEGENDS_MAX - 1], f"and {len(labels) - _LEGENDS_MAX + 1} more"]
-        axes.legend(handles[: len(labels)], labels, fontsize=4.5, loc="upper left", framealpha=0.5)
+        axes.legend(handles[: len(labels)], labels, fontsize=5, loc="upper left", framealpha=0.5)
     axes.grid(linewidth=0.3)
 
 
@@ -142,13 +142,13 @@ def draw(dashboard: Dashboard, prometheus: Prometheus, seconds: float, end: floa
     for row in dashboard.rows:
         for panel in row.panels:
             place = places[panel.title]
-            left, width = place["x"] / COLUMNS + 0.025, place["w"] / COLUMNS - 0.035
+            left, width = place["x"] / COLUMNS + 0.042, place["w"] / COLUMNS - 0.052
             tall = place["h"] / (height + 2)
             bottom = 1 - (place["y"] + 2) / (height + 2) - tall
             axes = figure.add_axes((left, bottom + 0.18 * tall, width, 0.68 * tall))
             draw_panel(axes, panel, answers(prometheus, panel, seconds, end))
     path = PICTURES / f"{dashboard.uid}.png"
-    figure.savefig(path, dpi=70)
+    figure.savefig(path, dpi=100)
     plt.close(figure)
     shrink(path)
     return path
