@@ -153,7 +153,7 @@ def test_settings_are_reloaded_and_not_restarted_for(fleet: Fleet) -> None:
         assert hashes().isdisjoint(before)
     finally:
         del fleet.variables["raftd_settings"]
-    fleet.play("site.yml")
+    fleet.play_under_load("site.yml")
     assert hashes() == before
     assert {name: path.read_text() for name, path in files.items()} == texts
     assert {name: main_process(fleet.lab[name], node) for name, node in fleet.nodes.items()} == running
