@@ -5,9 +5,11 @@ import logging
 import sys
 import time
 import traceback
+from collections.abc import Sequence
 
 from tests.sim import sometimes
-from tests.sim.campaign import SECONDS, replay_command, run_campaign, run_seed
+from tests.sim.campaign import SECONDS, choose_seeds, replay_command, run_campaign, run_seed
+from tests.sim.plan import FOCUSES
 from tests.sim.world import build
 
 _SEEDS_THAT_MUST_COVER = 1000
@@ -21,6 +23,7 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="with --seed: print everything that happens")
     parser.add_argument("--seeds", type=int, default=100, help="run so many")
     parser.add_argument("--first", type=int, help="begin with this seed; by default with one that the clock gives")
+    parser.add_argument("--focus", choices=FOCUSES, default="", help="run only seeds with all faults of this group")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="virtual seconds of each run")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--until-failure", action="store_true", help="stop at the first seed that fails, and say which")
@@ -30,27 +33,29 @@ def main() -> int:
     if options.seed is not None:
         return _replay(options.seed, options.seconds, trace=options.trace)
     first = int(time.time()) * 1000 if options.first is None else options.first
+    seeds = choose_seeds(first, options.seeds, options.focus)
     if options.until_failure:
-        return _hunt(first, options.seeds, options.seconds)
-    print(f"seeds {first} to {first + options.seeds - 1}")
-    tally = run_campaign(first, options.seeds, options.seconds, options.processes)
+        return _hunt(seeds, options.seconds)
+    print(f"seeds {seeds[0]} to {seeds[-1]}")
+    tally = run_campaign(seeds, options.seconds, options.processes)
     is_cut = tally.seeds < options.seeds
     if is_cut:
         print(f"interrupted after {tally.seeds} of {options.seeds} seeds")
-    missing = sometimes.never_happened(tally.counts) if options.seeds >= _SEEDS_THAT_MUST_COVER else []
+    must_cover = options.seeds >= _SEEDS_THAT_MUST_COVER and not options.focus
+    missing = sometimes.never_happened(tally.counts) if must_cover else []
     if missing:
         print(f"never happened: {', '.join(missing)}")
     return 1 if tally.failures or missing or is_cut else 0
 
 
-def _hunt(first: int, count: int, seconds: float) -> int:
+def _hunt(seeds: Sequence[int], seconds: float) -> int:
     """Print how many seeds it took, and what the last one found, in one line."""
-    for seed in range(first, first + count):
+    for number, seed in enumerate(seeds, start=1):
         outcome = run_seed(seed, seconds)
         if outcome.failure:
-            print(seed - first + 1, outcome.failure.splitlines()[0][:120])
+            print(number, outcome.failure.splitlines()[0][:120])
             return 1
-    print(count, "seeds found nothing")
+    print(len(seeds), "seeds found nothing")
     return 0
 
 

@@ -2,16 +2,18 @@
 
 import contextlib
 import gc
+import itertools
 import signal
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 from tests.sim import sometimes
+from tests.sim.plan import focus_of
 from tests.sim.world import build
 
 SECONDS = 20.0
@@ -54,6 +56,12 @@ class Tally:
             self.failures.append(outcome)
 
 
+def choose_seeds(first: int, count: int, focus: str = "") -> list[int]:
+    """`count` seeds from `first` on; of those only that have this focus, if one is named."""
+    every = itertools.count(first)
+    return list(itertools.islice((seed for seed in every if focus in {"", focus_of(seed)}), count))
+
+
 def run_seed(seed: int, seconds: float = SECONDS) -> Outcome:
     """Run one seed to its end or to the first promise that does not hold."""
     world = build(seed, seconds)
@@ -92,13 +100,13 @@ def replay_command(seed: int, seconds: float) -> str:
     return f"python -m tests.sim --seed {seed} --seconds {seconds:g} --trace"
 
 
-def run_campaign(first: int, count: int, seconds: float, processes: int) -> Tally:
+def run_campaign(seeds: Sequence[int], seconds: float, processes: int) -> Tally:
     """Run many seeds with a progress bar, and tell of each that fails at once; an interrupt ends it early."""
-    tally = Tally()
+    tally, count = Tally(), len(seeds)
     started = time.monotonic()
     reported = 0.0
     with contextlib.suppress(KeyboardInterrupt):
-        for outcome in run_seeds(range(first, first + count), seconds, processes):
+        for outcome in run_seeds(seeds, seconds, processes):
             tally.add(outcome)
             if outcome.failure:
                 _clear()

@@ -121,7 +121,7 @@ class Plan:
 
 def make_plan(seed: int, seconds: float, fault_names: tuple[str, ...]) -> Plan:
     """Decide by the seed; each fault by a draw of its own, so that a new one changes nothing of the others."""
-    focus = _choose_focus(generator(seed, "plan/focus").random())
+    focus = focus_of(seed)
     forced = FOCUSES.get(focus, ())
     likely = _FEW if focus else _HALF
     faults = tuple(name for name in fault_names if name in forced or generator(seed, f"swarm/{name}").random() < likely)
@@ -204,7 +204,9 @@ def _watch_limits(draw: random.Random) -> WatchLimits:
     )
 
 
-def _choose_focus(chance: float) -> str:
+def focus_of(seed: int) -> str:
+    """Of which group of faults a seed has all; empty: of none."""
+    chance = generator(seed, "plan/focus").random()
     for name, part in _FOCUSED.items():
         if chance < part:
             return name

@@ -15,14 +15,24 @@ from raftd.kv.sessions import SessionTable
 from raftd.kv.snapshot import State
 from raftd.kv.store import Store
 from tests.sim import sometimes
-from tests.sim.campaign import run_seed
+from tests.sim.campaign import choose_seeds, run_seed
 from tests.sim.faults import FAULTS
 from tests.sim.leases import decides
 from tests.sim.oracle import Violation
-from tests.sim.plan import SIZES, make_plan
+from tests.sim.plan import FOCUSES, SIZES, make_plan
 from tests.sim.world import build
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("focus", FOCUSES)
+def test_seeds_with_one_focus_can_be_asked_for(focus: str) -> None:
+    """They have all faults of the group, none is left out, and without a focus they are just consecutive."""
+    assert choose_seeds(7, 3) == [7, 8, 9]
+    chosen = choose_seeds(1, 5, focus)
+    plans = {seed: make_plan(seed, 1.0, tuple(FAULTS)) for seed in range(1, chosen[-1] + 1)}
+    assert [seed for seed, plan in plans.items() if plan.focus == focus] == chosen
+    assert all(plans[seed].has(fault) for seed in chosen for fault in FOCUSES[focus])
 
 
 @pytest.mark.parametrize("seed", [4, 29], ids=["with users and watchers", "with single keys"])

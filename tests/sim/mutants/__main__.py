@@ -56,10 +56,13 @@ def hunt(sources: Path, mutant: Mutant, first: int, seeds: int, *, seconds_max: 
         # With what is compiled already: only the module that is broken is compiled anew.
         shutil.copytree(sources, place, dirs_exist_ok=True)
         mutant.apply(place / "raftd")
+        command = [sys.executable, "-m", "tests.sim", "--until-failure", "--first", str(first), "--seeds", str(seeds)]
+        if mutant.focus:
+            command += ["--focus", mutant.focus]
         started = time.monotonic()
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "tests.sim", "--until-failure", "--first", str(first), "--seeds", str(seeds)],
+                command,
                 cwd=place,
                 env={**os.environ, "PYTHONPATH": str(place)},
                 capture_output=True,

@@ -153,6 +153,7 @@ MUTANTS: Final = (
         "consensus/proof.py",
         "        return node.current_term == NO_TERM or node.voted_for == node.node_id\n",
         "        return True\n",
+        focus="departures",
     ),
     Mutant(
         "founders_for_ever",
@@ -160,6 +161,7 @@ MUTANTS: Final = (
         "consensus/proof.py",
         "return node.membership.voters == node.founders and not node.membership.outgoing",
         "return True",
+        focus="departures",
     ),
     Mutant(
         "new_disk_campaigns",
@@ -167,6 +169,7 @@ MUTANTS: Final = (
         "consensus/proof.py",
         "    return _is_founder(node)\n",
         "    return _is_founder(node) or needs_every_vote(node)\n",
+        focus="departures",
     ),
     Mutant(
         "proven_by_its_own_log",

@@ -14,6 +14,8 @@ class Mutant:
     """Below the package."""
     old: str
     new: str
+    focus: str = ""
+    """The group of faults (`tests.sim.plan.FOCUSES`) that finds it, and is in few seeds: only these are tried."""
 
     def apply(self, package: Path) -> None:
         """Change the source of a copy of the package.

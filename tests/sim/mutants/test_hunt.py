@@ -1,5 +1,6 @@
 """Hunting one mutant, with a simulator that does what the test wants."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ def test_what_gave_it_away(tmp_path: Path) -> None:
     assert (verdict.seeds, verdict.found) == (7, "wrong")
     assert verdict.row.startswith("| it | a bug | 7 |")
     assert verdict.row.endswith("| wrong |")
+
+
+def test_one_that_few_seeds_find_is_hunted_in_those(tmp_path: Path) -> None:
+    """The simulator is asked for seeds with that group of faults."""
+    mutant = dataclasses.replace(MUTANT, focus="departures")
+    simulator = "import sys\nprint(7, *sys.argv[1:])\nsys.exit(1)\n"
+    verdict = hunt(sources(tmp_path, simulator), mutant, 1, 400)
+    assert verdict.found.endswith("--first 1 --seeds 400 --focus departures")
 
 
 def test_a_survivor(tmp_path: Path) -> None:
