@@ -42,6 +42,9 @@ class Progress:
     """The peer has stored the leader's log up to here."""
     own_index: LogIndex = _FIRST_INDEX
     """The first entry of the leader's own term."""
+    must_ask: bool = False
+    """The peer was out of reach, or nothing of it before, and has confirmed nothing since: it may have begun anew,
+    without its log."""
     state: ProgressState = ProgressState.PROBE
     silent_ticks: int = 0
     """Ticks since the peer last answered as a follower of this term."""
@@ -64,8 +67,6 @@ class Progress:
     _doubtful_intervals: int = 0
     """How many heartbeat intervals have begun since something was sent, without any answer about the log."""
     _patience_intervals: int = _CHUNK_PATIENCE_INTERVALS
-    _must_ask: bool = False
-    """The peer was out of reach, and has confirmed nothing since: it may have begun anew, without its log."""
     losses: int = 0
     """How often the peer was found to have lost some of what it had confirmed, ..."""
     lost_index: LogIndex = NO_INDEX
@@ -78,12 +79,12 @@ class Progress:
     @property
     def confirmed_index(self) -> LogIndex:
         """What the peer surely holds now: nothing, while it may have begun anew."""
-        return NO_INDEX if self._must_ask else self.match_index
+        return NO_INDEX if self.must_ask else self.match_index
 
     @property
     def is_doubtful(self) -> bool:
         """Whether the peer may have forgotten a newer term, for all that it has shown."""
-        return self._must_ask or self.is_doubted
+        return self.must_ask or self.is_doubted
 
     @property
     def counted_index(self) -> LogIndex:
@@ -131,8 +132,8 @@ class Progress:
 
         Late and repeated answers change nothing: both indexes only rise.
         """
-        if self._must_ask:
-            self._must_ask = False
+        if self.must_ask:
+            self.must_ask = False
             if self.match_index < self.own_index or self.state is ProgressState.SNAPSHOT:
                 # Of the leader's own term it had nothing, and what is of older ones a new disk may have from elsewhere:
                 # from an even older leader, or from a backup. A snapshot fits any disk.
@@ -163,7 +164,7 @@ class Progress:
         if self.state is ProgressState.SNAPSHOT:
             return False
         if prev_log_index <= self.match_index:
-            if not self._must_ask or prev_log_index == NO_INDEX:
+            if not self.must_ask or prev_log_index == NO_INDEX:
                 return False
             self._begin_anew(min(next_index, prev_log_index))
             return True
@@ -183,7 +184,7 @@ class Progress:
 
     def has_no_log(self) -> bool:
         """The peer's log is empty. Returns whether that may be since it lost its disk and begins anew (`proof`)."""
-        if not self._must_ask or self.state is ProgressState.SNAPSHOT:
+        if not self.must_ask or self.state is ProgressState.SNAPSHOT:
             return False
         self._begin_anew(LogIndex(1))
         return True
@@ -204,7 +205,7 @@ class Progress:
         if self.state is not ProgressState.SNAPSHOT:
             self._probe(self.next_index)
         self.is_paused = True
-        self._must_ask = True
+        self.must_ask = True
         self._doubtful_intervals = self._patience_intervals
 
     def begin_interval(self) -> None:
@@ -230,7 +231,7 @@ class Progress:
         self._doubtful_intervals = 1  # One inquiry in an interval.
         if self.match_index != self.next_index - 1:
             self.inquiry_due = True
-        elif self._must_ask:
+        elif self.must_ask:
             # What is new asks as well as nothing does.
             self.is_paused = False
             self.inquiry_due = True
@@ -274,7 +275,7 @@ class Progress:
         The one case in which match_index goes back, and only after the peer was out of reach. Should an answer from
         before its first success come this late, then this is wrong, and does no more harm than to ask again.
         """
-        self._must_ask = False
+        self.must_ask = False
         self._doubt()
         if self.match_index:
             self.losses += 1

@@ -53,7 +53,8 @@ that was forgotten before this leader began to ask for its own, and elects someb
 What a peer can show is an entry of this leader's own term, which it has from this leader, or from a newer one along
 with the newer term. What is older a new disk may have from elsewhere, from an even older leader or from a backup. So
 one that was out of reach before it had confirmed anything of this term has nothing to show, whatever fits its log. That
-begins when this node asks for votes: a voter's disk may be lost before its vote is counted.
+begins when this node asks for votes: a voter's disk may be lost before its vote is counted. And one that becomes a peer
+later was out of reach until then: a newer leader may have added it before.
 
 A peer whose disk was set back, to an image of its machine perhaps, thinks that it is proven and cannot know better. Its
 leader does: it was out of reach, and refuses what it had confirmed (`Progress.refused`). From there on it is treated as
@@ -154,7 +155,7 @@ class Replication:
         members = node.membership.members - {node.node_id}
         for peer in sorted(members - self.progress.keys()):
             next_index = LogIndex(node.log.last_index + 1)
-            self.progress[peer] = Progress(next_index, own_index=self._own_index)
+            self.progress[peer] = Progress(next_index, own_index=self._own_index, must_ask=True)
         patience = 2 * node.limits.election_timeout_ticks
         self._farewells = {
             peer: self._farewells.get(peer) or _Farewell(node.memberships.index, patience)

@@ -383,3 +383,41 @@ def test_a_vote_that_was_forgotten_elects_nobody_later() -> None:
     cluster.propose(b"the last one")
     cluster.run(20)
     assert all(server.applied == cluster.committed for server in cluster.up())
+
+
+def test_whom_an_old_leader_adds_after_a_newer_one_did_may_have_a_new_disk() -> None:
+    """It never was a peer of the old leader, so it never was out of its reach (seed 6000004239 of the simulator)."""
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.propose(b"a")
+    cluster.settle()
+    cluster.run(10)
+    stand_still(cluster, 1)
+    replace_leader(cluster, 2, 3)
+    cluster.join(4)
+    cluster.cut |= {(ONE, NodeId(4)), (NodeId(4), ONE)}
+    cluster[2].propose_membership(Replace(ONE, NodeId(4)))
+    for _ in range(10):
+        cluster.tick(2, 3, 4)
+        cluster.settle()
+    assert cluster[3].membership.voters == {2, 3, 4}
+    cluster.isolate(3)
+    cluster.propose(b"on nodes 2 and 4 only")
+    cluster.settle()
+    assert cluster.committed[-1][3] == b"on nodes 2 and 4 only"
+    cluster.crash(2)
+    cluster.lose_disk(4)
+    assert cluster[1].role is Role.LEADER
+    cluster[1].propose_membership(Replace(NodeId(3), NodeId(4)))
+    cluster.cut -= {(ONE, NodeId(4)), (NodeId(4), ONE)}
+    for _ in range(cluster.limits.election_timeout_ticks - 1):
+        cluster.tick(1, 4)
+        cluster.settle()
+    assert cluster[4].membership.learners == {4}, "it was told of the change"
+    assert 4 not in proven(cluster)
+    cluster.cut.clear()
+    cluster.run(100)
+    cluster.restart(2)
+    cluster.run(100)
+    assert proven(cluster) >= {2, 3, 4}
+    assert all(cluster.servers[NodeId(number)].applied == cluster.committed for number in (2, 3, 4))

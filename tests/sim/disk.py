@@ -18,7 +18,7 @@ from raftd.kv.machine import StateMachine
 from raftd.kv.snapshot_loader import SnapshotLoader
 from raftd.node.transfers import consensus_metadata, finish_loading
 from raftd.storage.data_directory import DataDirectory
-from raftd.storage.format import Identity
+from raftd.storage.format import SECTOR_BYTES, Identity
 from raftd.storage.log import Log, open_log
 from raftd.storage.recovery import Recovered
 from raftd.storage.simulated import Call, SimulatedCrash, SimulatedFileSystem
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 CLUSTER_ID = b"simulated raftd."
 _RESERVE_BYTES = 4096
+_LAST_BYTES = 64
+"""How much at its end counts as what was written last."""
 DATA_PATH = Path("/data")
 
 
@@ -278,10 +280,14 @@ class Disk:
             return  # It never got so far as to make its directory durable.
         if not paths:
             return
-        path = self.draw.choice(paths)
+        segments = [path for path in paths if path.suffix == ".wal"]
+        # Often in what was written last: that is where damage may be taken for a tear.
+        is_last = bool(segments) and self.draw.random() < 0.5
+        path = segments[-1] if is_last else self.draw.choice(paths)
         contents = self.filesystem.contents(path)
         used = len(bytes(contents).rstrip(b"\0")) or 1
-        offset = self.draw.randrange(min(len(contents), used + 512))
+        lowest = max(0, used - _LAST_BYTES) if is_last else 0
+        offset = self.draw.randrange(lowest, used if is_last else min(len(contents), used + SECTOR_BYTES))
         self.filesystem.damage(path, offset, bytes((contents[offset] ^ 1 << self.draw.randrange(8),)))
         self.is_flipped = True
 
