@@ -49,12 +49,13 @@ from raftd.net.peer_links import PeerLinks
 from raftd.net.peer_listener import PeerListener
 from raftd.net.tls import TlsFiles
 from raftd.node.addresses import replicated_addresses
+from raftd.node.admission import AdmissionLimits
 from raftd.node.background import BackgroundThread
 from raftd.node.backups import BackupFacts, Backups
 from raftd.node.command_durations import CommandDurations
 from raftd.node.diagnostics import Diagnostics
 from raftd.node.driver import Driver, DriverObservers
-from raftd.node.gateway import Gateway, GatewayLimits
+from raftd.node.gateway import Gateway
 from raftd.node.latency import latencies_of
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
@@ -354,7 +355,7 @@ class Service:
                 NodeId(self._settings.node_id), self._driver.tracer, self._syncs, self._view.client_addresses
             ),
             wake=self._driver.wake,
-            limits=GatewayLimits(
+            limits=AdmissionLimits(
                 limits.requests_in_flight_max,
                 limits.pending_bytes_max,
                 limits.keys_max,

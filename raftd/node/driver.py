@@ -541,7 +541,7 @@ class Driver:
     def _elsewhere(self) -> Refusal:
         if self._gateway is None:
             return Refusal(RefusalCode.NO_LEADER, "this node is starting")
-        return self._gateway.elsewhere()
+        return self._gateway.admission.elsewhere()
 
     def _note_leadership(self) -> None:
         """Notice what consensus has become, before anything is answered under what it was."""

@@ -8,24 +8,24 @@ cluster, and UNWATCH, for it takes back what was asked on the same connection.
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Protocol, TypeAlias, assert_never
 
-from raftd.consensus.types import LogIndex, NodeId, Role
+from raftd.consensus.types import LogIndex, NodeId
 from raftd.errors import DecodeError, InvariantViolation
 from raftd.kv.access import AccessRules, Operation, Permissions
-from raftd.kv.commands import CommandTooLarge, InvalidCommand, Opcode, Stamp, check_key, validate_client_command
+from raftd.kv.commands import CommandTooLarge, InvalidCommand, Stamp, check_key, validate_client_command
 from raftd.kv.machine import StateMachine
 from raftd.kv.operations import Get
 from raftd.kv.queries import HistoryQuery, LeaseQuery, LeasesQuery, Query, RangeQuery, parse_query
 from raftd.net.channel import Channel
-from raftd.node.addresses import client_address
 from raftd.node.administration import Administration, Leadership
+from raftd.node.admission import STOPPING, Admission, AdmissionLimits, Disk
 from raftd.node.backlog import LARGE_BYTES, Backlog
 from raftd.node.backups import BackupQuestion, Backups
 from raftd.node.connection import ClientConnection
 from raftd.node.lease_keeper import LeaseKeeper
+from raftd.node.question_queue import Question
 from raftd.node.questions import LeaderQuestion, PageQuestion, TraceQuestion, WatchQuestion
 from raftd.node.replay import Replay
 from raftd.node.requests import UNREAD, Requests
@@ -58,19 +58,6 @@ _READ: Final = RequestKind.READ
 _GET: Final = QueryOpcode.GET
 _STALE: Final = Consistency.STALE
 _READS_KEY: Final = Operation.READ
-_LEADER: Final = Role.LEADER
-
-
-class Disk(Protocol):
-    """What the gateway must know of this node's disk."""
-
-    @property
-    def queued_bytes(self) -> int:
-        """Bytes of entries that wait to be stored here."""
-
-    @property
-    def disk_low(self) -> bool:
-        """Whether the disk was found full: what is left is for making room."""
 
 
 class Documents(Protocol):
@@ -86,26 +73,8 @@ class Documents(Protocol):
         """Settings, metrics and recent events, as JSON would have them."""
 
 
-REHEARSAL_SECONDS_MAX: Final = 0.003
-"""Spent in one turn on finding out what transactions would do to a store or a disk that is full, and the last one."""
-
 Reload: TypeAlias = Callable[[Callable[[dict[str, object] | Refusal], None]], None]
 """Begins to read the node's files anew, and later hands over what came of it; that may be in another turn."""
-
-
-@dataclass(frozen=True, slots=True)
-class GatewayLimits:
-    """What clients may have under way on this node."""
-
-    requests_in_flight_max: int = 1024
-    """On one connection; a further request is refused as OVERLOADED."""
-    pending_bytes_max: int = 64 << 20
-    """Of commands that are not committed yet, of all clients together; the same of what waits for this node's disk."""
-    keys_max: int = 2_000_000
-    """With so many keys in the store the leader refuses what would make more, or longer ones. A soft bound: what is
-    under way when it is reached is still done."""
-    bytes_max: int = 1 << 30
-    """The same of the bytes of all keys and values."""
 
 
 class Gateway:
@@ -124,7 +93,7 @@ class Gateway:
         rules: AccessRules,
         client_addresses: Mapping[NodeId, str],
         wake: Callable[[], None],
-        limits: GatewayLimits,
+        limits: AdmissionLimits,
         traces: Traces | None = None,
         wall_clock_ns: Callable[[], int] = time.time_ns,
         clock: Callable[[], float] = time.monotonic,
@@ -134,30 +103,29 @@ class Gateway:
 
         `client_addresses` are the settings': they tell where a leader is of which the membership does not say it.
         """
+        self.admission = Admission(
+            leadership=leadership,
+            machine=machine,
+            requests=requests,
+            disk=disk,
+            client_addresses=client_addresses,
+            limits=limits,
+            clock=clock,
+        )
         self._leadership = leadership
         self._administration = Administration(leadership)
         self._machine = machine
         self._requests = requests
         self._watches = watches
         self._keeper = keeper
-        self._disk = disk
         self._documents = documents
         self._rules = rules
-        self._client_addresses = client_addresses
         self._wake = wake
-        self._limits = limits
         self._traces = traces
         self._wall_clock_ns = wall_clock_ns
-        self._clock = clock
         self._reload = reload
         self.backlog = Backlog(clock)
         self._connections: set[ClientConnection] = set()
-        self.is_draining = False
-        """Whether the node is going down: nothing new is accepted."""
-        self._is_full = False
-        """As of the latest turn."""
-        self._rehearsed_seconds = 0.0
-        """In this turn."""
         self._replay = Replay(leadership, machine)
         self._backups: Backups | None = None
 
@@ -166,18 +134,18 @@ class Gateway:
         self._backups = backups
 
     @property
-    def limits(self) -> GatewayLimits:
-        """What clients may have under way, and the store may grow to."""
-        return self._limits
-
-    @property
     def is_replayed(self) -> bool:
         """Whether everything is applied again that this node had applied before it started; see `raftd.node.replay`."""
         return self._replay.is_done
 
+    @property
+    def is_draining(self) -> bool:
+        """Whether the node is going down: nothing new is accepted."""
+        return self.admission.is_draining
+
     def drain(self) -> None:
         """The node is going down: accept nothing new, and end what would never end by itself."""
-        self.is_draining = True
+        self.admission.is_draining = True
         self._watches.stop()
         if self._backups is not None:
             self._backups.stop()
@@ -185,9 +153,7 @@ class Gateway:
 
     def note_turn(self) -> None:
         """Note, in each turn, how full the store is, and whether all is applied again that was so before the start."""
-        machine, limits = self._machine, self._limits
-        self._is_full = machine.key_count >= limits.keys_max or machine.bytes_total >= limits.bytes_max
-        self._rehearsed_seconds = 0.0
+        self.admission.begin_turn()
         self._replay.look()
 
     def may_administer(self, user: str) -> bool:
@@ -203,7 +169,7 @@ class Gateway:
 
     def use(self, *, rules: AccessRules, client_addresses: Mapping[NodeId, str]) -> None:
         """Go by these from the next request on, on the connections that stand too."""
-        self._client_addresses = client_addresses
+        self.admission.client_addresses = client_addresses
         if rules == self._rules:  # A reload that was refused says so too, and there may be many grants and users.
             return
         self._rules = rules
@@ -278,14 +244,6 @@ class Gateway:
         )
         self._wake()
 
-    def elsewhere(self) -> Refusal:
-        """Refuse what only the leader can do."""
-        leader_id = self._leadership.leader_id
-        if leader_id is None or self._leadership.role is Role.LEADER:
-            return Refusal(RefusalCode.NO_LEADER, "no leader is known at the moment")
-        address = client_address(self._leadership.membership, leader_id, self._client_addresses)
-        return Refusal(RefusalCode.NOT_LEADER, f"node {leader_id} leads", leader_id, address)
-
     def _dispatch(  # noqa: C901, PLR0911, PLR0912 - one for each kind
         self, connection: ClientConnection, kind: RequestKind, request_id: int, payload: bytes
     ) -> Refusal | None:
@@ -337,7 +295,7 @@ class Gateway:
     def _begin_reload(self, connection: ClientConnection, request_id: int) -> Refusal | None:
         if not connection.permissions.administers:
             return _DENIED
-        if (refusal := self._admit(connection)) is not None:
+        if (refusal := self.admission.admit(connection)) is not None:
             return refusal
         if self._reload is None:
             return Refusal(RefusalCode.NOT_POSSIBLE, "this node has no files to read")
@@ -359,9 +317,7 @@ class Gateway:
         needs = validate_client_command(payload, BODY_OFFSET)
         if not connection.permissions.allows_all(needs):
             return _DENIED
-        refusal = self._admit_to_leader(connection) or self._admit_to_log(payload)
-        if refusal is None and self._is_full:
-            refusal = self._admit_to_full(payload, self._full)
+        refusal = self.admission.admit_write(connection, payload)
         if refusal is None:
             # The stamp is for people; a clock that jumps does no harm.
             stamp = connection.stamp.at(self._wall_clock_ns() // 1_000_000)
@@ -379,7 +335,7 @@ class Gateway:
         """Tell a connection of its own write, or an administrator how long any entry took to be stored."""
         if index and not connection.permissions.administers:
             return _DENIED
-        refusal = self._admit(connection)
+        refusal = self.admission.admit(connection)
         if refusal is None:
             question = TraceQuestion(self._traces, self._requests, connection, request_id, LogIndex(index))
             self._requests.queue_question(connection, request_id, question)
@@ -402,10 +358,10 @@ class Gateway:
                 self.backlog.answered(len(answer))
             self._requests.owe(connection, encode_answer(request_id, answer))
             return None
-        # As `_admit_to_read`, without the call: gets are many.
-        refusal = self._admit(connection)
+        # As `Admission.admit_read`, without the call: gets are many.
+        refusal = self.admission.admit(connection)
         if refusal is None and self._leadership.leader_id is None:
-            refusal = self.elsewhere()
+            refusal = self.admission.elsewhere()
         if refusal is None:
             self._requests.queue_read(connection, request_id, key)
         return refusal
@@ -428,13 +384,9 @@ class Gateway:
                 assert_never(query)
         if not is_allowed:
             return _DENIED
-        stale = consistency is Consistency.STALE
-        if stale and not self.is_replayed:
-            return _NOT_REPLAYED
-        refusal = self._admit(connection) if stale else self._admit_to_read(connection)
+        refusal = self._admit_question(connection, consistency)
         if refusal is None:
-            queue = self._requests.queue_question if stale else self._requests.queue_read
-            queue(connection, request_id, PageQuestion(self._machine, query))
+            self._queue_question(connection, request_id, consistency, PageQuestion(self._machine, query))
         return refusal
 
     def _ask_of_leases(
@@ -444,10 +396,10 @@ class Gateway:
         permissions = connection.permissions
         if not (permissions.writes_any or permissions.administers):
             return _DENIED
-        refusal = self._admit_to_leader(connection)
+        refusal = self.admission.admit_to_leader(connection)
         if refusal is None:
             user = None if permissions.administers else connection.user
-            question = LeaderQuestion(partial(self._keeper.answer, query, user), self.elsewhere)
+            question = LeaderQuestion(partial(self._keeper.answer, query, user), self.admission.elsewhere)
             self._requests.queue_quorum_read(connection, request_id, question)
         return refusal
 
@@ -455,10 +407,10 @@ class Gateway:
         lease_ids = decode_keep_alive(payload)
         if not connection.permissions.writes_any:
             return _DENIED
-        refusal = self._admit_to_leader(connection)
+        refusal = self.admission.admit_to_leader(connection)
         if refusal is None:
             answer = partial(self._keeper.keep_alive, lease_ids, connection.user)
-            question = LeaderQuestion(answer, self.elsewhere, is_urgent=True)
+            question = LeaderQuestion(answer, self.admission.elsewhere, is_urgent=True)
             self._requests.queue_quorum_read(connection, request_id, question)
         return refusal
 
@@ -466,7 +418,7 @@ class Gateway:
         request = decode_watch(payload)
         if not connection.permissions.allows_range(Operation.READ, request.low, request.high):
             return _DENIED
-        refusal = self._admit_to_read(connection)
+        refusal = self.admission.admit_read(connection)
         if refusal is None:
             watch = self._watches.admit(connection, request_id, request)
             if watch is not None:
@@ -485,7 +437,7 @@ class Gateway:
         if kind is RequestKind.BACKUP:
             return self._begin_backup(backups, connection, request_id, decode_backup(payload))
         if self.is_draining:
-            return _STOPPING
+            return STOPPING
         if kind is RequestKind.BACKUP_PIECE:
             return backups.read(connection, request_id, *decode_backup_piece(payload))
         backups.report(connection, request_id, *decode_backup_report(payload))
@@ -494,73 +446,23 @@ class Gateway:
     def _begin_backup(
         self, backups: Backups, connection: ClientConnection, request_id: int, consistency: Consistency
     ) -> Refusal | None:
-        stale = consistency is Consistency.STALE
-        if stale and not self.is_replayed:
-            return _NOT_REPLAYED
-        refusal = (self._admit(connection) if stale else self._admit_to_read(connection)) or backups.admit()
+        refusal = self._admit_question(connection, consistency) or backups.admit()
         if refusal is None:
-            queue = self._requests.queue_question if stale else self._requests.queue_read
-            queue(connection, request_id, BackupQuestion(backups, connection, request_id))
+            question = BackupQuestion(backups, connection, request_id)
+            self._queue_question(connection, request_id, consistency, question)
         return refusal
 
-    def _admit_to_read(self, connection: ClientConnection) -> Refusal | None:
-        """A follower asks the leader from which index on it may answer, so there must be one."""
-        refusal = self._admit(connection)
-        return self.elsewhere() if refusal is None and self._leadership.leader_id is None else refusal
+    def _admit_question(self, connection: ClientConnection, consistency: Consistency) -> Refusal | None:
+        if consistency is not _STALE:
+            return self.admission.admit_read(connection)
+        return self.admission.admit(connection) if self.is_replayed else _NOT_REPLAYED
 
-    def _admit_to_leader(self, connection: ClientConnection) -> Refusal | None:
-        refusal = self._admit(connection)
-        return self.elsewhere() if refusal is None and self._leadership.role is not _LEADER else refusal
-
-    def _admit(self, connection: ClientConnection) -> Refusal | None:
-        if self.is_draining:
-            return _STOPPING
-        if connection.in_flight >= self._limits.requests_in_flight_max:
-            return Refusal(
-                RefusalCode.OVERLOADED, f"{connection.in_flight} requests are under way on this connection already"
-            )
-        return None
-
-    def _full(self) -> Refusal:
-        machine, limits = self._machine, self._limits
-        return Refusal(
-            RefusalCode.FULL,
-            f"there are {machine.key_count} keys of {limits.keys_max} and {machine.bytes_total} bytes of "
-            f"{limits.bytes_max} that the settings allow: delete some first",
-        )
-
-    def _admit_to_full(
-        self, payload: bytes, refusal: Callable[[], Refusal], *, or_stays: bool = False
-    ) -> Refusal | None:
-        """Where there is no room, let through what makes none necessary; with `or_stays`, what leaves more.
-
-        Of a transaction only a rehearsal tells, which may take as long as the transaction: so there is a bound of all
-        rehearsals in one turn, whoever asks.
-        """
-        if payload[BODY_OFFSET] != Opcode.TRANSACTION:
-            return refusal() if self._machine.grows(payload, BODY_OFFSET, or_stays=or_stays) else None
-        if self._rehearsed_seconds >= REHEARSAL_SECONDS_MAX:
-            return _REHEARSING
-        began = self._clock()
-        grows = self._machine.grows(payload, BODY_OFFSET, or_stays=or_stays)
-        self._rehearsed_seconds += self._clock() - began
-        return refusal() if grows else None
-
-    def _admit_to_log(self, payload: bytes) -> Refusal | None:
-        disk = self._disk
-        if self._requests.bytes_held >= self._limits.pending_bytes_max:
-            return Refusal(
-                RefusalCode.OVERLOADED, f"{self._requests.bytes_held} bytes of writes wait to be committed already"
-            )
-        if disk.disk_low:
-            is_put = payload[BODY_OFFSET] == Opcode.PUT
-            refusal = _DISK_LOW if is_put else self._admit_to_full(payload, lambda: _DISK_LOW, or_stays=True)
-            if refusal is not None:
-                return refusal
-        # A quorum of faster disks commits without this one, and then `bytes_held` does not show what it still owes.
-        if disk.queued_bytes >= self._limits.pending_bytes_max:
-            return Refusal(RefusalCode.OVERLOADED, f"{disk.queued_bytes} bytes wait for this node's disk already")
-        return None
+    def _queue_question(
+        self, connection: ClientConnection, request_id: int, consistency: Consistency, question: Question
+    ) -> None:
+        """Have it answered in this turn, or when the leader has confirmed from which index on."""
+        queue = self._requests.queue_question if consistency is _STALE else self._requests.queue_read
+        queue(connection, request_id, question)
 
     def _administer(
         self, connection: ClientConnection, request_id: int, attempt: Callable[[], dict[str, object] | Refusal]
@@ -569,7 +471,7 @@ class Gateway:
         if not connection.permissions.administers:
             return _DENIED
         # Before anything is done: OVERLOADED says that nothing was.
-        refusal = self._admit_to_leader(connection) or (UNREAD if connection.is_behind else None)
+        refusal = self.admission.admit_to_leader(connection) or (UNREAD if connection.is_behind else None)
         if refusal is not None:
             return refusal
         done = attempt()
@@ -588,13 +490,6 @@ class Gateway:
 
 
 _DENIED = Refusal(RefusalCode.DENIED, "the settings grant this user no such right")
-_STOPPING = Refusal(RefusalCode.STOPPING, "this node is going down")
 _LEAVING = Refusal(RefusalCode.STOPPING, "this connection ends, since its certificate is not accepted any more")
-_DISK_LOW = Refusal(
-    RefusalCode.OVERLOADED, "the leader's disk is full: keys can be deleted, and written again when it has space"
-)
-_REHEARSING = Refusal(
-    RefusalCode.OVERLOADED, "there is no room, and more transactions came at once than could be looked at"
-)
 # However old a stale answer may be, "there is no such key" of a node that has not looked is none.
 _NOT_REPLAYED = Refusal(RefusalCode.UNAVAILABLE, "this node has started and not yet applied what it had applied before")

@@ -27,9 +27,10 @@ from raftd.net.client_listener import ClientListener
 from raftd.net.peer_links import PeerLinks
 from raftd.net.peer_listener import PeerListener
 from raftd.node.addresses import client_address, http_address, settings_differ
+from raftd.node.admission import AdmissionLimits
 from raftd.node.backups import Backups
 from raftd.node.driver import Driver
-from raftd.node.gateway import Gateway, GatewayLimits
+from raftd.node.gateway import Gateway
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
 from raftd.node.snapshots import SnapshotMaker
@@ -198,7 +199,7 @@ class View:
         """Return what the node is now."""
         raft, machine, watches = self._driver.raft, self._machine, self._watches
         compared_index, compared_hash = self._driver.comparison.latest or (NO_INDEX, 0)
-        limits = GatewayLimits() if self._gateway is None else self._gateway.limits
+        limits = AdmissionLimits() if self._gateway is None else self._gateway.admission.limits
         timer = 0.0
         if raft.role is not Role.LEADER:
             timer = max(0, raft.election_timeout_ticks - raft.election_elapsed_ticks) * self._facts.tick_seconds

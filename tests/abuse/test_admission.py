@@ -17,9 +17,10 @@ from raftd.kv.access import AccessRules, Grant
 from raftd.kv.commands import SessionId, Write
 from raftd.kv.machine import StateMachine
 from raftd.kv.operations import Delete, DeleteRange, Get, Transaction, WriteOperation
+from raftd.node.admission import REHEARSAL_SECONDS_MAX, AdmissionLimits
 from raftd.node.connection import ClientConnection
 from raftd.node.driver import Driver
-from raftd.node.gateway import REHEARSAL_SECONDS_MAX, Gateway, GatewayLimits
+from raftd.node.gateway import Gateway
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
 from raftd.node.watches import Watches
@@ -170,7 +171,7 @@ class Node:
             rules=AccessRules([Grant("*", b"", read=True, write=True)]),
             client_addresses={},
             wake=self.driver.wake,
-            limits=GatewayLimits(pending_bytes_max=PENDING_BYTES_MAX),
+            limits=AdmissionLimits(pending_bytes_max=PENDING_BYTES_MAX),
             wall_clock_ns=lambda: 0,
             clock=lambda: next(self.seconds),
         )
@@ -286,7 +287,7 @@ def test_what_transactions_would_do_is_looked_at_for_a_bounded_time_in_a_turn(la
     node.lead()
     node.disk.disk_low = lacks == "disk"
     if lacks == "keys":
-        node.gateway._limits = GatewayLimits(keys_max=0)
+        node.gateway.admission.limits = AdmissionLimits(keys_max=0)
         node.gateway.note_turn()
     node.seconds = itertools.count(0.0, REHEARSAL_SECONDS_MAX / 2)
     node.gateway.backlog.clock = lambda: 0.0  # All of this comes in one turn.
@@ -327,7 +328,7 @@ def test_only_batches_that_a_peer_may_be_sent_are_kept() -> None:
     node.lead()
     before = len(node.driver._batches)
     payloads = [encode_request(RequestKind.WRITE, 1, put(1, bytes(900_000)))[LENGTH_BYTES:]] * 6
-    node.gateway._limits = GatewayLimits(pending_bytes_max=64 << 20)
+    node.gateway.admission.limits = AdmissionLimits(pending_bytes_max=64 << 20)
     node.connection.receive(payloads)
     node.turns.run()
     assert node.disk.queued_bytes > 5 << 20

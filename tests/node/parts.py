@@ -18,10 +18,11 @@ from raftd.kv.commands import SessionId
 from raftd.kv.machine import StateMachine
 from raftd.kv.operations import Write, WriteOperation
 from raftd.kv.queries import Query, encode_query
+from raftd.node.admission import AdmissionLimits
 from raftd.node.clocks import PeerClocks
 from raftd.node.connection import ClientConnection
 from raftd.node.driver import NOT_OBSERVED, Driver, DriverObservers
-from raftd.node.gateway import Gateway, GatewayLimits
+from raftd.node.gateway import Gateway
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
 from raftd.node.tracing import SyncLog, Traces
@@ -321,7 +322,7 @@ class Server:
         scheduler: Scheduler | None = None,
         disk: Disk | None = None,
         limits: Limits | None = None,
-        gateway_limits: GatewayLimits | None = None,
+        admission_limits: AdmissionLimits | None = None,
         deliver: Callable[[NodeId, NodeId, bytes], bool] | None = None,
         machine: StateMachine | None = None,
         snapshot: SnapshotMetadata | None = None,
@@ -372,7 +373,7 @@ class Server:
             clocks=clocks,
             observers=observers,
         )
-        self.gateway = self._make_gateway(gateway_limits or GatewayLimits())
+        self.gateway = self._make_gateway(admission_limits or AdmissionLimits())
         self.driver.start(
             self.gateway,
             lambda *leadership: self.leaderships.append(leadership),
@@ -380,7 +381,7 @@ class Server:
             self._prove,
         )
 
-    def _make_gateway(self, limits: GatewayLimits) -> Gateway:
+    def _make_gateway(self, limits: AdmissionLimits) -> Gateway:
         return Gateway(
             leadership=self.raft,
             machine=self.machine,

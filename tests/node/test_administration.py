@@ -180,7 +180,7 @@ def test_only_the_leader_and_only_for_administrators(request_: Request) -> None:
         assert refusal_of(nodes, server.client("bob"), request_).code is RefusalCode.DENIED
     malformed = request_[0], request_[1] + b"x"
     assert refusal_of(nodes, leader.client(), malformed).code is RefusalCode.BAD_REQUEST
-    leader.gateway.is_draining = True
+    leader.gateway.admission.is_draining = True
     assert refusal_of(nodes, leader.client(), request_).code is RefusalCode.STOPPING
     assert leader.raft.membership_index == 0
     assert leader.raft.transfer_target is None

@@ -3,24 +3,20 @@ from collections.abc import Callable
 
 import pytest
 
-from raftd.consensus import Membership, encode_membership
-from raftd.consensus.messages import AppendEntries, AppendEntriesReply, Heartbeat, ReadIndex, ReadIndexReply
-from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, LogIndex, NodeId, Term
+from raftd.consensus.messages import Heartbeat, ReadIndex, ReadIndexReply
+from raftd.consensus.types import NO_INDEX, LogIndex, NodeId, Term
 from raftd.errors import RemoteProtocolError
 from raftd.kv import answers, commands
 from raftd.kv.answers import Outcome
 from raftd.kv.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
 from raftd.kv.operations import (
-    Delete,
-    Increment,
     Put,
     Range,
-    Transaction,
 )
 from raftd.kv.pages import decode_history, decode_lease, decode_leases, decode_range
 from raftd.kv.queries import HistoryQuery, LeaseQuery, LeasesQuery, RangeQuery
 from raftd.kv.types import LeaseId
-from raftd.node.gateway import GatewayLimits
+from raftd.node.admission import AdmissionLimits
 from raftd.node.watches import WatchLimits
 from raftd.wire.client import (
     BODY_OFFSET,
@@ -105,83 +101,6 @@ def test_what_is_no_request_ends_the_connection(payload: bytes) -> None:
     assert list(client.responses) == [7]
 
 
-def test_one_connection_has_only_so_much_under_way() -> None:
-    """Writes and reads together; answered ones make room; other connections are not affected."""
-    server = leader(gateway_limits=GatewayLimits(requests_in_flight_max=3))
-    client, other = server.client(), server.client()
-    ids = client.put(b"a", b"b")
-    ids += [client.get(b"a"), client.get(b"b"), *client.put(b"c")]
-    (elsewhere,) = other.put(b"a")
-    server.scheduler.run()
-    server.store()
-    assert [client.responses[request_id][0] for request_id in ids[:3]] == [ResponseKind.ANSWER] * 3
-    assert [client.refusal(request_id).code for request_id in ids[3:]] == [RefusalCode.OVERLOADED] * 2
-    assert other.responses[elsewhere][0] is ResponseKind.ANSWER
-    (again,) = client.put(b"c")
-    server.scheduler.run()
-    server.store()
-    assert client.responses[again][0] is ResponseKind.ANSWER
-
-
-def test_all_connections_together_hold_only_so_many_bytes() -> None:
-    """The bound is looked at before a write is taken, so it is overshot by one write at most."""
-    server = leader(gateway_limits=GatewayLimits(pending_bytes_max=1000))
-    clients = [server.client() for _ in range(3)]
-    ids = [client.put(b"key", value=b"v" * 600)[0] for client in clients]
-    server.scheduler.run()
-    assert clients[2].refusal(ids[2]).code is RefusalCode.OVERLOADED
-    server.store()
-    assert [client.answer(request_id).outcome for client, request_id in zip(clients[:2], ids[:2], strict=True)] == [
-        Outcome.SESSION_EXPIRED,
-        Outcome.SESSION_EXPIRED,
-    ]
-    assert server.requests.bytes_held == 0
-    (again,) = clients[2].put(b"key", value=b"v" * 600)
-    server.scheduler.run()
-    server.store()
-    assert clients[2].responses[again][0] is ResponseKind.ANSWER
-
-
-def test_a_slow_disk_owes_only_so_many_bytes() -> None:
-    """What faster disks have committed without it still waits for this one."""
-    server = Server(size=3, gateway_limits=GatewayLimits(pending_bytes_max=1000))
-    server.become_leader()
-    client = server.client()
-    for _ in range(2):
-        (taken,) = client.put(b"key", value=b"v" * 600)
-        server.scheduler.run()
-        raft = server.raft
-        for peer in (2, 3):
-            server.hear(peer, AppendEntriesReply(raft.current_term, True, raft.last_index, NO_INDEX, NO_TERM))
-        server.scheduler.run()
-        assert client.responses[taken][0] is ResponseKind.ANSWER
-    assert server.requests.bytes_held == 0
-    (refused,) = client.put(b"key", value=b"v")
-    server.scheduler.run()
-    assert client.refusal(refused).code is RefusalCode.OVERLOADED
-    assert "disk" in client.refusal(refused).message
-    server.store()
-    (again,) = client.put(b"key", value=b"v")
-    server.scheduler.run()
-    assert again not in client.responses
-
-
-def test_a_draining_node_takes_nothing_new_and_finishes_the_rest() -> None:
-    """What needs no log is answered up to the end."""
-    server = leader()
-    client = server.client()
-    (before,) = client.put(b"key")
-    server.scheduler.run()
-    server.gateway.is_draining = True
-    put, get, ping, status = client.send(REQUESTS["put"], REQUESTS["get"], REQUESTS["ping"], REQUESTS["status"])
-    server.scheduler.run()
-    server.store()
-    assert client.responses[before][0] is ResponseKind.ANSWER
-    assert [client.refusal(request_id).code for request_id in (put, get)] == [RefusalCode.STOPPING] * 2
-    assert client.responses[ping][0] is ResponseKind.PONG
-    assert client.responses[status][0] is ResponseKind.DOCUMENT
-
-
 def use(server: Server, user: str = "alice") -> Client:
     """A client with a session on a leader."""
     client = server.client(user)
@@ -261,49 +180,9 @@ def test_only_the_leader_answers_for_leases() -> None:
     assert [client.refusal(request_id).leader_id for request_id in ids] == [2, 2, 2]
 
 
-def test_a_full_store_takes_what_does_not_add_to_it() -> None:
-    """At a bound on keys or bytes; as soon as there is room again everything goes on."""
-    for limits in (GatewayLimits(keys_max=3), GatewayLimits(bytes_max=3 * 7)):
-        server = leader(gateway_limits=limits)
-        client = use(server)
-        client.put(b"k1", b"k2", b"k3")
-        step(server)
-        ids = [
-            *client.put(b"k4"),
-            *client.put(b"k1", value=b"longer than before"),
-            client.write(Increment(b"number", 1)),
-            client.write(Transaction((), (Put(b"k5", b""),))),
-        ]
-        step(server)
-        assert [client.refusal(request_id).code for request_id in ids] == [RefusalCode.FULL] * 4
-        allowed = [
-            *client.put(b"k1", value=b"other"),
-            client.get(b"k1"),
-            client.ask(RangeQuery(Range(b"", b""))),
-            client.write(Transaction((), (Delete(b"k2"), Put(b"k6", b"val")))),
-            client.write(Delete(b"k3")),
-        ]
-        step(server)
-        assert [client.answer(request_id).outcome for request_id in allowed] == [Outcome.OK] * 5
-        (again,) = client.put(b"k4")
-        step(server)
-        assert client.answer(again).outcome is Outcome.OK
-
-
-def test_a_write_that_was_done_is_answered_by_a_full_store() -> None:
-    """A client that repeats what it has no answer to must learn that it was done."""
-    server = leader(gateway_limits=GatewayLimits(keys_max=1))
-    client = use(server)
-    body = commands.put(client.session, 1, 1, b"key", b"value")
-    for _ in range(2):
-        (request_id,) = client.send(write(body))
-        step(server)
-        assert client.answer(request_id).outcome is Outcome.OK
-
-
 def test_a_watch_takes_no_room_once_it_goes_on() -> None:
     """However many there are, requests are taken as before; until it begins it is a request like others."""
-    server = leader(gateway_limits=GatewayLimits(requests_in_flight_max=2))
+    server = leader(admission_limits=AdmissionLimits(requests_in_flight_max=2))
     client = use(server)
     for _ in range(5):
         first, second, third = (client.watch(b"k", b"l") for _ in range(3))
@@ -438,17 +317,6 @@ def following(commit: int) -> Server:
     return server
 
 
-def test_a_follower_names_the_leader() -> None:
-    """With the address at which clients reach it."""
-    server = following(1)
-    client = server.client()
-    (request_id,) = client.put(b"key")
-    server.scheduler.run()
-    refusal = client.refusal(request_id)
-    assert (refusal.code, refusal.leader_id, refusal.leader_address) == (RefusalCode.NOT_LEADER, 2, "node-2:7400")
-    assert server.requests.is_idle
-
-
 def test_a_follower_reads_at_the_index_that_its_leader_confirms() -> None:
     """It asks the leader, and answers from its own state once it has applied that far; a refusal sends elsewhere."""
     server = following(1)
@@ -533,30 +401,3 @@ def test_a_leader_that_is_deposed_sends_clients_away() -> None:
     (put,) = client.put(b"key")
     server.scheduler.run()
     assert client.refusal(put).leader_id == 3
-
-
-def test_a_follower_s_redirect_names_the_replicated_address() -> None:
-    """A leader that has moved is where the membership says, whatever the settings still do."""
-    server = Server(size=3)
-    places = "client=moved:7400,peer=moved:7401,http=moved:7402"
-    membership = Membership(frozenset(map(NodeId, (1, 2, 3))), addresses={NodeId(2): places})
-    entry = (LogIndex(1), Term(1), EntryKind.MEMBERSHIP, encode_membership(membership))
-    server.hear(2, AppendEntries(Term(1), NodeId(2), NO_INDEX, Term(0), NO_INDEX, (entry,)))
-    server.scheduler.run()
-    client = server.client()
-    (request_id,) = client.put(b"key")
-    server.scheduler.run()
-    assert client.refusal(request_id).leader_address == "moved:7400"
-
-
-def test_a_follower_takes_reads_as_long_as_it_knows_a_leader() -> None:
-    """It can ask that leader from which index on it may answer; without one it says so."""
-    server = Server(size=3)
-    client = server.client()
-    early = client.get(b"key")
-    server.scheduler.run()
-    assert client.refusal(early).code is RefusalCode.NO_LEADER
-    server.hear(2, Heartbeat(Term(1), NodeId(2), NO_INDEX, 1))
-    server.scheduler.run()
-    client.get(b"key")
-    assert server.requests.has_queued_reads

@@ -7,7 +7,7 @@ import pytest
 
 from raftd.consensus.types import NodeId
 from raftd.kv.access import AccessRules, Grant, Permissions
-from raftd.node.gateway import GatewayLimits
+from raftd.node.admission import AdmissionLimits
 from raftd.wire.client import Refusal, RefusalCode, RequestKind, ResponseKind, decode_document
 from tests.node.parts import Client
 from tests.node.test_gateway_access import ALLOWED, REQUESTS, leader
@@ -63,7 +63,7 @@ def test_rules_that_stay_cost_a_reload_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert sorted(CountingRules.asked) == ["alice", "bob"]
     assert [client.connection.permissions.administers for client in clients] == [True, False, True, False]
     server.follow(2, 5, prev=(1, 1))
-    assert server.gateway.elsewhere().leader_address == "elsewhere:7400"
+    assert server.gateway.admission.elsewhere().leader_address == "elsewhere:7400"
 
 
 def is_denied(client: Client, request_id: int) -> bool:
@@ -122,10 +122,10 @@ def test_a_node_without_files_reads_none() -> None:
 
 def test_a_reload_has_its_bounds_like_any_request() -> None:
     """A node that goes down begins none, and nobody has more under way than requests."""
-    server = leader(gateway_limits=GatewayLimits(requests_in_flight_max=1))
+    server = leader(admission_limits=AdmissionLimits(requests_in_flight_max=1))
     client = server.client()
     _, second = client.send((RequestKind.RELOAD, b""), (RequestKind.RELOAD, b""))
-    server.gateway.is_draining = True
+    server.gateway.admission.is_draining = True
     (third,) = client.send((RequestKind.RELOAD, b""))
     server.scheduler.run()
     assert client.refusal(second).code is RefusalCode.OVERLOADED

@@ -8,8 +8,8 @@ from raftd.consensus.messages import AppendEntriesReply, Heartbeat
 from raftd.consensus.types import NO_INDEX, NO_TERM, LogIndex, NodeId, Term
 from raftd.kv import commands
 from raftd.kv.commands import SessionId
+from raftd.node.admission import AdmissionLimits
 from raftd.node.connection import ClientConnection
-from raftd.node.gateway import GatewayLimits
 from raftd.node.tracing import SYNCS_MAX, TRACE_SECONDS_MAX, TRACES_MAX, SyncLog, Tracer, Traces
 from raftd.storage.writer import SyncRecord
 from raftd.wire.client import RefusalCode, RequestKind, ResponseKind, decode_document, encode_trace_body
@@ -212,7 +212,7 @@ def test_the_latest_storing_of_an_entry_counts() -> None:
 
 def test_what_is_told_of_writes_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """To look for it takes as long as a large write, and one piece of a stream may ask ten thousand times."""
-    server = Server(size=1, gateway_limits=GatewayLimits(requests_in_flight_max=100))
+    server = Server(size=1, admission_limits=AdmissionLimits(requests_in_flight_max=100))
     server.become_leader()
     client = server.client()
     traced_put(client)

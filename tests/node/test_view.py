@@ -163,7 +163,7 @@ def test_a_leader_s_status() -> None:
     assert (status.disk_low, status.log_queued_bytes) == (server.disk.disk_low, server.disk.queued_bytes)
     assert (status.voters, status.learners, status.is_learner, status.quorum_margin) == (3, 0, False, 1)
     assert (status.leader_contact_seconds, status.pending_bytes) == (0.0, server.requests.bytes_held)
-    assert status.pending_bytes_max == server.gateway.limits.pending_bytes_max
+    assert status.pending_bytes_max == server.gateway.admission.limits.pending_bytes_max
     assert (status.election_timer_seconds, status.draining, status.replayed) == (0.0, False, True)
     connected, unknown = status.peers
     append_bytes = server.raft.progress[NodeId(2)].in_flight_bytes
@@ -214,8 +214,8 @@ def test_what_is_kept_for_clients_shows() -> None:
     server.store()
     view = view_of(server)
     status, counters = view.status(), view.counters()
-    assert (status.keys, status.keys_max) == (3, server.gateway.limits.keys_max)
-    assert (status.data_bytes, status.data_bytes_max) == (28, server.gateway.limits.bytes_max)
+    assert (status.keys, status.keys_max) == (3, server.gateway.admission.limits.keys_max)
+    assert (status.data_bytes, status.data_bytes_max) == (28, server.gateway.admission.limits.bytes_max)
     assert (status.leases, status.lease_keys) == (1, 1)
     assert (status.history_changes, status.history_bytes, status.compacted_revision) == (3, 13, 0)
     assert (status.watches, status.watches_behind, status.watches_stalled) == (2, 1, 1)
@@ -317,7 +317,7 @@ def test_the_latest_round_trip_is_told() -> None:
 def test_draining_shows() -> None:
     """Load balancers look at it."""
     server = Server(size=3)
-    server.gateway.is_draining = True
+    server.gateway.admission.is_draining = True
     assert status_of(server).draining
 
 

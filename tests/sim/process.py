@@ -25,10 +25,11 @@ from raftd.kv.access import AccessRules, Grant
 from raftd.kv.machine import StateMachine
 from raftd.kv.snapshot_loader import SnapshotLoader
 from raftd.net.channel import Channel
+from raftd.node.admission import AdmissionLimits
 from raftd.node.clocks import PeerClocks
 from raftd.node.connection import ClientConnection
 from raftd.node.driver import Driver
-from raftd.node.gateway import Gateway, GatewayLimits
+from raftd.node.gateway import Gateway
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
 from raftd.node.session_clock import SessionClock
@@ -367,7 +368,7 @@ class Process:
             rules=_RULES,
             client_addresses={node_id: f"node-{node_id}:1" for node_id in world.node_ids},
             wake=self.driver.wake,
-            limits=GatewayLimits(),
+            limits=AdmissionLimits(),
             wall_clock_ns=lambda: self.wall_clock_ms() * 1_000_000,
             clock=self._stopwatch,
         )

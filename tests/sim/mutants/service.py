@@ -114,10 +114,10 @@ MUTANTS: Final = (
         "a leader that may be deposed confirms keep-alives",
         "node/gateway.py",
         "            answer = partial(self._keeper.keep_alive, lease_ids, connection.user)\n"
-        "            question = LeaderQuestion(answer, self.elsewhere, is_urgent=True)\n"
+        "            question = LeaderQuestion(answer, self.admission.elsewhere, is_urgent=True)\n"
         "            self._requests.queue_quorum_read(connection, request_id, question)\n",
         "            answer = partial(self._keeper.keep_alive, lease_ids, connection.user)\n"
-        "            question = LeaderQuestion(answer, self.elsewhere, is_urgent=True)\n"
+        "            question = LeaderQuestion(answer, self.admission.elsewhere, is_urgent=True)\n"
         "            self._requests.queue_question(connection, request_id, question)\n",
     ),
     Mutant(
