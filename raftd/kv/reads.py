@@ -116,7 +116,7 @@ class RangeReading:
             more = self._go_on(store, history, revision)
             if more is None:
                 return None
-            count = self._count if more or wanted.count_only else len(self._items)
+            count = self._count if more else len(self._items)
             body = range_body(revision, count, self._items, more=more)
         return answers.encode(Outcome.OK, term, store.revision, body)
 
@@ -129,10 +129,10 @@ class RangeReading:
             work = KEY_WORK * history.count_since(position)
         if self._history is not history:
             self._history, self._at = history, None
-        if self._wanted.count_only:
-            return bool(self._count)
-        _, high, limit, keys_only, _ = self._wanted
-        items, items_max = self._items, min(limit or PAGE_ITEMS_MAX, PAGE_ITEMS_MAX)
+        _, high, limit, keys_only, count_only = self._wanted
+        if count_only and self._count is not None:
+            return self._count > 0
+        items, items_max = self._items, 0 if count_only else min(limit or PAGE_ITEMS_MAX, PAGE_ITEMS_MAX)
         get, first_since = store.get, history.first_since
         for key in _keys_since_then(store, history, self._low, high):
             if work >= STEP_WORK_MAX:

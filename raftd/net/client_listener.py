@@ -23,6 +23,7 @@ from raftd.wire.handshake import (
     encode_reply,
     negotiate,
 )
+from raftd.wire.identity import IdentityError
 
 _KEPT: Final = "the connections that are left are kept for administrators"
 
@@ -158,7 +159,11 @@ class ClientListener:
         if isinstance(reply, HandshakeRefusal):
             channel.refuse(reply)
             return
-        identity = remote_identity(channel.transport)
+        try:
+            identity = remote_identity(channel.transport)
+        except IdentityError as error:
+            channel.refuse(HandshakeRefusal(HandshakeRefusalCode.NOT_ALLOWED, str(error)))
+            return
         user = identity.user
         if user is None or identity.cluster != self._cluster:
             complaint = f"{identity} is not a user of the cluster {self._cluster}"

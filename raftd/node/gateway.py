@@ -50,6 +50,8 @@ from raftd.wire.client import (
     encode_refusal,
     parse_request,
 )
+from raftd.wire.frames import LENGTH_BYTES
+from raftd.wire.limits import RESPONSE_BYTES_MAX
 from raftd.wire.watch import decode_keep_alive, decode_unwatch, decode_watch, encode_unwatched
 
 # An enum's member is looked up in a dict and through a descriptor; a global costs a tenth of that.
@@ -484,8 +486,11 @@ class Gateway:
             return _DENIED
         if connection.is_behind:
             return UNREAD
-        text = json.dumps(write(), separators=(",", ":"))
-        self._requests.owe(connection, encode_document(request_id, text))
+        frame = encode_document(request_id, json.dumps(write(), separators=(",", ":")))
+        if len(frame) > LENGTH_BYTES + RESPONSE_BYTES_MAX:
+            # The client would take it for garbage, and end the connection with all else that is under way on it.
+            return Refusal(RefusalCode.NOT_POSSIBLE, f"the document is too long for an answer: {len(frame)} bytes")
+        self._requests.owe(connection, frame)
         return None
 
 

@@ -78,8 +78,11 @@ class NodeSettings:
 
     @property
     def plain(self) -> dict[str, object]:
-        """What this node goes by as JSON has it; no secret is in it, for keys are in files of their own."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        """What this node goes by as JSON has it; no secret is in it, for keys are in files of their own.
+
+        Who may do what can be long, and is in `whole` anyway.
+        """
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self) if field.name != "access"}
 
     @property
     def peers(self) -> tuple[Node, ...]:

@@ -146,8 +146,20 @@ def test_what_costs_too_much_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(reads, "COUNTED_CHANGES_MAX", 2)
     assert ask_range(writer, Range(b"", b"", 2), 4).key_count == 4
     assert ask_range(writer, Range(b"", b"", 2), 3).key_count is None
-    assert ask_range(writer, Range(b"", b"", count_only=True), 3).key_count is None
     assert ask_range(writer, Range(b"", b""), 3).key_count == 3
+
+
+@pytest.mark.parametrize("changes_max", [2, 100])
+def test_a_count_of_the_past_says_whether_there_was_anything(changes_max: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it costs too much to say how many; and that there was nothing is a count."""
+    writer = Writer()
+    for number in range(6):
+        writer.write(Put(b"%d" % number, b""))
+    monkeypatch.setattr(reads, "COUNTED_CHANGES_MAX", changes_max)
+    counted = ask_range(writer, Range(b"", b"", count_only=True), 3)
+    assert (counted.key_count, counted.items, counted.more) == (None if changes_max < 3 else 3, (), True)
+    absent = ask_range(writer, Range(b"5", b"", count_only=True), 3)
+    assert (absent.key_count, absent.items, absent.more) == (0, (), False)
 
 
 def test_the_history_of_a_key() -> None:

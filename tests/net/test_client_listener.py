@@ -174,6 +174,22 @@ def test_a_certificate_that_is_no_user_s_of_this_cluster_is_refused(
     run_on("uvloop", scenario())
 
 
+def test_a_certificate_that_cannot_be_read_is_refused(certificates: Certificates) -> None:
+    """Its owner is told what is wrong, or would take the node for one that cannot be reached, and try for ever."""
+    files = certificates.odd("client", IdentityKind.USER, "-alice")
+
+    async def scenario() -> None:
+        async with listening(certificates) as (node, listener):
+            remote, reply = await handshake(listener.port, files)
+            assert isinstance(reply, HandshakeRefusal)
+            assert reply.code is HandshakeRefusalCode.NOT_ALLOWED
+            assert reply.message.startswith("'-alice' is not a user's name")
+            assert await remote.is_ended()
+            assert node.sessions == []
+
+    run_on("uvloop", scenario())
+
+
 def no_certificate(certificates: Certificates) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

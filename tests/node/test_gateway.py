@@ -27,13 +27,14 @@ from raftd.wire.client import (
     encode_request,
 )
 from raftd.wire.frames import LENGTH_BYTES
+from raftd.wire.limits import RESPONSE_BYTES_MAX
 from raftd.wire.watch import (
     WatchEnd,
     WatchEndReason,
     decode_keep_alive_answer,
     encode_unwatch_body,
 )
-from tests.node.parts import Client, Server
+from tests.node.parts import Client, Documents, Server
 from tests.node.test_gateway_access import OPEN, REQUESTS, SESSION, leader, read, watch, write
 
 
@@ -390,6 +391,18 @@ def test_documents_are_json() -> None:
     server.scheduler.run()
     documents = [json.loads(client.responses[request_id][1][BODY_OFFSET:]) for request_id in (status, log)]
     assert documents == [{"node_id": 1}, {"last": 10}]
+
+
+@pytest.mark.parametrize(("more", "kind"), [(0, ResponseKind.DOCUMENT), (1, ResponseKind.REFUSED)])
+def test_a_document_that_is_too_long_is_refused(more: int, kind: ResponseKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client would end the connection at such a frame, and with it whatever else is under way there."""
+    server = Server(size=3)
+    text = "x" * (RESPONSE_BYTES_MAX - BODY_OFFSET - len('""') + more)
+    monkeypatch.setattr(Documents, "diagnostics_document", lambda _: text)
+    client = server.client()
+    (request_id,) = client.send(REQUESTS["diagnostics"])
+    server.scheduler.run()
+    assert client.responses[request_id][0] is kind
 
 
 def test_a_leader_that_is_deposed_sends_clients_away() -> None:

@@ -16,7 +16,11 @@ from raftd.kv import limits as kv_limits
 from raftd.kv.answers import Outcome
 from raftd.kv.changes import decode_changes
 from raftd.kv.commands import Opcode, Revision, SessionId
+from raftd.net.channel import ChannelLimits
+from raftd.node.admission import AdmissionLimits
 from raftd.node.backups import BackupLimits
+from raftd.node.connection import UNREAD_BYTES_MAX
+from raftd.node.unread import UNREAD_SHARE_BYTES, UNREAD_TOTAL_BYTES_MAX
 from raftd.wire import client, handshake, limits
 from raftd.wire.administration import ChangeKind
 from raftd.wire.client import (
@@ -333,13 +337,18 @@ def test_message_types() -> None:
         ("Frames", "and {} for what you receive", limits.RESPONSE_BYTES_MAX),
         ("Handshake", "message_length | at most {}", limits.HANDSHAKE_MESSAGE_BYTES_MAX),
         ("Requests", "how many entries, at most {} given", limits.LOG_ENTRIES_MAX),
-        ("Commands", "a command of more than {} bytes", kv_limits.COMMAND_BYTES_MAX),
+        ("Commands", "A command of more than {} bytes", kv_limits.COMMAND_BYTES_MAX),
         ("Refusals", "leader_address_length | at most {}", limits.REFUSAL_ADDRESS_BYTES_MAX),
         ("Refusals", "message_length | at most {}", limits.REFUSAL_MESSAGE_BYTES_MAX),
         ("Exactly once", "At most {} sequences", kv_limits.Limits().in_flight_max),
         ("Limits", "first frame in each direction | {} bytes", limits.HANDSHAKE_BYTES_MAX),
         ("Limits", "any later frame from a client | {} bytes", limits.CLIENT_FRAME_BYTES_MAX),
         ("Limits", "any later frame to a client | {} bytes", limits.RESPONSE_BYTES_MAX),
+        ("Limits", "unread, before the node reads on from you | {} bytes", ChannelLimits(1).high_water_bytes),
+        ("Limits", "before reads are refused as OVERLOADED | {} bytes", UNREAD_BYTES_MAX),
+        ("Limits", "bytes, or {} while all connections", UNREAD_SHARE_BYTES),
+        ("Limits", "while all connections leave {} |", UNREAD_TOTAL_BYTES_MAX),
+        ("Limits", "of the settings, {} bytes by default", AdmissionLimits().pending_bytes_max),
         ("Watches", "low_length | at most {}", kv_limits.BOUND_BYTES_MAX),
         ("Requests", "count `u16`, 1 to {}; lease", LEASES_KEPT_ALIVE_MAX),
         ("Keeping leases alive", "one request may keep {} leases alive", LEASES_KEPT_ALIVE_MAX),
