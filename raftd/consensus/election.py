@@ -8,6 +8,13 @@ exceptions keep that from locking anyone out: the leader itself asked for the el
 a node whose term is ahead of its leader's says so in its answers to heartbeats, so that the leader steps down and a
 term is found in which all can take part. A leader that hears no quorum steps down too and falls silent, so nobody stays
 loyal to a leader that can do nothing.
+
+Learners vote for whoever asks them, and do not campaign, but for one case. A candidate may need the vote of a learner:
+the membership that makes it a voter is in the candidate's log only, if a leader with another log took it back. If the
+learner's log is the newer one it cannot give its vote (§5.4.1), and if that leader is gone for good nobody else has
+that log. So a learner that had to refuse its vote for that reason campaigns itself, among the voters that it knows, as
+a server that is not part of its own latest configuration may have to (thesis §4.2.2). When it leads it counts others
+only, and hands over to a voter (`transfer`).
 """
 
 from raftd.consensus import quorum
@@ -31,7 +38,8 @@ class Election:
     """The transitions between roles and terms; nothing else writes role, current_term, voted_for or leader_id."""
 
     __slots__ = (
-        "_node", "_random", "_reads", "_replication", "_silent_ticks", "_votes", "elapsed_ticks", "timeout_ticks",
+        "_is_needed", "_node", "_random", "_reads", "_replication", "_silent_ticks", "_votes", "elapsed_ticks",
+        "timeout_ticks",
     )  # fmt: skip
 
     def __init__(self, node: Node, random: Random, replication: Replication, reads: Reads) -> None:
@@ -41,6 +49,8 @@ class Election:
         self._reads = reads
         self._votes: set[NodeId] = set()
         """Who granted this node the (pre-)vote that it asks for now; cleared for each one."""
+        self._is_needed = False
+        """Whether somebody needed this learner's vote, and lacked what it has, since a leader was heard."""
         self._silent_ticks = 0
         """Ticks since any leader was heard. One may have been heard just before this process began, so from then on."""
         self.elapsed_ticks = 0
@@ -87,6 +97,7 @@ class Election:
             self.become_follower(term, leader_id)
         self.elapsed_ticks = 0
         self._silent_ticks = 0
+        self._is_needed = False
 
     def become_follower(
         self, term: Term, leader_id: NodeId | None, reason: AbdicationReason = AbdicationReason.NEWER_TERM
@@ -197,7 +208,7 @@ class Election:
 
     def _may_lead(self) -> bool:
         node = self._node
-        return node.is_voter and may_campaign(node)
+        return (node.is_voter or self._is_needed) and may_campaign(node)
 
     def _is_reluctant(self) -> bool:
         """Whether this node leaves it to others to campaign; not for ever, for it may have what they lack (§5.4.1)."""
@@ -210,9 +221,12 @@ class Election:
 
     def _is_fit_to_lead(self, candidate: NodeId, request: RequestPreVote | RequestVote) -> bool:
         node = self._node
-        return may_trust(node, candidate, request) and (
-            node.log.is_up_to_date(request.last_log_index, request.last_log_term) or is_complete(node, request)
-        )
+        if not may_trust(node, candidate, request):
+            return False
+        if node.log.is_up_to_date(request.last_log_index, request.last_log_term) or is_complete(node, request):
+            return True
+        self._is_needed = node.node_id in node.membership.learners
+        return False
 
     def _abdicate(self, reason: AbdicationReason) -> None:
         node, progress = self._node, self._replication.progress

@@ -285,7 +285,7 @@ class Raft(RaftView):
         self._replication.unreachable(peer)
 
     def campaign(self) -> None:
-        """Begin an election now, by a pre-vote, as if the timer had run out; nothing on a leader or a learner."""
+        """Begin an election now, by a pre-vote, as if the timer had run out; nothing where it may not lead."""
         self._election.campaign()
 
     def disk_stalled(self, ticks: int) -> None:

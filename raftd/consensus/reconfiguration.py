@@ -81,7 +81,7 @@ class Reconfiguration:
         # A joint membership that is committed is left first (`advance`): the next one begins from a simple one.
         if not node.membership.joining or node.membership.is_joint or self._reason_to_wait() is not None:
             return
-        for learner in sorted(node.membership.joining):
+        for learner in sorted(node.membership.joining.keys() - {node.node_id}):
             if self._has_caught_up(learner):
                 target = promoted(node.membership, learner)
                 if self._can_decide(target):

@@ -45,6 +45,7 @@ REGRESSIONS = {
     3000002443: "a new disk was elected by a voter that was left behind, with half a log in which that was to go",
     5000000060: "a node that stood still for good was stopped and started again: a mistake of the simulator",
     6000004239: "a leader that stood still added a node, on a new disk, that a newer one had added before",
+    7000003391: "a learner had the newest log, and whoever needed its vote could not have it",
     552: "nobody asked for anything, and that was taken for a cluster that does not answer",
 }
 """Seeds that found something when they were new; later changes of the simulator may have made other runs of them."""
