@@ -43,8 +43,8 @@ class Progress:
     own_index: LogIndex = _FIRST_INDEX
     """The first entry of the leader's own term."""
     must_ask: bool = False
-    """The peer was out of reach, or nothing of it before, and has confirmed nothing since: it may have begun anew,
-    without its log."""
+    """The peer has confirmed nothing since it was out of reach, or became a peer while this node led: it may have begun
+    anew, without its log."""
     state: ProgressState = ProgressState.PROBE
     silent_ticks: int = 0
     """Ticks since the peer last answered as a follower of this term."""
@@ -210,8 +210,10 @@ class Progress:
 
     def begin_interval(self) -> None:
         """A heartbeat interval begins: count those in which the peer says nothing about what it was sent."""
-        in_doubt = self.is_paused or (
-            self.state is not ProgressState.SNAPSHOT and self.next_index - 1 > self.match_index
+        in_doubt = (
+            self.must_ask
+            or self.is_paused
+            or (self.state is not ProgressState.SNAPSHOT and self.next_index - 1 > self.match_index)
         )
         self._doubtful_intervals = self._doubtful_intervals + 1 if in_doubt else 0
 

@@ -142,6 +142,8 @@ class Raft(RaftView):
         self._replication.tick(overdue_ticks)
         self._transfer.tick()
         self._reconfiguration.tick()
+        # What confirms them may be no answer to a heartbeat: fewer voters, or a peer that counts again.
+        self._reads.confirm()
         if not self._replication.hears_quorum():
             # It cannot commit anything, and its heartbeats would only keep others from electing one who can.
             self._step_down(AbdicationReason.NO_QUORUM)

@@ -189,7 +189,10 @@ class Replication:
             commit = min(node.commit_index, progress.confirmed_index)
             node.send(peer, Heartbeat(node.current_term, node.node_id, commit, self.round))
         for peer, farewell in self._farewells.items():
-            if not farewell.told_round and min(node.commit_index, self.progress[peer].match_index) >= farewell.index:
+            if (
+                not farewell.told_round
+                and min(node.commit_index, self.progress[peer].confirmed_index) >= farewell.index
+            ):
                 farewell.told_round = self.round
         return self.round
 
@@ -224,14 +227,18 @@ class Replication:
         return None if latest is None else self._now_ticks - latest
 
     def is_close(self, peer: NodeId) -> bool:
-        """Whether `peer` answers and lacks so little of the log that it can help to commit what comes next."""
+        """Whether `peer` answers and lacks so little of the log that it can help to commit what comes next.
+
+        A short log lacks little even if nothing of it is there, and who has said nothing yet has not been silent for
+        long: so it must have stored something of this leader's own.
+        """
         progress, limits = self.progress.get(peer), self._node.limits
         return (
             progress is not None
             and not progress.is_doubted
             and progress.silent_ticks < limits.election_timeout_ticks
             and progress.match_index + limits.promotion_lag_entries_max >= self._node.log.last_index
-            and progress.match_index >= self._node.log.base_index
+            and progress.match_index >= max(progress.own_index, self._node.log.base_index)
         )
 
     def is_due(self) -> bool:

@@ -91,6 +91,24 @@ def test_an_unreachable_peer_that_lacks_nothing_is_asked_and_goes_on() -> None:
     assert (progress.inquiry_due, progress.state) == (True, ProgressState.REPLICATE)
 
 
+def test_a_peer_that_was_away_is_asked_until_it_answers() -> None:
+    """Its answer may be lost on its own side, and in an idle cluster nothing else would ask."""
+    progress = replicating(5)
+    progress.unreachable()
+    for _ in range(3):
+        for _ in range(2):
+            progress.begin_interval()
+            progress.heartbeat_answered()
+        assert progress.inquiry_due
+        progress.inquiry_due = False
+    progress.accepted(LogIndex(5))
+    progress.inquiry_due = False  # It told the commit.
+    for _ in range(4):
+        progress.begin_interval()
+        progress.heartbeat_answered()
+    assert not progress.inquiry_due
+
+
 def test_a_peer_that_was_away_and_has_nothing_left_begins_anew() -> None:
     """The one way back for match_index, and it is open only until the peer has confirmed something."""
     progress = replicating(20)

@@ -17,6 +17,7 @@ from raftd.consensus import (
     ReadIndexReply,
     Ready,
     RefusalReason,
+    Remove,
     Role,
 )
 from tests.consensus.cluster import Cluster
@@ -141,6 +142,21 @@ def test_a_change_of_term_refuses_what_waits(started: bool) -> None:
     ready = raft.ready()
     assert ready.refused_reads == (read_id,)
     assert not ready.confirmed_reads
+
+
+def test_whoever_is_left_alone_confirms_what_waits() -> None:
+    """The other voter stores the membership without it and is gone: no answer to a heartbeat comes any more."""
+    raft = settled_leader(2)
+    raft.propose_membership(Remove(NodeId(2)))
+    complete(raft)
+    read_id = raft.request_read()
+    complete(raft)
+    assert raft.waiting_reads == 1
+    say(raft, 2, accepted(1, raft.last_index))
+    complete(raft)
+    assert raft.membership.voters == {1}
+    raft.tick()
+    assert [confirmed for confirmed, _ in take(raft).confirmed_reads] == [read_id]
 
 
 def test_a_leader_that_steps_down_in_its_term_refuses_what_waits() -> None:

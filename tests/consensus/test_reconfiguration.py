@@ -155,6 +155,27 @@ def test_a_learner_that_lags_is_not_promoted() -> None:
     assert raft.membership == members(1, 2, 3, 4, outgoing=(1, 2, 3))
 
 
+@pytest.mark.parametrize("is_alive", [False, True])
+def test_a_learner_that_has_shown_nothing_is_not_promoted(*, is_alive: bool) -> None:
+    """It lacks no more than a young cluster's whole log, and has not been silent for long."""
+    raft = make_leader(size=3)
+    answer(raft, 2, 3)
+    raft.propose_membership(AddLearner(NodeId(4)))
+    answer(raft, 2, 3)
+    if is_alive:
+        say(raft, 4, heartbeat_reply(1, 1))
+    assert refusal(raft, Promote(NodeId(4))) == "NOT_CAUGHT_UP"
+
+
+def test_who_has_shown_a_new_leader_nothing_is_not_counted_on() -> None:
+    """Of three the last leader is dead, and another one is to be removed: nothing would be committed any more."""
+    raft = make_leader(size=3)
+    answer(raft, 2)
+    assert refusal(raft, Remove(NodeId(2))) == "NO_QUORUM"
+    answer(raft, 3)
+    raft.propose_membership(Remove(NodeId(2)))
+
+
 def test_who_joins_votes_once_a_round_was_short_enough() -> None:
     """A round lasts until all that the log held at its beginning is there; one that takes too long is void."""
     raft = leader()
@@ -305,6 +326,23 @@ def answer_rounds(raft: Raft, count: int) -> None:
         for peer, message in complete(raft):
             if isinstance(message, Heartbeat):
                 say(raft, peer, heartbeat_reply(1, message.round))
+
+
+def test_who_is_removed_while_out_of_reach_is_told_once_it_is_heard() -> None:
+    """A heartbeat tells it of no commit before it has shown its log, so its answer does not mean that it knows."""
+    raft = leader()
+    raft.propose_membership(Remove(NodeId(3)))
+    complete(raft)
+    say(raft, 3, accepted(1, raft.last_index))
+    answer(raft, 2)
+    raft.unreachable(NodeId(3))
+    answer(raft, 2)
+    assert raft.membership == members(1, 2)
+    answer_rounds(raft, 2)
+    assert NodeId(3) in raft.progress
+    say(raft, 3, accepted(1, raft.last_index))
+    answer_rounds(raft, 2)
+    assert NodeId(3) not in raft.progress
 
 
 def test_a_farewell_is_bounded() -> None:
