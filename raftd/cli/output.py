@@ -37,6 +37,8 @@ READER_GONE: Final = 141
 """Exit code where the reader of a pipe left early: 128 + SIGPIPE, what `cat | head` would give."""
 
 _FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
+_YAML_BREAKS: Final = frozenset("\x85\u2028\u2029")
+"""Line breaks to YAML 1.1 beside LF and CR; PyYAML writes them as they are, and folds them when it reads them."""
 
 
 class OutputFormat(enum.Enum):
@@ -148,7 +150,7 @@ def document(value: object, output_format: OutputFormat) -> str:
     """Serialize `value` as JSON or YAML, with bytes as the module's text says."""
     plain = _plain(value)
     if output_format is OutputFormat.YAML:
-        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+        return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -302,6 +304,18 @@ def _escape(character: str) -> str:
     if "\ud800" <= character <= "\udfff" and not "\udc80" <= character <= "\udcff":
         return f"\\u{ord(character):04x}"  # half of a pair, as JSON and YAML can write it: no bytes stand for it
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes so that all text is read as it was."""
+
+
+def _yaml_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # In double quotes alone are there escapes for them.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if _YAML_BREAKS.isdisjoint(text) else '"')
+
+
+_Dumper.add_representer(str, _yaml_text)
 
 
 def _plain(value: object) -> object:

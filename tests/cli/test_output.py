@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import click
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raftd.cli import output
@@ -75,6 +75,9 @@ def test_printable(data: bytes | str, shown: str) -> None:
 
 @settings(deadline=None)
 @given(st.binary())
+@example("a\x85b".encode())
+@example("\u2028a".encode())
+@example("a b\u2029\n".encode())
 def test_documents_restore_bytes(data: bytes) -> None:
     """JSON and YAML tell text from bytes by type, so that both can be restored."""
     for restored in (
