@@ -211,7 +211,9 @@ def test_an_earlier_revision(raftctl: Raftctl, client: Client) -> None:
         (["set", "a", "b", "--fenced"], "raftctl lock"),
         (["del", "a", "--prefix", "--if-value", "b"], "single key"),
         (["del", "", "--prefix"], "delete every key"),
-        (["del", "", "--to", ""], "delete every key"),
+        (["del", "", "--to", ""], "delete every key;"),
+        (["del", "z", "--to", ""], "delete every key from z to the end"),
+        (["del", "", "--to", "a"], "delete every key before a"),
     ],
 )
 def test_what_does_not_go_together(raftctl: Raftctl, arguments: list[str], said: str) -> None:
@@ -254,6 +256,15 @@ def test_many_are_deleted(raftctl: Raftctl, raftctl_json: Callable[..., Any]) ->
     assert "deleted   2" in shown
     assert "fruit/cherry" in shown
     assert raftctl("del", "fruit/", "--prefix", code=ExitCode.NOT_FOUND) == b""
+
+
+@pytest.mark.usefixtures("fruit")
+def test_all_on_one_side_are_deleted(raftctl_json: Callable[..., Any], client: Client) -> None:
+    """With an empty end, and --yes."""
+    within = ("--namespace", "fruit/")
+    assert raftctl_json(*within, "del", "b", "--to", "", "--yes")["deleted"] == 2
+    assert raftctl_json(*within, "del", "", "--to", "b", "--yes")["deleted"] == 1
+    assert client.count(prefix="fruit/") == 0
 
 
 def test_more_than_one_step_deletes(raftctl_json: Callable[..., Any], client: Client) -> None:
