@@ -267,6 +267,9 @@ def _delete_range(
             if deleted:
                 warn("raftctl", f"{deleted} keys were deleted before that, and others may be left:")
             raise
+        except KeyboardInterrupt:
+            warn("raftctl", f"{deleted} keys were deleted, and perhaps the next few; others may be left")
+            raise
         deleted, revision, more = deleted + step.deleted, step.revision, step.more
         shown += step.previous
     record: dict[str, object] = {"deleted": deleted, "revision": revision}

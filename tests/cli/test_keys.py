@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from raftd.cli.output import INTERRUPTED
 from raftd.client import Client, DeleteRangeResult, Put, Unavailable
 from raftd.errors import ExitCode
 from raftd.kv.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
@@ -281,15 +282,22 @@ def test_a_delete_that_is_cut_off_says_how_far_it_came(
 ) -> None:
     """What was deleted stays deleted; the second of two lines is why it ended."""
     del cluster_in_thread
+    monkeypatch.setattr(Client, "delete_range", _one_step_and_then(Unavailable("nobody is there")))
+    said = run("--config", str(config_path), "del", "a", "--prefix", code=ExitCode.UNAVAILABLE)
+    assert said == (
+        b"raftctl: 10000 keys were deleted before that, and others may be left:\nraftctl: nobody is there\n"
+    )
+    monkeypatch.setattr(Client, "delete_range", _one_step_and_then(KeyboardInterrupt()))
+    said = run("--config", str(config_path), "del", "a", "--prefix", code=INTERRUPTED)
+    assert said.rstrip() == b"raftctl: 10000 keys were deleted, and perhaps the next few; others may be left"
+
+
+def _one_step_and_then(failure: BaseException) -> Callable[..., DeleteRangeResult]:
     steps = iter([DeleteRangeResult(5, 10_000, more=True)])
 
     def step(_client: Client, **_arguments: object) -> DeleteRangeResult:
         for each in steps:
             return each
-        raise Unavailable("nobody is there")
+        raise failure
 
-    monkeypatch.setattr(Client, "delete_range", step)
-    said = run("--config", str(config_path), "del", "a", "--prefix", code=ExitCode.UNAVAILABLE)
-    assert said == (
-        b"raftctl: 10000 keys were deleted before that, and others may be left:\nraftctl: nobody is there\n"
-    )
+    return step
