@@ -261,7 +261,7 @@ def _document(payload: bytes) -> dict[str, Any]:
     """Read a DOCUMENT. Raises: RemoteProtocolError: it is no JSON object."""
     try:
         document = json.loads(decode_document(payload))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter of one that is nested too deeply
         raise RemoteProtocolError(str(error)) from None
     if not isinstance(document, dict):
         raise RemoteProtocolError("it is not a JSON object")
