@@ -16,7 +16,7 @@ from raftd.client.time_limit import TimeLimit
 from raftd.wire.client import RequestKind, encode_trace_body
 
 _PATIENCE_SECONDS: Final = 1.0
-"""For all that is asked afterwards."""
+"""For what the leader is asked afterwards, and then for what the others are."""
 _LOOK_AGAIN_SECONDS: Final = 0.02
 """The last of the nodes stores the write some time after it is answered."""
 
