@@ -43,7 +43,7 @@ def bench_command(
     """Put or get as fast as the cluster answers, and print the rate and the latencies.
 
     Every request waits for its answer: a put is stored on a quorum's disks and applied. Keys are bench/000000000000
-    and so on; they stay.
+    and so on, in your namespace; they stay.
 
     \b
     Example:
@@ -52,8 +52,8 @@ def bench_command(
     """
     if requests is None and seconds is None:
         requests = 50_000
-    plan = LoadPlan(LoadMode(mode), connections, pipeline, requests, seconds, value_size, keys)
     config = target.resolve()
+    plan = LoadPlan(LoadMode(mode), connections, pipeline, requests, seconds, value_size, keys, config.namespace)
     # The generator makes no cycles; its own pauses would be taken for the cluster's.
     gc.disable()
     with asyncio.Runner(loop_factory=new_event_loop) as runner:

@@ -1,6 +1,7 @@
 """Keys for a shell that completes a word: the cluster's own, now; bounded in time, and silent whatever goes wrong."""
 
 import os
+import re
 import sys
 import threading
 from dataclasses import replace
@@ -14,6 +15,11 @@ from raftd.errors import ExitCode
 COMPLETE_VARIABLE: Final = "_RAFTCTL_COMPLETE"
 """By this, the shell's function asks raftctl for words instead of having it do something."""
 KEYS_OFFERED_MAX: Final = 200
+_QUOTED_BY_SHELL: Final = ("zsh_complete", "fish_complete")
+"""What the functions say that quote whatever they put on the command line. That for bash puts it there as it is, where
+`$(…)` would be run with the command."""
+_SPECIAL: Final = re.compile(r"[^\w@%+=:,./-]")
+"""What a shell may take for more than itself, as `shlex.quote` has it; but letters of all alphabets are no more."""
 _SECONDS: Final = 1.0
 """How long somebody who pressed a key waits gladly."""
 
@@ -51,4 +57,6 @@ def _find(context: click.Context, incomplete: str, found: list[str]) -> None:
 
 def _as_text(key: bytes) -> str | None:
     text = os.fsdecode(key)
+    if os.environ.get(COMPLETE_VARIABLE) not in _QUOTED_BY_SHELL and _SPECIAL.search(text):
+        return None
     return text if text == printable(text).replace("\\\\", "\\") else None

@@ -198,7 +198,7 @@ def set_command(
 @key_argument
 @prefix_option
 @to_option
-@click.option("--yes", is_flag=True, help="Really all keys: for --prefix with an empty KEY, or an empty --to.")
+@click.option("--yes", is_flag=True, help="Really: for many keys with an empty KEY or an empty --to.")
 @if_revision_option
 @if_value_option
 @fenced_option
@@ -220,7 +220,8 @@ def del_command(
 ) -> int:
     """Delete KEY, exactly once. Exit code 3 if there was none, 4 if a condition does not hold.
 
-    With --prefix or --to, many are deleted: up to 10,000 in one step, more in several.
+    With --prefix or --to, many are deleted: up to 10,000 in one step, more in several. An empty KEY or --to, which is
+    all keys, or all on one side, needs --yes.
 
     \b
     Example:
@@ -233,8 +234,9 @@ def del_command(
     if span is not None:
         if if_revision is not None or if_value is not None:
             raise click.UsageError("--if-revision and --if-value are for a single key")
-        if not (key or to or yes):
-            raise click.UsageError("that would delete every key; if it is meant, say --yes")
+        # As `"$LOW"` and `"$HIGH"` are in a script whose variables are not set.
+        if not yes and (not key or to == b""):
+            raise click.UsageError(f"that would delete {_extent(key, to)}; if it is meant, say --yes")
         with target.client() as client:
             return _delete_range(client, span, fence, output_format, previous=previous)
     with target.client() as client:
@@ -248,6 +250,12 @@ def del_command(
     return ExitCode.OK if result.deleted else ExitCode.NOT_FOUND
 
 
+def _extent(key: bytes, to: bytes | None) -> str:
+    if key:
+        return f"every key from {printable(key)} to the end"
+    return f"every key before {printable(to)}" if to else "every key"
+
+
 def _delete_range(
     client: Client, span: Span, fence: Fence | None, output_format: OutputFormat, *, previous: bool
 ) -> int:
@@ -258,6 +266,9 @@ def _delete_range(
         except ClientError:
             if deleted:
                 warn("raftctl", f"{deleted} keys were deleted before that, and others may be left:")
+            raise
+        except KeyboardInterrupt:
+            warn("raftctl", f"{deleted} keys were deleted, and perhaps the next few; others may be left")
             raise
         deleted, revision, more = deleted + step.deleted, step.revision, step.more
         shown += step.previous

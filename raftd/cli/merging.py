@@ -105,7 +105,8 @@ class Restore:
         self._client = client
         self._name = _name_of(header)
         self._fence: Fence | None = None
-        """None: nothing is marked, so nothing has been changed."""
+        """None: nothing is marked, as far as is known, so nothing has been changed."""
+        self._is_marking = False
         self.done = 0
         """Changes that are certainly made."""
 
@@ -113,6 +114,11 @@ class Restore:
     def is_marked(self) -> bool:
         """Whether there is a marker, which says that it goes on."""
         return self._fence is not None
+
+    @property
+    def is_marking(self) -> bool:
+        """Whether a marker was sent, and it is not known what became of that; nothing else has been."""
+        return self._is_marking
 
     def resume(self) -> bool:
         """Take over what was left of a restore of this backup, if there is something; whether there is.
@@ -155,10 +161,13 @@ class Restore:
             batch = following
 
     def _mark(self) -> None:
+        self._is_marking = True
         begun = self._client.transaction().when(version(MARKER) == 0).then(Put(MARKER, self._name)).commit()
+        if begun.succeeded:
+            self._fence = Fence(MARKER, begun.revision)
+        self._is_marking = False
         if not begun.succeeded:
             raise ClientError("another restore has just been begun: wait until it has ended")
-        self._fence = Fence(MARKER, begun.revision)
 
     def _commit(self, batch: list[Step], *, is_last: bool) -> None:
         transaction = self._client.transaction().then(*batch)

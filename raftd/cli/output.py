@@ -3,7 +3,7 @@ r"""What the commands print: one place for `-o table|json|yaml`, for errors, and
 **Bytes.** Keys and values are bytes. In a table they are text where they are printable UTF-8, and everything else is
 escaped (`\xNN`, `\n`, and `\\` for the backslash itself), so that a stored value can neither break a table nor steer a
 terminal. In JSON and YAML, bytes that are UTF-8 are a string and all others are `{"base64": "..."}`: the type tells
-them apart, so a script can restore every value exactly.
+them apart, so a script can restore every value exactly. Control characters are escaped there too.
 
 **Characters.** JSON and YAML are UTF-8 whatever the locale says, as whoever reads them expects. Everything else is for
 people, in their locale's characters; one that it does not have is escaped (`\u2713`), since to refuse it would make a
@@ -19,6 +19,7 @@ import errno
 import io
 import json
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +38,10 @@ READER_GONE: Final = 141
 """Exit code where the reader of a pipe left early: 128 + SIGPIPE, what `cat | head` would give."""
 
 _FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
+_CONTROLS: Final = re.compile("[\x7f-\x9f]")
+"""DEL and C1 (ECMA-48): a terminal may obey them, as U+009B, which is ESC and [ in one."""
+_YAML_BREAKS: Final = frozenset("\x85\u2028\u2029")
+"""Line breaks to YAML 1.1 beside LF and CR; PyYAML writes them as they are, and folds them when it reads them."""
 
 
 class OutputFormat(enum.Enum):
@@ -141,15 +146,15 @@ def column_widths(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) 
 
 def json_line(value: object) -> str:
     """Serialize `value` as JSON in one line, with bytes as the module's text says."""
-    return json.dumps(_plain(value), ensure_ascii=False) + "\n"
+    return _json(_plain(value)) + "\n"
 
 
 def document(value: object, output_format: OutputFormat) -> str:
     """Serialize `value` as JSON or YAML, with bytes as the module's text says."""
     plain = _plain(value)
     if output_format is OutputFormat.YAML:
-        return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-    return json.dumps(plain, indent=2, ensure_ascii=False) + "\n"
+        return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return _json(plain, indent=2) + "\n"
 
 
 def printable(data: bytes | str) -> str:
@@ -302,6 +307,24 @@ def _escape(character: str) -> str:
     if "\ud800" <= character <= "\udfff" and not "\udc80" <= character <= "\udcff":
         return f"\\u{ord(character):04x}"  # half of a pair, as JSON and YAML can write it: no bytes stand for it
     return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogateescape"))
+
+
+def _json(plain: object, *, indent: int | None = None) -> str:
+    """As `json.dumps`, with the controls escaped that it leaves as they are; they can stand in strings alone."""
+    text = json.dumps(plain, indent=indent, ensure_ascii=False)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes so that all text is read as it was."""
+
+
+def _yaml_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    # In double quotes alone are there escapes for them.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if _YAML_BREAKS.isdisjoint(text) else '"')
+
+
+_Dumper.add_representer(str, _yaml_text)
 
 
 def _plain(value: object) -> object:

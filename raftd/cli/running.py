@@ -33,6 +33,8 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 INTERRUPT: Final = signal.SIGINT
 _LOOK_SECONDS: Final = 0.2
 """How soon a thread that waits for a loss notices that the command has ended."""
+_WAIT_MS: Final = 1000
+"""How long the end of a command may be unnoticed where no signal tells of it."""
 
 
 class CannotRunError(click.ClickException):
@@ -175,6 +177,8 @@ class _Signals:
     waitpid(2), or that the kernel gives to another thread, interrupts no waitpid: its handler would run when the child
     has ended, and a child that is to be told would never be. A byte in a pipe is there whoever was interrupted, and
     before whatever it was (`signal.set_wakeup_fd`).
+
+    Who has started this process may have blocked SIGCHLD, which is inherited, so a wait also ends by itself.
     """
 
     def __enter__(self) -> Self:
@@ -193,7 +197,7 @@ class _Signals:
         os.close(self._reader)
 
     def wait(self) -> None:
-        self._poll.poll()
+        self._poll.poll(_WAIT_MS)
         with contextlib.suppress(BlockingIOError):
             os.read(self._reader, 4096)
 

@@ -197,6 +197,12 @@ def _merge(client: Client, header: BackupHeader, machine: StateMachine, counts: 
             f"{restore.done} changes are made{in_doubt}, and the key {MARKER.decode()} is there: "
             "the same command finishes it",
         )
+    elif restore.is_marking and in_doubt:
+        warn(
+            "raftctl",
+            f"nothing was changed, but the key {MARKER.decode()} may be there now: the same command does it all; "
+            "to leave things as they are, delete that key",
+        )
     else:
         warn("raftctl", "all changes are made, or none" if in_doubt else "nothing was changed")
     if isinstance(failure, KeyboardInterrupt):

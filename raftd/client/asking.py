@@ -54,7 +54,7 @@ class Asker:
         random: Random,
     ) -> None:
         self.timeout = timeout
-        """Seconds that one call may take."""
+        """Seconds that one request may take, with all its repetitions."""
         self.patience = timeout / _NODES_TRIED_MIN
         """How many seconds a request that others may answer too waits for a connection. The dialling goes on meanwhile:
         a way that is only slow is there when the next round, or the next call, comes back to it."""
@@ -261,7 +261,7 @@ def _document(payload: bytes) -> dict[str, Any]:
     """Read a DOCUMENT. Raises: RemoteProtocolError: it is no JSON object."""
     try:
         document = json.loads(decode_document(payload))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter of one that is nested too deeply
         raise RemoteProtocolError(str(error)) from None
     if not isinstance(document, dict):
         raise RemoteProtocolError("it is not a JSON object")

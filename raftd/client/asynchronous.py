@@ -59,9 +59,10 @@ class AsyncClient:
     Keys and values are bytes; `str` is taken too, as its UTF-8. What comes back is bytes. Any number of tasks may use
     one client, and should: their requests travel side by side on one connection.
 
-    Each call ends within `timeout` seconds, in a result or a `ClientError`. A write is exactly once: it is repeated
-    until it is answered, applied at most once, and only when no answer came does it end in `OutcomeUnknown`.
-    Cancelling a call gives it up: a write may then have happened or not.
+    Each call ends within `timeout` seconds, in a result or a `ClientError`, but for those that are several requests
+    (docs/client.md, "When something fails"): each of these has as long. A write is exactly once: it is repeated until
+    it is answered, applied at most once, and only when no answer came does it end in `OutcomeUnknown`. Cancelling a
+    call gives it up: a write may then have happened or not.
 
     Every call may raise `Unavailable`, `Denied`, `TooLarge`, `InvalidRequest` or `TlsError`, and then nothing was
     written; every write may raise `OutcomeUnknown`. What else a call raises, it says.
@@ -72,7 +73,7 @@ class AsyncClient:
     Args:
         endpoints: `host:port` of nodes, one or more; those that are missing are found by redirection.
         tls: this client's certificate, and how to know a node.
-        timeout: seconds that one call may take.
+        timeout: seconds that one request may take, with all its repetitions.
         session_ttl: seconds after which the cluster forgets this client's unanswered writes if nothing is heard of it.
         dead_after: seconds of silence, while it owes an answer, after which a node is taken for dead.
         namespace: put before every key that is given, and taken off every key that comes back.

@@ -127,7 +127,6 @@ class Connection(asyncio.BufferedProtocol):
         self._pinged = False
         self._written_bytes = 0
         self._on_its_way = 0
-        self._may_ping = False
         self._frame_bytes_max = 0
 
     @property
@@ -293,9 +292,9 @@ class Connection(asyncio.BufferedProtocol):
             raise RemoteProtocolError("a Welcome that allows no request")
         self._reader = FrameReader(RESPONSE_BYTES_MAX)
         self._frame_bytes_max = min(reply.frame_bytes_max, CLIENT_FRAME_BYTES_MAX)
-        # One slot is kept for the PING, if there is more than one.
-        self._may_ping = reply.requests_in_flight_max > 1
-        for _ in range(reply.requests_in_flight_max - self._may_ping):
+        # One slot is kept for the PING, if there is more than one. It is sent without one too: a node does not count
+        # it, and if one did, to be refused would be a sign of life as well.
+        for _ in range(max(1, reply.requests_in_flight_max - 1)):
             self._slots.release()
         self.welcomed.set_result(reply)
 
@@ -359,7 +358,7 @@ class Connection(asyncio.BufferedProtocol):
             if silent_looks > 1 and self._pinged:
                 self.abort(f"the node was silent for {self._dead_after:g} s")
                 return
-            if self._may_ping and not self._pinged:
+            if not self._pinged:
                 self._pinged = True
                 self._pending[self._write(RequestKind.PING, b"")] = None
         self._silent_looks = silent_looks

@@ -16,7 +16,7 @@ from raftd.client.time_limit import TimeLimit
 from raftd.wire.client import RequestKind, encode_trace_body
 
 _PATIENCE_SECONDS: Final = 1.0
-"""For all that is asked afterwards."""
+"""For what the leader is asked afterwards, and then for what the others are."""
 _LOOK_AGAIN_SECONDS: Final = 0.02
 """The last of the nodes stores the write some time after it is answered."""
 
@@ -70,6 +70,14 @@ async def explanation(asker: Asker, total_seconds: float) -> Explanation | None:
         asker: Whose connection to the leader carried the write.
         total_seconds: How long it took, seen from here.
     """
+    try:
+        return await _explanation(asker, total_seconds)
+    except (AttributeError, KeyError, TypeError):  # a node tells what this client cannot read: the write counts
+        return None
+
+
+async def _explanation(asker: Asker, total_seconds: float) -> Explanation | None:
+    """As `explanation`. Raises: AttributeError, KeyError, TypeError: a document says something else than it should."""
     told: dict[str, Any] | None = None
     with contextlib.suppress(ClientError, TimeoutError), TimeLimit(_PATIENCE_SECONDS):
         leader = asker.to_leader.leader
@@ -81,17 +89,13 @@ async def explanation(asker: Asker, total_seconds: float) -> Explanation | None:
             told = await asker.document_of(leader, RequestKind.TRACE, encode_trace_body(0))
     if told is None:
         return None
-    stored_by = await asyncio.gather(*(_stored_by(asker, told["index"], node) for node in told["nodes"]))
-    until_applied = told["queue_seconds"] + told["commit_seconds"] + told["apply_seconds"]
-    return Explanation(
-        total_seconds,
-        told["index"],
-        told["queue_seconds"],
-        told["commit_seconds"],
-        told["apply_seconds"],
-        min(told["answer_seconds"], max(0.0, total_seconds - until_applied)),
-        tuple(stored_by),
+    index = _whole(told["index"])
+    queue, commit, apply, answer = (
+        _seconds(told[f"{part}_seconds"]) for part in ("queue", "commit", "apply", "answer")
     )
+    stored_by = await asyncio.gather(*(_stored_by(asker, index, node) for node in told["nodes"]))
+    answer = min(answer, max(0.0, total_seconds - queue - commit - apply))
+    return Explanation(total_seconds, index, queue, commit, apply, answer, tuple(stored_by))
 
 
 async def _stored_by(asker: Asker, index: int, node: dict[str, Any]) -> StoredBy:
@@ -100,4 +104,17 @@ async def _stored_by(asker: Asker, index: int, node: dict[str, Any]) -> StoredBy
     if "sync_seconds" not in node and node["address"]:
         with contextlib.suppress(ClientError, TimeoutError), TimeLimit(_PATIENCE_SECONDS):
             own = await asker.document_of(node["address"], RequestKind.TRACE, encode_trace_body(index))
-    return StoredBy(node["node_id"], node["stored_seconds"], own.get("write_seconds"), own.get("sync_seconds"))
+    seconds = (node["stored_seconds"], own.get("write_seconds"), own.get("sync_seconds"))
+    return StoredBy(_whole(node["node_id"]), *(None if each is None else _seconds(each) for each in seconds))
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << 64:
+        raise TypeError("no whole number that there may be")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float) or not 0 <= value < 1 << 64:
+        raise TypeError("no span of time")
+    return value

@@ -211,7 +211,8 @@ class Leases:
                 found.ttl_ms / 1000,
                 found.remaining_ms / 1000,
                 found.user.decode(errors="replace"),
-                [self._namespace.strip(key) for key in found.keys],
+                # A lease is the cluster's: keys of any namespace may end with it.
+                [self._namespace.strip(key) for key in found.keys if self._namespace.has(key)],
             )
 
         return await self._query(LeaseQuery(lease), interpret)

@@ -21,6 +21,7 @@ from raftd.client.asynchronous import AsyncClient, Tls
 from raftd.client.config import DEFAULT_TIMEOUT_SECONDS
 from raftd.client.connection import Connection, ConnectionLost, NotConnected, connect
 from raftd.client.errors import ClientError, InvalidRequest, Unavailable, first_of_many
+from raftd.client.namespace import Namespace
 from raftd.client.tls import ClientTls
 from raftd.errors import DecodeError, RemoteProtocolError
 from raftd.kv import answers, commands
@@ -76,9 +77,17 @@ class LoadPlan:
     value_bytes: int = 256
     key_count: int = 10_000
     """How many different keys are used."""
+    namespace: bytes | str = b""
+    """What stands before each key."""
+
+    @property
+    def key_prefix(self) -> bytes:
+        """What comes before a key's number. Raises: InvalidRequest, TooLarge: there is no such namespace."""
+        return Namespace(self.namespace).key(_KEY_PREFIX + bytes(_KEY_DIGITS))[:-_KEY_DIGITS]
 
     def check(self) -> None:
-        """Raises: InvalidRequest, when it makes no sense."""
+        """Raises: InvalidRequest, TooLarge, when it makes no sense."""
+        _ = self.key_prefix
         if self.requests is None and self.seconds is None:
             raise InvalidRequest("a number of requests or of seconds must be given")
         if min(self.connections, self.pipeline, self.key_count) < 1 or self.key_count > 10**_KEY_DIGITS:
@@ -150,6 +159,7 @@ class FrameTemplate:
         mode: put or get.
         session: for a put.
         value: for a put.
+        key_prefix: what comes before a key's number.
     """
 
     __slots__ = ("_fixed", "_has_sequence", "_pack")
@@ -158,8 +168,8 @@ class FrameTemplate:
     _SEQUENCE: Final = 0xB1B2B3B4B5B6B7B8
     _FIRST: Final = 0xB0B2B3B4B5B6B7B8
 
-    def __init__(self, mode: LoadMode, session: SessionId, value: bytes) -> None:
-        key = _KEY_PREFIX + bytes(_KEY_DIGITS)
+    def __init__(self, mode: LoadMode, session: SessionId, value: bytes, key_prefix: bytes = _KEY_PREFIX) -> None:
+        key = key_prefix + bytes(_KEY_DIGITS)
         if mode is LoadMode.PUT:
             frame = encode_request(
                 RequestKind.WRITE, self._ID, commands.put(session, self._SEQUENCE, self._FIRST, key, value)
@@ -173,7 +183,7 @@ class FrameTemplate:
         sequences = _SEQUENCES.pack(self._SEQUENCE, self._FIRST)
         before, rest = rest.split(sequences, 1) if self._has_sequence else (b"", rest)
         between, rest = rest.split(key, 1)
-        between += _KEY_PREFIX
+        between += key_prefix
         self._fixed = head, before, between, rest
         varying = "QQ" if self._has_sequence else ""
         layout = f"<{len(head)}sQ{len(before)}s{varying}{len(between)}s{_KEY_DIGITS}s{len(rest)}s"
@@ -275,7 +285,7 @@ class _Worker(asyncio.BufferedProtocol):
             _check_pipeline(plan.pipeline, connection)
             if self._session is None:
                 self._session = await _open_session(connection) if plan.mode is LoadMode.PUT else SessionId(0)
-                self._template = FrameTemplate(plan.mode, self._session, bytes(plan.value_bytes))
+                self._template = FrameTemplate(plan.mode, self._session, bytes(plan.value_bytes), plan.key_prefix)
             self._reader = FrameReader(CLIENT_FRAME_BYTES_MAX)
             self._idle.clear()
             self._transport = connection.hand_over(self)

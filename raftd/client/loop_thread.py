@@ -85,20 +85,25 @@ class LoopThread:
             raise ClientError("a blocking call inside the client's own thread would wait for itself")
         try:
             self._waiting.add(waiting)
-            self._loop.call_soon_threadsafe(waiting.begin)
+            self._begin(waiting)
             return _result(waiting.answer)
         except concurrent.futures.CancelledError:
             raise ClientError("the client was closed while a request was waiting") from None
-        except BaseException as error:
+        except BaseException:
             if not waiting.answer.done():  # Ctrl-C: nobody waits for the answer any more
-                try:
-                    self._loop.call_soon_threadsafe(waiting.give_up)
-                except RuntimeError:  # the loop is closed
-                    if type(error) is RuntimeError:  # that said so before, and is no signal's
-                        raise ClientError("the client is closed") from None
+                self.abandon(waiting)
             raise
         finally:
             self._waiting.discard(waiting)
+
+    def _begin(self, waiting: "Waiting[Any]") -> None:
+        try:
+            self._loop.call_soon_threadsafe(waiting.begin)
+        except RuntimeError as error:
+            # The loop says it by no class of its own. A signal's handler may raise one of those, too.
+            if type(error) is RuntimeError and self._loop.is_closed():
+                raise ClientError("the client is closed") from None
+            raise
 
     def abandon(self, waiting: "Waiting[Any]") -> None:
         """Give a request up whose result, if there is one, nobody has been told."""

@@ -51,8 +51,12 @@ class Namespace:
             raise TooLarge(f"a key has at most {self._key_bytes_max} bytes, and this one has {len(encoded)}")
         return self._prefix + encoded if self._length else encoded
 
+    def has(self, key: bytes) -> bool:
+        """Whether a key that the cluster gave is one of this namespace."""
+        return key.startswith(self._prefix) and len(key) > self._length
+
     def strip(self, key: bytes) -> bytes:
-        """The user's form of a key that the cluster gave."""
+        """The user's form of a key of this namespace that the cluster gave."""
         return key[self._length :] if self._length else key
 
     def bounds(

@@ -127,7 +127,7 @@ class LeaseInfo:
     user: str
     """Whose it is."""
     keys: Sequence[bytes]
-    """What ends with it."""
+    """What ends with it, of the client's namespace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class LeaseSummary:
     user: str
     """Whose it is."""
     key_count: int
-    """How many keys end with it."""
+    """How many keys end with it, those outside of the client's namespace too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,11 @@ T = TypeVar("T")
 
 
 class Client:
-    """A client of a cluster: every method blocks until there is an answer, or raises before `timeout` is over.
+    """A client of a cluster: every method blocks until there is an answer, or its time is over.
 
-    Takes and gives what `AsyncClient` does. Many threads may share one client, and should: their requests travel side
-    by side on one connection. Ctrl-C in a waiting thread gives that request up. Not usable in a forked child: make a
-    new one there.
+    Takes and gives what `AsyncClient` does, in as much time. Many threads may share one client, and should: their
+    requests travel side by side on one connection. Ctrl-C in a waiting thread gives that request up. Not usable in a
+    forked child: make a new one there.
     """
 
     def __init__(

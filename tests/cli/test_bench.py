@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from raftd.client import Client
 from raftd.errors import ExitCode
 
 Raftctl = Callable[..., bytes]
@@ -29,6 +30,14 @@ def test_gets_as_json(raftctl_json: Callable[..., Any]) -> None:
     assert (report["mode"], report["answered"], report["errors"], report["reconnects"]) == ("get", 40, {}, 0)
     assert 0 < report["p50_seconds"] <= report["p99_seconds"] <= report["p999_seconds"] <= report["max_seconds"]
     assert report["per_second"] == pytest.approx(40 / report["seconds"])
+
+
+def test_its_keys_are_in_the_namespace(raftctl: Raftctl, client: Client) -> None:
+    """Where a user who may write nothing else is granted them."""
+    client.delete_range(prefix="bench/")
+    raftctl("--namespace", "load/", "bench", "--requests", "5", "--connections", "1", "--keys", "1")
+    assert [item.key for item in client.items(prefix="load/")] == [b"load/bench/000000000000"]
+    assert client.count(prefix="bench/") == 0
 
 
 def test_it_ends_by_time_too(raftctl_json: Callable[..., Any]) -> None:

@@ -37,12 +37,21 @@ def test_keys_that_begin_so(complete: Complete, client: Client) -> None:
     assert complete("no such key") == []
 
 
-def test_what_a_shell_cannot_be_told(complete: Complete, client: Client) -> None:
-    """Keys that are not text, or would be several words to it, or steer the terminal, are left out."""
+SPECIAL = ["odd/$(id)", "odd/*", "odd/;x", "odd/`id`", "odd/a b", "odd/back\\slash"]
+
+
+@pytest.mark.parametrize(("shell", "special"), [("bash", []), ("zsh", SPECIAL), ("fish", SPECIAL)])
+def test_what_a_shell_cannot_be_told(
+    complete: Complete, client: Client, monkeypatch: pytest.MonkeyPatch, shell: str, special: list[str]
+) -> None:
+    """Keys that are not text, or would be several words to it, or do something, or steer the terminal, are left out."""
+    monkeypatch.setenv("_RAFTCTL_COMPLETE", f"{shell}_complete")
     client.delete_range(prefix="odd/")
-    for key in (b"odd/\n", b"odd/\xff", b"odd/\x1b[2J", b"odd/back\\slash", "odd/ümlaut".encode()):
+    for key in (b"odd/\n", b"odd/\xff", b"odd/\x1b[2J", b"odd/a-z_0.9@%+=:,", "odd/ümlaut".encode()):
         client.put(key, "")
-    assert complete("odd/") == ["odd/back\\slash", "odd/ümlaut"]
+    for name in SPECIAL:
+        client.put(name, "")
+    assert complete("odd/") == sorted([*special, "odd/a-z_0.9@%+=:,", "odd/ümlaut"])
 
 
 def test_a_cluster_that_does_not_answer_is_not_waited_for(complete: Complete, monkeypatch: pytest.MonkeyPatch) -> None:

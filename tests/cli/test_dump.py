@@ -48,6 +48,18 @@ def test_the_lines() -> None:
     assert json.loads(FILE.splitlines()[3]) == {"end": True, "keys": 2, "sha256": digest}
 
 
+def test_lines_with_controls() -> None:
+    """A line that has them as they are, as older exports do, is the same entry, and the sum is of what stands there."""
+    entry = Entry(b"a", "\x7f\x9b31m".encode())
+    assert b'"\\u007f\\u009b31m"' in written(Header(7, b"", 1), [entry])
+    lines = (
+        '{"raftd": "export", "format": 1, "revision": 7, "prefix": "", "keys": 1}\n'
+        '{"key": "a", "value": "\x7f\x9b31m"}\n'
+    ).encode()
+    end = json.dumps({"end": True, "keys": 1, "sha256": hashlib.sha256(lines).hexdigest()}).encode() + b"\n"
+    assert read_all(lines + end) == (Header(7, b"", 1), [entry])
+
+
 def test_a_cut_file_is_found_out() -> None:
     """Wherever it was cut, between two lines too."""
     for length in range(len(FILE)):

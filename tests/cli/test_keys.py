@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from raftd.cli.output import INTERRUPTED
 from raftd.client import Client, DeleteRangeResult, Put, Unavailable
 from raftd.errors import ExitCode
 from raftd.kv.limits import KEY_BYTES_MAX, VALUE_BYTES_MAX
@@ -211,7 +212,9 @@ def test_an_earlier_revision(raftctl: Raftctl, client: Client) -> None:
         (["set", "a", "b", "--fenced"], "raftctl lock"),
         (["del", "a", "--prefix", "--if-value", "b"], "single key"),
         (["del", "", "--prefix"], "delete every key"),
-        (["del", "", "--to", ""], "delete every key"),
+        (["del", "", "--to", ""], "delete every key;"),
+        (["del", "z", "--to", ""], "delete every key from z to the end"),
+        (["del", "", "--to", "a"], "delete every key before a"),
     ],
 )
 def test_what_does_not_go_together(raftctl: Raftctl, arguments: list[str], said: str) -> None:
@@ -256,6 +259,15 @@ def test_many_are_deleted(raftctl: Raftctl, raftctl_json: Callable[..., Any]) ->
     assert raftctl("del", "fruit/", "--prefix", code=ExitCode.NOT_FOUND) == b""
 
 
+@pytest.mark.usefixtures("fruit")
+def test_all_on_one_side_are_deleted(raftctl_json: Callable[..., Any], client: Client) -> None:
+    """With an empty end, and --yes."""
+    within = ("--namespace", "fruit/")
+    assert raftctl_json(*within, "del", "b", "--to", "", "--yes")["deleted"] == 2
+    assert raftctl_json(*within, "del", "", "--to", "b", "--yes")["deleted"] == 1
+    assert client.count(prefix="fruit/") == 0
+
+
 def test_more_than_one_step_deletes(raftctl_json: Callable[..., Any], client: Client) -> None:
     """The cluster deletes 10,000 keys in one step at most; all are gone in the end, and none beside them."""
     for start in range(0, 10_240, 128):
@@ -270,15 +282,22 @@ def test_a_delete_that_is_cut_off_says_how_far_it_came(
 ) -> None:
     """What was deleted stays deleted; the second of two lines is why it ended."""
     del cluster_in_thread
+    monkeypatch.setattr(Client, "delete_range", _one_step_and_then(Unavailable("nobody is there")))
+    said = run("--config", str(config_path), "del", "a", "--prefix", code=ExitCode.UNAVAILABLE)
+    assert said == (
+        b"raftctl: 10000 keys were deleted before that, and others may be left:\nraftctl: nobody is there\n"
+    )
+    monkeypatch.setattr(Client, "delete_range", _one_step_and_then(KeyboardInterrupt()))
+    said = run("--config", str(config_path), "del", "a", "--prefix", code=INTERRUPTED)
+    assert said.rstrip() == b"raftctl: 10000 keys were deleted, and perhaps the next few; others may be left"
+
+
+def _one_step_and_then(failure: BaseException) -> Callable[..., DeleteRangeResult]:
     steps = iter([DeleteRangeResult(5, 10_000, more=True)])
 
     def step(_client: Client, **_arguments: object) -> DeleteRangeResult:
         for each in steps:
             return each
-        raise Unavailable("nobody is there")
+        raise failure
 
-    monkeypatch.setattr(Client, "delete_range", step)
-    said = run("--config", str(config_path), "del", "a", "--prefix", code=ExitCode.UNAVAILABLE)
-    assert said == (
-        b"raftctl: 10000 keys were deleted before that, and others may be left:\nraftctl: nobody is there\n"
-    )
+    return step

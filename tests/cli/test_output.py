@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import click
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raftd.cli import output
@@ -23,6 +23,7 @@ ROWS: list[Mapping[str, object]] = [
     {"node": 12, "role": Styled("follower", Style.DIM), "key": b"\xff\x00\\\n", "lag_entries": 1500, "healthy": False},
     {"node": 3, "role": Role.FOLLOWER, "key": "日本".encode(), "lag_entries": 7, "extra": "x"},
 ]
+CONTROLS = "".join(map(chr, (*range(0x20), *range(0x7F, 0xA0)))).encode()
 COLUMNS = ("node", "role", "key", "lag_entries", "healthy")
 
 
@@ -75,6 +76,10 @@ def test_printable(data: bytes | str, shown: str) -> None:
 
 @settings(deadline=None)
 @given(st.binary())
+@example("a\x85b".encode())
+@example("\u2028a".encode())
+@example("a b\u2029\n".encode())
+@example(CONTROLS)
 def test_documents_restore_bytes(data: bytes) -> None:
     """JSON and YAML tell text from bytes by type, so that both can be restored."""
     for restored in (
@@ -83,6 +88,16 @@ def test_documents_restore_bytes(data: bytes) -> None:
     ):
         value = restored["value"]
         assert (value.encode() if isinstance(value, str) else base64.b64decode(value["base64"])) == data
+
+
+def test_documents_steer_no_terminal() -> None:
+    """Control characters are escaped, C1 and DEL too, and only line ends of the document's own are left."""
+    for text in (
+        output.json_line({"value": CONTROLS}),
+        output.document({"value": CONTROLS}, OutputFormat.JSON),
+        output.document({"value": CONTROLS}, OutputFormat.YAML),
+    ):
+        assert text.replace("\n", "").isprintable()
 
 
 def test_json_and_yaml(capsys: pytest.CaptureFixture[str]) -> None:

@@ -221,6 +221,19 @@ print(shown.count(b"got"), shown.split()[-2:])
     assert ended.stdout == "1 [b'4', b'2']\n"
 
 
+def test_the_end_is_noticed_where_no_signal_tells_of_it() -> None:
+    """As where whoever has started raftctl has blocked SIGCHLD."""
+    code = (
+        "import signal\nfrom raftd.cli.running import Command, run\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])\n"
+        "print(run(Command((b'true',))).exit_code)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
+    )
+    assert ended.stdout == "0\n"
+
+
 def test_handlers_are_put_back(script: Script) -> None:
     """Ctrl-C after a command is what it was before."""
     numbers = (*running.FORWARDED, signal.SIGCHLD)

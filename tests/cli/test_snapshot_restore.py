@@ -12,7 +12,8 @@ import pytest
 
 from raftd import settings as settings_package
 from raftd.cli.merging import MARKER
-from raftd.client import Client, ClientConfig, Unavailable
+from raftd.cli.output import INTERRUPTED
+from raftd.client import Client, ClientConfig, OutcomeUnknown, Unavailable
 from raftd.client.transactions import Transaction
 from raftd.daemon.founding import GAP
 from raftd.errors import ExitCode
@@ -121,23 +122,59 @@ def test_one_that_is_damaged_is_refused_before_anything_is_changed(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "raftd.yaml", "x.backup"]
 
 
+def restore_of(count: int, directory: Path) -> tuple[str, ...]:
+    """The command that restores a backup of so many keys, of another cluster."""
+    path = directory / "x"
+    path.write_bytes(backup_of(machine_of({b"%04d" % number: b"then" for number in range(count)})))
+    origin = str(uuid.UUID(bytes=bytes(range(16))))
+    return ("snapshot", "restore", str(path), "--yes", "test", "--from-cluster", origin)
+
+
+@pytest.mark.parametrize(
+    ("count", "failure", "said"),
+    [
+        (300, OutcomeUnknown("no answer"), "nothing was changed, but the key raftd-restore may be there now: "),
+        (300, KeyboardInterrupt(), "nothing was changed, but the key raftd-restore may be there now: "),
+        (300, Unavailable("no node answers"), "nothing was changed\n"),
+        (100, OutcomeUnknown("no answer"), "all changes are made, or none\n"),
+    ],
+)
+def test_what_an_answer_that_is_lost_may_have_left(
+    raftctl: Raftctl,
+    client: Client,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    count: int,
+    failure: BaseException,
+    said: str,
+) -> None:
+    """Of the first transaction: of many changes it makes only the key that marks them, of few all."""
+    client.delete_range(low="", high="")
+    arguments = restore_of(count, tmp_path)
+    whole = Transaction.commit
+
+    def commit(transaction: Transaction[Any], fence: Any = None) -> Any:
+        if not isinstance(failure, Unavailable):
+            whole(transaction, fence)
+        raise failure
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Transaction, "commit", commit)
+        code = getattr(failure, "exit_code", INTERRUPTED)
+        assert f"raftctl: {said}" in raftctl(*arguments, code=code).decode()
+    raftctl(*arguments)
+    assert client.get(MARKER) is None
+    assert client.count() == count
+    client.delete_range(low="", high="")
+
+
 def test_an_interruption_is_told_and_can_be_finished(
     raftctl: Raftctl, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """How far it is, that a key says so to everybody, and what finishes it."""
     client.delete_range(low="", high="")
-    path = tmp_path / "x"
-    values = {b"%04d" % number: b"then" for number in range(300)}
-    path.write_bytes(backup_of(machine_of(values)))
-    arguments = (
-        "snapshot",
-        "restore",
-        str(path),
-        "--yes",
-        "test",
-        "--from-cluster",
-        str(uuid.UUID(bytes=bytes(range(16)))),
-    )
+    arguments = restore_of(300, tmp_path)
     whole = Transaction.commit
     left = 3
 

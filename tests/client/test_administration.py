@@ -165,6 +165,7 @@ def test_a_reload_without_an_answer(pki: Pki) -> None:
             (Silent(apply=True), "no answer within 1 s"),
             (Cut(), ""),
             (Say(lambda request_id: encode_document(request_id, "[]")), "cannot be read"),
+            (Say(lambda request_id: encode_document(request_id, '{"a":' * 100_000)), "cannot be read"),
         ):
             node.plan.append(reaction)
             with pytest.raises(OutcomeUnknown, match=f"{node.address}: .*{message}"):

@@ -106,6 +106,34 @@ def test_the_write_counts_and_not_its_explanation(pki: Pki) -> None:
     play(pki, scenario)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"nodes": None},
+        {"nodes": [7]},
+        {"nodes": [{"node_id": 1, "stored_seconds": 0.1, "address": 7}]},
+        {"nodes": [{"node_id": "1", "stored_seconds": 0.1, "address": ""}]},
+        {"nodes": [{"node_id": 1, "stored_seconds": "0.1", "address": ""}]},
+        {"index": "9"},
+        {"index": -1},
+        {"queue_seconds": None},
+        {"commit_seconds": float("nan")},
+        {"apply_seconds": -1},
+        {"answer_seconds": float("inf")},
+        {"answer_seconds": 10**400},
+    ],
+)
+def test_an_explanation_that_cannot_be_read_is_none(pki: Pki, wrong: dict[str, Any]) -> None:
+    """As of a later release: the write has been acknowledged, so nothing is raised."""
+
+    async def scenario(cluster: FakeCluster, client: AsyncClient) -> None:
+        cluster.nodes[0].traces[0] = [{**leader_tells(cluster), **wrong} if wrong else {"index": 9}]
+        assert await explained(client) is None
+
+    play(pki, scenario)
+
+
 def test_a_write_that_fails_is_not_explained(pki: Pki) -> None:
     """It raises what it raises otherwise."""
 

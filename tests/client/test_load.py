@@ -3,7 +3,7 @@ import dataclasses
 
 import pytest
 
-from raftd.client import InvalidRequest, Unavailable
+from raftd.client import InvalidRequest, TooLarge, Unavailable
 from raftd.client.load import FrameTemplate, LoadMode, LoadPlan, percentile, run_load
 from raftd.kv import commands
 from raftd.kv.commands import SessionId
@@ -53,11 +53,12 @@ def test_percentiles_are_nearest_rank() -> None:
         LoadPlan(requests=1, connections=0),
         LoadPlan(requests=1, key_count=10**13),
         LoadPlan(requests=1, value_bytes=(1 << 20) + 1),
+        LoadPlan(requests=1, namespace=bytes(4096 - 17)),
     ],
 )
 def test_senseless_plans_are_refused(plan: LoadPlan) -> None:
     """A plan without an end or out of bounds never starts."""
-    with pytest.raises(InvalidRequest):
+    with pytest.raises((InvalidRequest, TooLarge)):
         plan.check()
 
 

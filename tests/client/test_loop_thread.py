@@ -92,6 +92,25 @@ def test_a_call_that_comes_too_late_does_not_wait_for_ever(
             waiting.result(10)
 
 
+def test_a_call_that_meets_the_close(cluster_in_thread: FakeCluster, pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the thread has ended whatever waits, and the loop takes nothing more, before the request is handed over."""
+    client = Client(cluster_in_thread.endpoints, tls=pki.user, timeout=60.0)
+
+    class Closing:
+        """A loop that is closed just when something is handed to it."""
+
+        def call_soon_threadsafe(self, _: object) -> None:
+            client.close()
+            raise RuntimeError("Event loop is closed")
+
+        def is_closed(self) -> bool:
+            return True
+
+    monkeypatch.setattr(client._thread, "_loop", Closing())
+    with pytest.raises(ClientError, match="the client is closed"):
+        client.get("a")
+
+
 def test_forgotten_clients_are_collected(cluster_in_thread: FakeCluster, pki: Pki) -> None:
     """A client that nobody refers to any more ends its thread."""
     threads = threading.active_count()

@@ -23,6 +23,8 @@ def test_ranges_stay_inside(prefix: bytes, key: bytes, low: bytes, high: bytes, 
     """A range has the keys that it would have without a namespace, and none from outside, whatever the bytes."""
     namespace = Namespace(prefix)
     assert namespace.strip(namespace.key(key)) == key
+    assert namespace.has(namespace.key(key))
+    assert namespace.has(foreign) == (foreign != prefix and foreign.startswith(prefix))
     bounds = namespace.bounds(low, high)
     assert is_in_range(namespace.key(key), *bounds) == is_in_range(key, low, high)
     if foreign == prefix or not foreign.startswith(prefix):
@@ -95,6 +97,8 @@ def test_nothing_shows_it(pki: Pki) -> None:
             assert [item.key for item in rest.items] == [b"b"]
             assert [item.key async for item in client.items()] == [b"a", b"b"]
             assert await client.count("b") == 1
+            for key in ("app/", "outside"):
+                await outside.put(key, "outside", lease=lease.id)
             assert (await client.lease_info(lease.id)).keys == [b"a"]
             assert [change.key for change in await client.history("a")] == [b"a", b"a"]
             done = await (
@@ -123,6 +127,6 @@ def test_nothing_shows_it(pki: Pki) -> None:
                 await client.put("c", "2", fence=lock.fence)
             deletion = await client.delete_range(previous=True)
             assert [item.key for item in deletion.previous] == [b"a", b"c"]
-        assert await outside.count() == 5
+        assert await outside.count() == 6
 
     play(pki, scenario)

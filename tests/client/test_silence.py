@@ -24,6 +24,29 @@ def test_a_silent_node_is_found_out(pki: Pki) -> None:
     asyncio.run(scenario())
 
 
+def test_a_silent_node_that_takes_one_request_at_a_time(pki: Pki) -> None:
+    """It is asked as well, though the request that it owes has the only slot."""
+
+    async def scenario() -> None:
+        async with pki.cluster(1) as cluster:
+            node = cluster.nodes[0]
+            node.requests_in_flight_max = 1
+            connection = await connect(node.address, pki.user.context(), dead_after=0.2)
+            held = Wait()
+            node.plan.append(held)
+            task = asyncio.create_task(get(connection))
+            await until(lambda: sum(kind is RequestKind.PING for kind, _ in node.requests) >= 2)
+            held.until.set()
+            await task
+            node.plan.append(Silent(freeze=True))
+            async with asyncio.timeout(5):
+                with pytest.raises(ConnectionLost, match=r"silent for 0\.2 s"):
+                    await get(connection)
+            await connection.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_silent_node_that_is_asked_more_and_more(pki: Pki) -> None:
     """That its kernel takes what is sent, as long as there is room, is no sign of life of a node that hangs."""
 
