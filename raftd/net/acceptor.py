@@ -71,8 +71,9 @@ class Acceptor:
         self.connections = 0
         """Connections with TLS up: whoever owns the channels counts them, with `opened` and `released`."""
         self.accepted_total = 0
+        """Connections whose channel was established."""
         self.refused_total = 0
-        """Connections closed for a bound, or for a TLS handshake that failed."""
+        """Connections that ended before: for a bound, in their TLS handshake, or in the one behind it."""
 
     def start(self, host: str, port: int) -> None:
         """Listen, and accept from now on.
@@ -119,8 +120,10 @@ class Acceptor:
         """
         self.connections += 1
         if self.connections > self._limits.connections_max:
-            self.refused_total += 1
-            raise RemoteProtocolError(f"{self._limits.connections_max} {self._purpose} are connected already")
+            raise RemoteProtocolError(self._full)
+
+    def established(self) -> None:
+        """One of them is established: it is who it should be, and counts as accepted."""
         self.accepted_total += 1
 
     def is_crowded(self) -> bool:
@@ -135,12 +138,14 @@ class Acceptor:
     def _kept(self) -> int:
         return min(self._limits.kept_max, self._limits.connections_max // 10)
 
-    def refused(self) -> None:
-        """The owner closes a connection that has been opened, for a bound."""
-        self.refused_total += 1
+    @property
+    def _full(self) -> str:
+        return f"{self._limits.connections_max} {self._purpose} are connected already"
 
     def released(self, channel: Channel) -> None:
-        """One of the channels has lost its connection."""
+        """One of the channels has lost its connection; one that was not established counts as refused."""
+        if not channel.is_established:
+            self.refused_total += 1
         if channel.reason and channel.is_established:
             logger.info("ended the connection from %s: %s", channel.remote_address, channel.reason)
         elif channel.reason:
@@ -216,11 +221,12 @@ class Acceptor:
         # Here and not in the task, for one that was cancelled before its first step has run no code at all.
         if not task.cancelled() and task.result():
             return
-        self.refused_total += 1
         if channel.is_connected:
-            # It was ended in the very pass in which its TLS came up. The socket is its transport's to close.
+            # It was ended in the very pass in which its TLS came up. The socket is its transport's to close, and
+            # `released` counts it.
             channel.abort("its handshake was ended for another's")
         else:
+            self.refused_total += 1
             connection.close()
 
     async def _handshake(self, connection: socket.socket, channel: Channel, address: str) -> bool:

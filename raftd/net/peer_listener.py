@@ -131,6 +131,7 @@ class PeerListener:
             self._handler.peer_payloads(sender, payloads, version)
 
         channel.establish(receive)
+        self._acceptor.established()
         channel.send(encode_frame(encode_reply(reply)))
         if self._on_connected is not None:
             self._on_connected(sender)

@@ -26,6 +26,8 @@ class Counted(Owner):
     def channel_opened(self, channel: Channel) -> None:
         super().channel_opened(channel)
         self.acceptor.opened()
+        channel.establish(self.frames.extend)
+        self.acceptor.established()
 
     def channel_closed(self, channel: Channel) -> None:
         super().channel_closed(channel)
@@ -375,6 +377,7 @@ def test_a_handshake_that_is_ended_as_it_succeeds_leaves_no_connection(run: Run,
             assert owner.closed == owner.opened
             assert (owner.acceptor.connections, owner.acceptor.handshakes) == (0, 0)
             assert owner.closed[0].reason == "its handshake was ended for another's"
+            assert owner.acceptor.accepted_total + owner.acceptor.refused_total == 1
             await remote.close()
 
     run(scenario())
