@@ -234,6 +234,7 @@ class Service:
             keeper=self._keeper,
             links=self._links,
             storing_seconds=self._storing_seconds,
+            syncs=self._syncs,
             disk=self._writer,
             disk_space=self._disk_space,
             now=self._loop.time,

@@ -34,6 +34,7 @@ from raftd.node.gateway import Gateway
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
 from raftd.node.snapshots import SnapshotMaker
+from raftd.node.tracing import SyncLog
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender
 from raftd.node.watches import Watches
 from raftd.wire.limits import LOG_ENTRIES_MAX
@@ -138,6 +139,7 @@ class View:
         keeper: LeaseKeeper,
         links: PeerLinks,
         storing_seconds: Callable[[], float],
+        syncs: SyncLog,
         disk: Disk,
         disk_space: DiskSpace,
         now: Callable[[], float],
@@ -152,6 +154,7 @@ class View:
         self._keeper = keeper
         self._links = links
         self._storing_seconds = storing_seconds
+        self._syncs = syncs
         self._disk = disk
         self._disk_space = disk_space
         self._now = now
@@ -291,9 +294,9 @@ class View:
             **self._snapshot_counts(),
             reloads_done=self._configuration.reloads_done,
             reloads_refused=self._configuration.reloads_refused,
-            log_batches=driver.log_batches_total,
-            log_entries=driver.log_entries_total,
-            log_bytes=driver.log_bytes_total,
+            log_batches=self._syncs.batches_total,
+            log_entries=self._syncs.entries_total,
+            log_bytes=self._syncs.bytes_total,
             connections_accepted=0 if self._clients is None else self._clients.accepted_total,
             connections_refused=0 if self._clients is None else self._clients.refused_total,
             messages_dropped=self._links.dropped_total,
