@@ -450,8 +450,7 @@ class Gateway:
             return STOPPING
         if kind is RequestKind.BACKUP_PIECE:
             return backups.read(connection, request_id, *decode_backup_piece(payload))
-        backups.report(connection, request_id, *decode_backup_report(payload))
-        return None
+        return backups.report(connection, request_id, *decode_backup_report(payload))
 
     def _begin_backup(
         self, backups: Backups, connection: ClientConnection, request_id: int, consistency: Consistency
