@@ -46,7 +46,7 @@ from raftd.net.acceptor import AcceptorLimits
 from raftd.net.client_listener import ClientListener
 from raftd.net.peer_link import PeerAddress
 from raftd.net.peer_links import PeerLinks
-from raftd.net.peer_listener import PeerListener
+from raftd.net.peer_listener import PEER_LIMITS, PeerListener
 from raftd.net.tls import TlsFiles
 from raftd.node.addresses import replicated_addresses
 from raftd.node.admission import AdmissionLimits
@@ -304,7 +304,7 @@ class Service:
             # §4.1); what it says is consensus' to judge.
             is_peer=lambda _: True,
             on_connected=self._links.hint,
-            limits=AcceptorLimits(connections_max=64, handshakes_max=32),
+            limits=PEER_LIMITS,
         )
 
     def _make_raft(self) -> Raft:
