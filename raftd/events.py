@@ -49,6 +49,21 @@ follows when that is done. Nothing is to be done, unless it begins again and aga
 is in the lines above this one.
 """,
 )
+CLOCK_BEHIND: Final = Event(
+    "clock_behind",
+    "5e0c1b7f93a84d2fae64d1c70b9f3852",
+    logging.WARNING,
+    "waits for the time: %(reason)s",
+    """\
+A certificate of the node, or of an authority that it trusts, is valid only from a later time on, and nothing else is
+wrong with its files. While a host boots that passes by itself, as soon as its clock is set: node_started follows then.
+If it does not come within two minutes the process ends with exit code 7, and systemd starts it again, for as long as it
+takes.
+
+If it stays so: is the clock of this host right (timedatectl)? If it is, then it was wrong where the certificate was
+issued: issue it again (raftctl pki issue-node --node @RAFTD_NODE@ --renew).
+""",
+)
 ADDRESS_MISSING: Final = Event(
     "address_missing",
     "4787f7786b1c441681bae35733e802b9",
@@ -443,6 +458,7 @@ data when you are sure. Its id must not be used again: for the same machine take
 )
 CATALOGUE: Final = (
     NODE_STARTED,
+    CLOCK_BEHIND,
     ADDRESS_MISSING,
     NODE_READY,
     NODE_DRAINING,

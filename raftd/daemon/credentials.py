@@ -1,19 +1,24 @@
 """A node's certificates, keys and authorities: read from its files and tried out, before anything is done with them."""
 
 import contextlib
+import logging
 import ssl
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from raftd import pki
+from raftd import events, pki
+from raftd.daemon.patience import Missing, wait_for
 from raftd.errors import TlsError
 from raftd.http.view import CertificateStatus
 from raftd.net import tls
 from raftd.pki.trust import Trust
 from raftd.settings import NodeSettings, TlsFiles
 from raftd.wire.identity import node_identity
+
+logger = logging.getLogger(__name__)
 
 EXPIRES_SOON: Final = timedelta(days=30)
 """A certificate that holds no longer than this is warned of."""
@@ -118,6 +123,57 @@ def read_credentials(settings: NodeSettings) -> Credentials:
         )
     except pki.PkiFileError as error:
         raise TlsError(str(error)) from error
+
+
+def wait_for_credentials(
+    settings: NodeSettings,
+    tell_status: Callable[[str], None],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Credentials:
+    """As `read_credentials`, but wait for a clock that is not set yet, as a host's may be while it boots.
+
+    Only what is not valid yet is waited for, and only if nothing else is wrong. A clock that is not set is behind, so
+    time does not mend what has expired, and whoever forgot to renew it is to hear so at once.
+
+    Args:
+        settings: the node's.
+        tell_status: hears in a line what is waited for.
+        clock: monotonic seconds.
+        sleep: waits for so many of them.
+
+    Raises:
+        TlsError: as `read_credentials`; after a while also for what is not valid yet.
+        Interrupted: SIGTERM came.
+    """
+
+    def read() -> Credentials:
+        # First, or a certificate could become valid between the two.
+        if early := _not_yet_valid(settings):
+            problems = check_files(settings)
+            if problems and early.issuperset(problems):
+                raise Missing("; ".join(problems))
+        return read_credentials(settings)
+
+    try:
+        return wait_for(
+            read,
+            lambda reason: tell_status(f"waiting for the time: {reason}"),
+            lambda reason: events.CLOCK_BEHIND.log(logger, reason=reason),
+            clock=clock,
+            sleep=sleep,
+        )
+    except Missing as missing:
+        raise TlsError(str(missing)) from None
+
+
+def _not_yet_valid(settings: NodeSettings) -> set[str]:
+    return {
+        problem
+        for files in (settings.peer_tls, settings.client_tls)
+        for problem in pki.not_yet_valid(authority=files.authority, certificate=files.certificate)
+    }
 
 
 def _found(port: str, files: tls.TlsFiles) -> Iterator[Found]:

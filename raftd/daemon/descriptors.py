@@ -9,8 +9,13 @@ import contextlib
 import resource
 from typing import Final
 
-OWN_DESCRIPTORS: Final = 256
-"""For the log, snapshots, peers, HTTP, connections whose handshake is under way, and the event loop."""
+FILES_MAX: Final = 64
+"""Open at a time, with a margin: the standard ones, the event loop's, what listens and is looked up, segments of the
+log, snapshots that are made, received, sent and backed up, and files that are read anew at a reload."""
+OWN_DESCRIPTORS: Final = 512
+"""For all that is no connection of a client: `FILES_MAX`, clients' handshakes (128), peers' connections (64) and
+handshakes (32), links to peers (64, and one more of each while it is dialled anew) and HTTP (64). A test adds them up,
+each from where it is bounded."""
 _ENOUGH: Final = 1 << 20
 """What is asked for where there is no hard limit."""
 

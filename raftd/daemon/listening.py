@@ -1,8 +1,7 @@
 """Where a node listens: its own names looked up, and its addresses found on this machine, with patience.
 
 A host that boots may start its nodes before it can look a name up, or has its own address: both come by themselves. So
-that is waited for, and what is missing is told. What does not come in time ends the process; its supervisor starts it
-again, not so often that it would give up (`systemd/raftd@.service`).
+that is waited for (`raftd.daemon.patience`), and what is missing is told.
 
 Debian's installer and cloud-init give a host's own name 127.0.1.1 in /etc/hosts, and nss-myhostname gives it 127.0.0.2
 while there is no other address. Who listens there is reached by nobody, and nothing tells: it dials the others, and
@@ -12,38 +11,21 @@ they do not reach it. So where others are elsewhere, that is no address to liste
 import errno
 import ipaddress
 import logging
-import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import replace
-from types import FrameType
-from typing import Final, NoReturn
 
 from raftd import events
+from raftd.daemon.patience import Missing, wait_for
 from raftd.errors import ListenError
 from raftd.settings.checks import PORT_NAMES
 from raftd.settings.model import NodeSettings
 from raftd.wire.address import Address, is_ip_address
 
 logger = logging.getLogger(__name__)
-
-PATIENCE_SECONDS: Final = 120.0
-"""How long addresses are waited for, before the process ends."""
-_PAUSE_SECONDS_MIN: Final = 0.5
-"""Between the first two attempts; it doubles up to the next."""
-_PAUSE_SECONDS_MAX: Final = 5.0
-
-
-class Interrupted(Exception):  # noqa: N818 - nothing is wrong
-    """The process was told to stop meanwhile."""
-
-
-class _Missing(Exception):  # noqa: N818 - it may come
-    """Something that there may be later; says what."""
 
 
 def wait_for_addresses(
@@ -73,23 +55,21 @@ def wait_for_addresses(
         Interrupted: SIGTERM came.
     """
     search = _Search(settings, look_up or _look_up, complaint or _complaint)
-    told: set[str] = set()
-    deadline, pause = clock() + PATIENCE_SECONDS, _PAUSE_SECONDS_MIN
-    with _interruptible():
-        while True:
-            try:
-                client, peer, http = map(search.find, PORT_NAMES)
-                return replace(settings, client_listen=client, peer_listen=peer, http_listen=http)
-            except _Missing as missing:
-                reason = str(missing)
-            if clock() >= deadline:
-                raise ListenError(f"cannot listen: {reason}")
-            if reason not in told:
-                told.add(reason)
-                events.ADDRESS_MISSING.log(logger, reason=reason)
-            tell_status(f"waiting to listen: {reason}")
-            sleep(pause)
-            pause = min(2 * pause, _PAUSE_SECONDS_MAX)
+
+    def find() -> NodeSettings:
+        client, peer, http = map(search.find, PORT_NAMES)
+        return replace(settings, client_listen=client, peer_listen=peer, http_listen=http)
+
+    try:
+        return wait_for(
+            find,
+            lambda reason: tell_status(f"waiting to listen: {reason}"),
+            lambda reason: events.ADDRESS_MISSING.log(logger, reason=reason),
+            clock=clock,
+            sleep=sleep,
+        )
+    except Missing as missing:
+        raise ListenError(f"cannot listen: {missing}") from None
 
 
 class _Search:
@@ -107,7 +87,7 @@ class _Search:
         """The address to bind for one of `PORT_NAMES`.
 
         Raises:
-            _Missing: there is none, or none that others reach.
+            Missing: there is none, or none that others reach.
         """
         listen: Address = getattr(self._settings, f"{port}_listen")
         hosts = self._addresses(listen.host)
@@ -122,7 +102,7 @@ class _Search:
                 return replace(listen, host=host)
             complaints.append(f"{host}: {complaint}")
         of = "" if listen.host in hosts else f"{listen.host} is "
-        raise _Missing(f"{of}{', '.join(complaints)}")
+        raise Missing(f"{of}{', '.join(complaints)}")
 
     def _check_loopback(self, port: str, own: str, hosts: Sequence[str]) -> None:
         """Let a node be on loopback only where all others are: on one machine, as demonstrations and tests have it."""
@@ -133,16 +113,16 @@ class _Search:
             other: Address = getattr(node, f"{port}_address")
             try:
                 is_here = all(map(_is_loopback, self._addresses(other.host)))
-            except _Missing as missing:
+            except Missing as missing:
                 unknown = missing
                 continue
             if not is_here:
-                raise _Missing(
+                raise Missing(
                     f"{here}, where node {node.id} at {other.host} cannot reach it: take that out of /etc/hosts, or "
                     f"set listen.{port}, to 0.0.0.0 for every address"
                 )
         if unknown is not None:
-            raise _Missing(f"{here}, which will do only if all nodes are on it, and {unknown}")
+            raise Missing(f"{here}, which will do only if all nodes are on it, and {unknown}")
 
     def _addresses(self, host: str) -> Sequence[str]:
         if is_ip_address(host):
@@ -150,21 +130,7 @@ class _Search:
         try:
             return self._look_up(host)
         except OSError as error:  # socket.gaierror is one
-            raise _Missing(f"{host} cannot be looked up: {error.strerror}") from None
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Have SIGTERM leave the block: as the first process of a container, this one would be told in vain."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        raise Interrupted
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+            raise Missing(f"{host} cannot be looked up: {error.strerror}") from None
 
 
 def _look_up(host: str) -> list[str]:

@@ -11,12 +11,13 @@ from typing import Final
 
 from raftd import events
 from raftd.daemon import logs
-from raftd.daemon.credentials import Credentials, read_credentials
+from raftd.daemon.credentials import Credentials, wait_for_credentials
 from raftd.daemon.descriptors import raise_limit
-from raftd.daemon.listening import Interrupted, wait_for_addresses
+from raftd.daemon.listening import wait_for_addresses
 from raftd.daemon.narrator import tell_failure
 from raftd.daemon.notify import Notifier
 from raftd.daemon.opening import Opened, open_storage
+from raftd.daemon.patience import Interrupted
 from raftd.daemon.service import Service
 from raftd.errors import ExitCode, RaftdError, SettingsError
 from raftd.event_loop import new_event_loop
@@ -76,7 +77,11 @@ def _remembering() -> Iterator[RecentEvents]:
 def _run(
     settings: NodeSettings, notifier: Notifier, log_lines_dropped: Callable[[], int], recent: RecentEvents
 ) -> ExitCode:
-    credentials = read_credentials(settings)
+    try:
+        credentials = wait_for_credentials(settings, notifier.status)
+    except Interrupted:
+        events.NODE_STOPPED.log(logger)
+        return ExitCode.OK
     events.NODE_STARTED.log(logger, version=version(), node=settings.node_id, cluster=settings.cluster.name)
     gc.set_threshold(*_GC_THRESHOLDS)
     raise_limit()

@@ -46,7 +46,7 @@ from raftd.net.acceptor import AcceptorLimits
 from raftd.net.client_listener import ClientListener
 from raftd.net.peer_link import PeerAddress
 from raftd.net.peer_links import PeerLinks
-from raftd.net.peer_listener import PeerListener
+from raftd.net.peer_listener import PEER_LIMITS, PeerListener
 from raftd.net.tls import TlsFiles
 from raftd.node.addresses import replicated_addresses
 from raftd.node.admission import AdmissionLimits
@@ -189,7 +189,7 @@ class Service:
             code = await self._ended
         reporter.cancel()
         await self._stop()
-        return code
+        return ExitCode.REMOVED if self._driver.raft.is_removed else code
 
     def _complete_view(self, backups: Backups) -> None:
         self._view.attach(
@@ -234,6 +234,7 @@ class Service:
             keeper=self._keeper,
             links=self._links,
             storing_seconds=self._storing_seconds,
+            syncs=self._syncs,
             disk=self._writer,
             disk_space=self._disk_space,
             now=self._loop.time,
@@ -303,7 +304,7 @@ class Service:
             # §4.1); what it says is consensus' to judge.
             is_peer=lambda _: True,
             on_connected=self._links.hint,
-            limits=AcceptorLimits(connections_max=64, handshakes_max=32),
+            limits=PEER_LIMITS,
         )
 
     def _make_raft(self) -> Raft:
@@ -562,10 +563,6 @@ class Service:
             await asyncio.sleep(interval)
             self._pulse.beat()
             if self._driver.raft.is_removed:
-                events.NODE_REMOVED.log(logger)
-                # Without the mark it would begin again, and hear of it only from a leader that still knows it.
-                with contextlib.suppress(StorageError):
-                    await self._loop.run_in_executor(None, self._opened.directory.note_removal)
                 self._end(ExitCode.REMOVED)
             # A farewell ends without a word.
             self._dial(self._driver.raft.membership)
@@ -578,6 +575,12 @@ class Service:
         self._disk_space.stop()
         await asyncio.gather(self._reloader.stop(), self._revocation.stop())
         self._driver.stop()
+        # Looked at here, since it may have been told to stop at the same time, as whoever removes it may well do.
+        if self._driver.raft.is_removed:
+            events.NODE_REMOVED.log(logger)
+            # Without the mark it would begin again, and hear of it only from a leader that still knows it.
+            with contextlib.suppress(StorageError):
+                await self._loop.run_in_executor(None, self._opened.directory.note_removal)
         closing = asyncio.gather(self._clients.stop(), self._peers.stop(), self._links.stop(), self._http.stop())
         hurried = self._loop.create_task(self._hurry.wait())
         # A good-bye that the other side does not answer takes seconds; whoever hurries does without.

@@ -73,7 +73,7 @@ STORE_FAMILIES: Final = (
     counter_by(
         "outcome",
         "raftd_connections_total",
-        "Client connections so far, by whether they were accepted.",
+        "Client connections so far: accepted, or ended before they had passed their handshakes.",
         accepted=lambda c: c.connections_accepted,
         refused=lambda c: c.connections_refused,
     ),

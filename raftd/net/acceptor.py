@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 _ACCEPT_AGAIN_SECONDS: Final = 0.1
 """After a failure to accept."""
 
+_REPLACED: Final = "its handshake was ended for another's"
+
 
 @dataclass(frozen=True, slots=True)
 class AcceptorLimits:
@@ -71,8 +73,9 @@ class Acceptor:
         self.connections = 0
         """Connections with TLS up: whoever owns the channels counts them, with `opened` and `released`."""
         self.accepted_total = 0
+        """Connections whose channel was established."""
         self.refused_total = 0
-        """Connections closed for a bound, or for a TLS handshake that failed."""
+        """Connections that ended before: for a bound, in their TLS handshake, or in the one behind it."""
 
     def start(self, host: str, port: int) -> None:
         """Listen, and accept from now on.
@@ -119,8 +122,10 @@ class Acceptor:
         """
         self.connections += 1
         if self.connections > self._limits.connections_max:
-            self.refused_total += 1
-            raise RemoteProtocolError(f"{self._limits.connections_max} {self._purpose} are connected already")
+            raise RemoteProtocolError(self._full)
+
+    def established(self) -> None:
+        """One of them is established: it is who it should be, and counts as accepted."""
         self.accepted_total += 1
 
     def is_crowded(self) -> bool:
@@ -135,12 +140,14 @@ class Acceptor:
     def _kept(self) -> int:
         return min(self._limits.kept_max, self._limits.connections_max // 10)
 
-    def refused(self) -> None:
-        """The owner closes a connection that has been opened, for a bound."""
-        self.refused_total += 1
+    @property
+    def _full(self) -> str:
+        return f"{self._limits.connections_max} {self._purpose} are connected already"
 
     def released(self, channel: Channel) -> None:
-        """One of the channels has lost its connection."""
+        """One of the channels has lost its connection; one that was not established counts as refused."""
+        if not channel.is_established:
+            self.refused_total += 1
         if channel.reason and channel.is_established:
             logger.info("ended the connection from %s: %s", channel.remote_address, channel.reason)
         elif channel.reason:
@@ -185,6 +192,7 @@ class Acceptor:
             is_failing = False
             if self.connections >= self._limits.connections_max:
                 self.refused_total += 1
+                self._refusals.tell(f"{address[0]}:{address[1]}", self._full)
                 connection.close()
             else:
                 self._begin(connection, address[0], address[1])
@@ -199,10 +207,10 @@ class Acceptor:
             # Its callback comes in the loop's next pass only, and the bound holds now.
             del self._handshakes[unlucky]
             unlucky.cancel()
-        channel = self._make_channel()
-        task = asyncio.get_running_loop().create_task(self._handshake(connection, channel, f"{address}:{port}"))
+        channel, named = self._make_channel(), f"{address}:{port}"
+        task = asyncio.get_running_loop().create_task(self._handshake(connection, channel, named))
         self._handshakes[task] = host
-        task.add_done_callback(functools.partial(self._ended, connection, channel))
+        task.add_done_callback(functools.partial(self._ended, connection, channel, named))
 
     def _most_dispensable(self, host: str) -> asyncio.Task[bool]:
         """The oldest handshake of a host that has most of them, once this host has a further one."""
@@ -211,16 +219,19 @@ class Acceptor:
         most = max(counts.values())
         return next(task for task, its_host in self._handshakes.items() if counts[its_host] == most)
 
-    def _ended(self, connection: socket.socket, channel: Channel, task: asyncio.Task[bool]) -> None:
-        self._handshakes.pop(task, None)
+    def _ended(self, connection: socket.socket, channel: Channel, address: str, task: asyncio.Task[bool]) -> None:
+        was_replaced = self._handshakes.pop(task, None) is None
         # Here and not in the task, for one that was cancelled before its first step has run no code at all.
         if not task.cancelled() and task.result():
             return
-        self.refused_total += 1
         if channel.is_connected:
-            # It was ended in the very pass in which its TLS came up. The socket is its transport's to close.
-            channel.abort("its handshake was ended for another's")
+            # It was ended in the very pass in which its TLS came up. The socket is its transport's to close, and
+            # `released` counts it.
+            channel.abort(_REPLACED)
         else:
+            self.refused_total += 1
+            if was_replaced:
+                self._refusals.tell(address, _REPLACED)
             connection.close()
 
     async def _handshake(self, connection: socket.socket, channel: Channel, address: str) -> bool:

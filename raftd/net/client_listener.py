@@ -99,12 +99,12 @@ class ClientListener:
 
     @property
     def accepted_total(self) -> int:
-        """How many connections have passed their TLS handshake."""
+        """How many connections have passed both handshakes, that of TLS and that of raftd."""
         return self._acceptor.accepted_total
 
     @property
     def refused_total(self) -> int:
-        """How many connections were refused for a bound or a failed TLS handshake."""
+        """How many connections ended before that: for a bound, or in a handshake that failed or took too long."""
         return self._acceptor.refused_total
 
     def use(self, *, context: ssl.SSLContext | None = None, limits: AcceptorLimits | None = None) -> None:
@@ -147,7 +147,6 @@ class ClientListener:
             # Not as the answer to its Hello: who does not send one, or of whom there are many, would hold them all.
             user = remote_identity(channel.transport).user
             if user is None or not self._handler.may_administer(user):
-                self._acceptor.refused()
                 raise RemoteProtocolError(_KEPT)
 
     def channel_frames(self, channel: Channel, payloads: list[bytes]) -> None:
@@ -170,13 +169,13 @@ class ClientListener:
             channel.refuse(HandshakeRefusal(HandshakeRefusalCode.NOT_ALLOWED, complaint))
             return
         if self._acceptor.is_crowded() and not self._handler.may_administer(user):
-            self._acceptor.refused()
             channel.refuse(HandshakeRefusal(HandshakeRefusalCode.TOO_MANY_CONNECTIONS, _KEPT))
             return
         self._expiries[channel] = remote_expiry(channel.transport)
         receiver = self._handler.client_connected(channel, user)
         self._receivers[channel] = receiver
         channel.establish(receiver.receive)
+        self._acceptor.established()
         channel.send(encode_frame(encode_reply(reply)))
 
     def channel_closed(self, channel: Channel) -> None:

@@ -3,7 +3,7 @@
 import logging
 import ssl
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from raftd.consensus.types import NodeId
 from raftd.errors import RemoteProtocolError
@@ -23,6 +23,9 @@ from raftd.wire.handshake import (
 from raftd.wire.identity import Identity
 
 logger = logging.getLogger(__name__)
+
+PEER_LIMITS: Final = AcceptorLimits(connections_max=64, handshakes_max=32)
+"""Of a node's port: as many members as there may be."""
 
 
 class PeerHandler(Protocol):
@@ -131,6 +134,7 @@ class PeerListener:
             self._handler.peer_payloads(sender, payloads, version)
 
         channel.establish(receive)
+        self._acceptor.established()
         channel.send(encode_frame(encode_reply(reply)))
         if self._on_connected is not None:
             self._on_connected(sender)

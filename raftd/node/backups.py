@@ -111,6 +111,8 @@ class Backups:
         self._wall_clock_ns = wall_clock_ns
         self._backups: dict[int, _Backup] = {}
         self._ids = count(1)
+        self._is_noting = False
+        """Whether a report is on its way to the disk."""
         self._next_at = 0.0
         """Not before then is the next piece read."""
         self.sent_bytes_total = 0
@@ -172,8 +174,15 @@ class Backups:
             self._read(backup, request_id, offset)
         return None
 
-    def report(self, connection: ClientConnection, request_id: int, outcome: BackupOutcome, wall_clock_ms: int) -> None:
-        """Remember what became of a backup of that time; answered when it is on the disk."""
+    def report(
+        self, connection: ClientConnection, request_id: int, outcome: BackupOutcome, wall_clock_ms: int
+    ) -> Refusal | None:
+        """Remember what became of a backup of that time; answered when it is on the disk. Returns why not."""
+        if self._is_noting:
+            # Each is a write and a sync, in the thread that serves snapshots and backups too.
+            return Refusal(RefusalCode.OVERLOADED, "another report is being stored already")
+        self._is_noting = True
+        connection.in_flight += 1
         user = connection.user.decode()
         now_ms = self._now_ms()
 
@@ -189,15 +198,22 @@ class Backups:
                 events.BACKUP_VERIFIED.log(logger, user=user, taken_at=taken_at.isoformat())
             else:
                 events.BACKUP_FAILED.log(logger, reason=f"{user} says so")
+            done()
             self._document(connection, request_id, success_ms=self.success_ms, failure_ms=self.failure_ms)
 
         def failed(error: Exception) -> None:
+            done()
             if not isinstance(error, StorageError):
                 raise error
             refusal = Refusal(RefusalCode.UNAVAILABLE, f"the node cannot remember it: {error}")
             self._answer(connection, encode_refusal(request_id, refusal))
 
+        def done() -> None:
+            self._is_noting = False
+            connection.in_flight -= 1
+
         self._background.run(work, noted, failed)
+        return None
 
     def closed(self, connection: ClientConnection) -> None:
         """A client is gone, and its backups with it."""

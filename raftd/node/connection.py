@@ -58,6 +58,11 @@ class ClientConnection:
         return self.unread_bytes if self.answers else self.channel.unsent_bytes
 
     @property
+    def unread_bytes_max(self) -> int:
+        """With more than this waiting nothing large is added: less where all clients together leave much unread."""
+        return self._unread.bytes_max
+
+    @property
     def is_behind(self) -> bool:
         """Whether so much waits for the client to read that nothing large should be added to it."""
         # As `waiting_bytes`, without the call: each read asks this.

@@ -192,9 +192,8 @@ class Driver:
         """How late the latest tick was."""
         self.last_tick_at = scheduler.time()
         self.leader_changes_total = self.elections_total = 0
-        self.log_batches_total = 0
-        """Readies handed to the log writer; it may join several into one write."""
-        self.log_entries_total = self.log_bytes_total = 0
+        self.log_bytes_total = 0
+        """Of entries, handed to the log writer."""
 
     def attach(self, maker: SnapshotMaker, sender: SnapshotSender, installer: SnapshotInstaller) -> None:
         """Name the parts that make, send and install snapshots; they are built after this one, since they use it."""
@@ -484,8 +483,6 @@ class Driver:
         self._send(ready.messages)
         if ready.must_store or (ready.messages_after_stored and self._storing):
             batch = self._batches.encoded(ready.entries) if ready.entries else b""
-            self.log_batches_total += 1
-            self.log_entries_total += len(ready.entries)
             self.log_bytes_total += len(batch)
             self._storing.append(ready)
             first_index = ready.entries[0][0] if ready.entries else None

@@ -26,7 +26,7 @@ from raftd.node.backups import BackupQuestion, Backups
 from raftd.node.connection import ClientConnection
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.question_queue import Question
-from raftd.node.questions import LeaderQuestion, PageQuestion, TraceQuestion, WatchQuestion
+from raftd.node.questions import LeaderQuestion, LogQuestion, PageQuestion, TraceQuestion, WatchQuestion
 from raftd.node.replay import Replay
 from raftd.node.requests import UNREAD, Requests
 from raftd.node.tracing import Traces
@@ -68,8 +68,8 @@ class Documents(Protocol):
     def status_document(self) -> object:
         """This node's status, as JSON would have it."""
 
-    def log_document(self, last: int) -> object:
-        """The newest `last` entries, as JSON would have them."""
+    def log_document(self, last: int) -> Iterator[str]:
+        """The newest `last` entries: a JSON object that fits a frame, in pieces, each made when it is asked for."""
 
     def diagnostics_document(self) -> object:
         """Settings, metrics and recent events, as JSON would have them."""
@@ -255,8 +255,7 @@ class Gateway:
                 check_no_body(payload)
                 return self._document(connection, request_id, self._documents.status_document)
             case RequestKind.LOG:
-                last = decode_log(payload)
-                return self._document(connection, request_id, lambda: self._documents.log_document(last))
+                return self._log(connection, request_id, decode_log(payload))
             case RequestKind.DIAGNOSTICS:
                 check_no_body(payload)
                 return self._document(connection, request_id, self._documents.diagnostics_document)
@@ -340,6 +339,15 @@ class Gateway:
         refusal = self.admission.admit(connection)
         if refusal is None:
             question = TraceQuestion(self._traces, self._requests, connection, request_id, LogIndex(index))
+            self._requests.queue_question(connection, request_id, question)
+        return refusal
+
+    def _log(self, connection: ClientConnection, request_id: int, last: int) -> Refusal | None:
+        if not connection.permissions.administers:
+            return _DENIED
+        refusal = self.admission.admit(connection)
+        if refusal is None:
+            question = LogQuestion(self._documents.log_document(last), self._requests, connection, request_id)
             self._requests.queue_question(connection, request_id, question)
         return refusal
 
@@ -442,8 +450,7 @@ class Gateway:
             return STOPPING
         if kind is RequestKind.BACKUP_PIECE:
             return backups.read(connection, request_id, *decode_backup_piece(payload))
-        backups.report(connection, request_id, *decode_backup_report(payload))
-        return None
+        return backups.report(connection, request_id, *decode_backup_report(payload))
 
     def _begin_backup(
         self, backups: Backups, connection: ClientConnection, request_id: int, consistency: Consistency

@@ -1,7 +1,8 @@
 """What clients read that is more than one key: how each of it is answered, when its turn comes."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Final
 
 from raftd.consensus.types import LogIndex, Term
@@ -15,6 +16,9 @@ from raftd.node.tracing import Traces
 from raftd.node.watch_feed import Watch
 from raftd.node.watches import Watches
 from raftd.wire.client import Refusal, RefusalCode, encode_document, encode_refusal
+
+LOG_ENTRIES_PER_STEP: Final = 4
+"""Of a LOG answer. One that is a transaction of as many operations as there may be takes half a millisecond."""
 
 _NOT_TRACED: Final = Refusal(RefusalCode.NOT_POSSIBLE, "no traced write of this connection is remembered here")
 
@@ -94,6 +98,40 @@ class TraceQuestion:
         else:
             frame = encode_document(self._request_id, json.dumps(document, separators=(",", ":")))
         self._requests.owe(self._connection, frame)
+
+    def refused(self) -> bool:
+        """See `Question`."""
+        return True
+
+
+class LogQuestion:
+    """The newest entries of the log, which may be a thousand large transactions. It answers for itself: it is no read.
+
+    Unlike a page's, its steps may hold entries that the log has dropped meanwhile, of one question a connection.
+    """
+
+    __slots__ = ("_connection", "_document", "_pieces", "_request_id", "_requests")
+
+    is_urgent = False
+
+    def __init__(
+        self, document: Iterator[str], requests: Requests, connection: ClientConnection, request_id: int
+    ) -> None:
+        """`document` gives the text of the answer, a piece for each entry; nothing is asked of it before its turn."""
+        self._document = document
+        self._requests = requests
+        self._connection = connection
+        self._request_id = request_id
+        self._pieces: list[str] = []
+
+    def answer(self, _: Term, /) -> Unfinished | None:
+        """See `Question`."""
+        step = list(islice(self._document, LOG_ENTRIES_PER_STEP))
+        self._pieces += step
+        if len(step) == LOG_ENTRIES_PER_STEP:
+            return UNFINISHED
+        self._requests.owe(self._connection, encode_document(self._request_id, "".join(self._pieces)))
+        return None
 
     def refused(self) -> bool:
         """See `Question`."""

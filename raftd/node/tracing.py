@@ -110,14 +110,20 @@ class Tracer:
 
 
 class SyncLog:
-    """How long the latest batches took to be stored. Noted by the log writer's thread, read by the loop's."""
+    """How many batches were stored, and how long the latest took; noted by the log writer's thread, read by others."""
 
     def __init__(self) -> None:
         self._records: deque[SyncRecord] = deque(maxlen=SYNCS_MAX)
+        self.batches_total = 0
+        """Each with one fdatasync."""
+        self.entries_total = self.bytes_total = 0
 
     def note(self, record: SyncRecord) -> None:
         """A batch was stored."""
         self._records.append(record)
+        self.batches_total += 1
+        self.entries_total += record.entry_count
+        self.bytes_total += record.payload_bytes
 
     def of(self, index: LogIndex) -> SyncRecord | None:
         """The batch in which an entry was stored last; None: it is not known any more."""

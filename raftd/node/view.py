@@ -1,8 +1,8 @@
 """What a node tells of itself: to scrapes and health checks, and to administrators."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Final, Protocol
 
 from raftd.consensus import Raft
@@ -34,6 +34,7 @@ from raftd.node.gateway import Gateway
 from raftd.node.lease_keeper import LeaseKeeper
 from raftd.node.requests import Requests
 from raftd.node.snapshots import SnapshotMaker
+from raftd.node.tracing import SyncLog
 from raftd.node.transfers import SnapshotInstaller, SnapshotSender
 from raftd.node.watches import Watches
 from raftd.wire.limits import LOG_ENTRIES_MAX
@@ -43,6 +44,10 @@ from raftd.wire.watch import WatchEndReason
 KEY_CHARACTERS_SHOWN: Final = 64
 """A longer key is cut in a LOG answer; a test keeps the longest such answer below `CLIENT_FRAME_BYTES_MAX`."""
 
+_KEY_BYTES_DECODED: Final = 4 * KEY_CHARACTERS_SHOWN + 4
+"""Of a key of which so many characters are shown at most: a character has four bytes at most, and the last one may be
+cut in two, which is not seen where more than those before it are there. A whole key of 4 KiB takes a millisecond."""
+
 
 class LogDocument:
     """The newest log entries for administrators: keys, but never values."""
@@ -50,30 +55,31 @@ class LogDocument:
     def __init__(self, raft: Raft) -> None:
         self._raft = raft
 
-    def newest(self, last: int) -> dict[str, object]:
-        """The newest `last` entries, at most `LOG_ENTRIES_MAX`, newest first, as JSON would have them.
+    def newest(self, last: int) -> Iterator[str]:
+        """The newest `last` entries, at most `LOG_ENTRIES_MAX`, newest first: a JSON object, in pieces of text.
 
-        Long keys are cut, so that the answer fits a frame whatever the entries are.
+        There is a piece for each entry, made when it is asked for, since an entry of many operations takes half a
+        millisecond. All are of the log as it is when the first piece is. Long keys are cut, so that the whole fits a
+        frame whatever the entries are.
         """
         raft = self._raft
+        commit_index, last_applied = raft.commit_index, raft.last_applied
         high = LogIndex(raft.last_index + 1)
         low = LogIndex(max(raft.base_index + 1, high - min(last, LOG_ENTRIES_MAX)))
-        return {
-            "node_id": raft.node_id,
-            "commit_index": raft.commit_index,
-            "last_applied": raft.last_applied,
-            "entries": [
-                {
-                    "index": index,
-                    "term": term,
-                    "kind": kind.name.lower(),
-                    "committed": index <= raft.commit_index,
-                    "applied": index <= raft.last_applied,
-                    **_command_fields(index, kind, data),
-                }
-                for index, term, kind, data in reversed(raft.entries(low, high))
-            ],
-        }
+        head: dict[str, object] = {"node_id": raft.node_id, "commit_index": commit_index, "last_applied": last_applied}
+        lead = f'{_json(head)[:-1]},"entries":['
+        for index, term, kind, data in reversed(raft.entries(low, high)):
+            entry = {
+                "index": index,
+                "term": term,
+                "kind": kind.name.lower(),
+                "committed": index <= commit_index,
+                "applied": index <= last_applied,
+                **_command_fields(index, kind, data),
+            }
+            yield lead + _json(entry)
+            lead = ","
+        yield "]}" if lead == "," else f"{lead}]}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,7 @@ class View:
         keeper: LeaseKeeper,
         links: PeerLinks,
         storing_seconds: Callable[[], float],
+        syncs: SyncLog,
         disk: Disk,
         disk_space: DiskSpace,
         now: Callable[[], float],
@@ -147,6 +154,7 @@ class View:
         self._keeper = keeper
         self._links = links
         self._storing_seconds = storing_seconds
+        self._syncs = syncs
         self._disk = disk
         self._disk_space = disk_space
         self._now = now
@@ -286,9 +294,9 @@ class View:
             **self._snapshot_counts(),
             reloads_done=self._configuration.reloads_done,
             reloads_refused=self._configuration.reloads_refused,
-            log_batches=driver.log_batches_total,
-            log_entries=driver.log_entries_total,
-            log_bytes=driver.log_bytes_total,
+            log_batches=self._syncs.batches_total,
+            log_entries=self._syncs.entries_total,
+            log_bytes=self._syncs.bytes_total,
             connections_accepted=0 if self._clients is None else self._clients.accepted_total,
             connections_refused=0 if self._clients is None else self._clients.refused_total,
             messages_dropped=self._links.dropped_total,
@@ -331,7 +339,7 @@ class View:
         """What a check or a report needs besides the status, as `Diagnostics.document`."""
         return self._diagnostics()
 
-    def log_document(self, last: int) -> dict[str, object]:
+    def log_document(self, last: int) -> Iterator[str]:
         """The newest log entries, as `LogDocument.newest`."""
         return self._log.newest(last)
 
@@ -433,7 +441,7 @@ def _subject(index: LogIndex, command: Command) -> dict[str, object]:
         case Opcode.DELETE_RANGE, Write(operation=DeleteRange(low=low, high=high)):
             return {"keys": _cut(_shown_range(low, high))}
         case Opcode.TRANSACTION, Write(operation=Transaction() as transaction):
-            return {"keys": _cut(", ".join(_shown_operations(transaction)))}
+            return {"keys": _cut(_shown_operations(transaction))}
         case Opcode.LEASE_GRANT, _:
             return {"leases": f"lease {index}"}
         case Opcode.LEASE_REVOKE, int(lease):
@@ -444,25 +452,43 @@ def _subject(index: LogIndex, command: Command) -> dict[str, object]:
             return {}
 
 
-def _shown_operations(transaction: Transaction) -> Iterator[str]:
-    """The keys that a transaction reads or writes, whatever its conditions say; each once."""
-    seen: set[str] = set()
-    for operation in islice((*transaction.then, *transaction.otherwise), KEY_CHARACTERS_SHOWN):
+def _shown_operations(transaction: Transaction) -> str:
+    """The keys that a transaction reads or writes, whatever its conditions say; each once, and as many as are shown."""
+    texts: dict[str, None] = {}
+    length = 0
+    for text in _keys(transaction):
+        if text not in texts:
+            texts[text] = None
+            length += len(text)
+            if length > KEY_CHARACTERS_SHOWN:
+                break
+    return ", ".join(texts)
+
+
+def _keys(transaction: Transaction) -> Iterator[str]:
+    for operation in (*transaction.then, *transaction.otherwise):
         match operation:
             case Transaction():
-                texts = list(_shown_operations(operation))
+                yield from _keys(operation)
             case Range(low=low, high=high) | DeleteRange(low=low, high=high):
-                texts = [_shown_range(low, high)]
+                yield _shown_range(low, high)
             case _:
-                texts = [operation.key.decode(errors="backslashreplace")]
-        yield from (text for text in dict.fromkeys(texts) if text not in seen)
-        seen.update(texts)
+                yield _beginning(operation.key)
 
 
 def _shown_range(low: bytes, high: bytes) -> str:
     if high == prefix_end(low):
-        return f"{low.decode(errors='backslashreplace')}*"
-    return f"{low.decode(errors='backslashreplace')}..{high.decode(errors='backslashreplace')}"
+        return f"{_beginning(low)}*"
+    return f"{_beginning(low)}..{_beginning(high)}"
+
+
+def _beginning(key: bytes) -> str:
+    """As much of a key as is shown, or the whole, or something between."""
+    return key[:_KEY_BYTES_DECODED].decode(errors="backslashreplace")
+
+
+def _json(document: dict[str, object]) -> str:
+    return json.dumps(document, separators=(",", ":"))
 
 
 def _cut(text: str) -> str:

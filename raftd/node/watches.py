@@ -86,7 +86,7 @@ class WatchLimits:
     range_bytes_per_user_max: int = 64 << 20
     """In the bounds of their ranges."""
     unread_bytes_max: int = 1 << 20
-    """A watch is told nothing while its client has left more than this unread."""
+    """A watch is told nothing while its client has left more than this unread, or more than the node's clients may."""
     body_bytes_max: int = 256 << 10
     """Changes in one frame; a longer one has one change."""
     pending_max: int = 1024
@@ -511,7 +511,7 @@ class Watches:
         self._stalled.setdefault(watch.connection, []).append(watch)
 
     def _is_stalled(self, connection: ClientConnection) -> bool:
-        return connection.waiting_bytes > self._limits.unread_bytes_max
+        return connection.waiting_bytes > min(self._limits.unread_bytes_max, connection.unread_bytes_max)
 
     # Telling.
 

@@ -8,7 +8,7 @@ from raftd.pki.certificates import (
     identity_of,
     identity_of_certificate,
 )
-from raftd.pki.check import check_files
+from raftd.pki.check import check_files, not_yet_valid
 from raftd.pki.files import (
     AuthorityName,
     KeyPairFiles,
@@ -41,6 +41,7 @@ __all__ = [
     "issue_node",
     "issue_user",
     "node_files",
+    "not_yet_valid",
     "renew",
     "user_files",
 ]

@@ -1,5 +1,6 @@
 """Whether certificate files can be used, before anything is started with them."""
 
+import contextlib
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +42,17 @@ def check_files(
     return [f"{certificate} would be refused by the other end, which trusts {authority}: {refusal}"] if refusal else []
 
 
+def not_yet_valid(*, authority: Path, certificate: Path, now: datetime | None = None) -> list[str]:
+    """What `check_files` says of certificates whose time is still to come, and nothing else; the same arguments."""
+    moment = now or datetime.now(UTC)
+    problems = []
+    for path, load in ((authority, load_certificates), (certificate, lambda path: [load_certificate(path)])):
+        with contextlib.suppress(PkiFileError, TlsError):
+            for each in load(path):
+                problems += _problem_of_beginning(path, each, moment)
+    return problems
+
+
 def _problems_of_authority(path: Path, identity: Identity, now: datetime) -> list[str]:
     try:
         authorities = load_certificates(path)
@@ -77,9 +89,14 @@ def _problems_of_certificate(
 
 
 def _problems_of_time(path: Path, certificate: x509.Certificate, now: datetime) -> list[str]:
-    not_before, not_after = validity(certificate)
+    _, not_after = validity(certificate)
     if now > not_after:
         return [f"{path} expired on {not_after:%Y-%m-%d at %H:%M:%S} UTC"]
+    return _problem_of_beginning(path, certificate, now)
+
+
+def _problem_of_beginning(path: Path, certificate: x509.Certificate, now: datetime) -> list[str]:
+    not_before, _ = validity(certificate)
     if now < not_before:
         return [f"{path} is valid only from {not_before:%Y-%m-%d at %H:%M:%S} UTC on; is this machine's clock right?"]
     return []

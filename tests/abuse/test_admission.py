@@ -125,8 +125,8 @@ class Nowhere:
     def status_document(self) -> object:
         return json.loads("{}")
 
-    def log_document(self, _last: int) -> object:
-        return json.loads("{}")
+    def log_document(self, _last: int) -> Iterator[str]:
+        return iter("{}")
 
     def diagnostics_document(self) -> object:
         return json.loads("{}")

@@ -4,7 +4,14 @@ from pathlib import Path
 import pytest
 
 from raftd import pki
-from raftd.daemon.credentials import check_files, read_credentials, readable_certificates
+from raftd.daemon.credentials import (
+    Credentials,
+    check_files,
+    read_credentials,
+    readable_certificates,
+    wait_for_credentials,
+)
+from raftd.daemon.patience import PATIENCE_SECONDS
 from raftd.errors import TlsError
 from raftd.pki.rotation import trust_both
 from raftd.settings import load
@@ -63,3 +70,61 @@ def test_a_file_that_cannot_be_used_is_named(settings: Path) -> None:
     assert "\n" not in str(caught.value)
     assert str(node.client_tls.authority) in str(caught.value)
     assert str(node.peer_tls.key) in str(caught.value)
+
+
+def issue(settings: Path, days: float) -> None:
+    """Give the node certificates as they would have been issued so many days from now."""
+    issued = datetime.now(UTC) + timedelta(days=days)
+    pki.issue_node(settings.parent / "pki", 1, ["localhost"], overwrite=True, now=issued)
+
+
+class Boot:
+    """A host whose clock is behind, and is set at some time, if it is; its seconds are the test's."""
+
+    def __init__(self, settings: Path, set_after: float | None = None) -> None:
+        self.settings = settings
+        self.set_after = set_after
+        self.now = 0.0
+        self.statuses: list[str] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        if self.set_after is not None and self.now >= self.set_after:
+            issue(self.settings, 0.0)
+
+    def wait(self) -> Credentials:
+        node = load(self.settings).node(1)
+        return wait_for_credentials(node, self.statuses.append, clock=lambda: self.now, sleep=self.sleep)
+
+
+def test_a_clock_that_is_not_set_yet_is_waited_for(settings: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Else a host that boots with one would use up the starts that systemd allows; it is told what is waited for."""
+    issue(settings, 2.0)
+    boot = Boot(settings, set_after=30.0)
+    assert boot.wait().found
+    assert 30.0 <= boot.now <= 36.0
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith("waits for the time: ")
+    assert line.count("is valid only from") == 2
+    assert set(boot.statuses) == {line.replace("waits", "waiting")}
+
+
+def test_a_clock_that_is_never_set_ends_the_node(settings: Path) -> None:
+    """With the reason; after so long that systemd starts it again for as long as it takes."""
+    issue(settings, 2.0)
+    boot = Boot(settings)
+    with pytest.raises(TlsError, match="is this machine's clock right"):
+        boot.wait()
+    assert boot.now >= PATIENCE_SECONDS
+
+
+@pytest.mark.parametrize("days", [-800.0, 2.0])
+def test_what_time_does_not_mend_is_told_at_once(settings: Path, days: float, caplog: pytest.LogCaptureFixture) -> None:
+    """An expired certificate; and what is wrong besides one that is not valid yet."""
+    issue(settings, days)
+    if days > 0:
+        load(settings).node(1).client_tls.key.unlink()
+    boot = Boot(settings)
+    with pytest.raises(TlsError, match="expired on" if days < 0 else r"client\.key"):
+        boot.wait()
+    assert (boot.now, boot.statuses, caplog.records) == (0.0, [], [])

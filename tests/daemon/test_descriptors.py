@@ -2,7 +2,11 @@ import resource
 
 import pytest
 
-from raftd.daemon.descriptors import OWN_DESCRIPTORS, connections_allowed, raise_limit
+from raftd.consensus import Limits
+from raftd.daemon.descriptors import FILES_MAX, OWN_DESCRIPTORS, connections_allowed, raise_limit
+from raftd.http.connection import ConnectionLimits
+from raftd.net.acceptor import AcceptorLimits
+from raftd.net.peer_listener import PEER_LIMITS
 
 INFINITY = resource.RLIM_INFINITY
 
@@ -20,6 +24,13 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setattr(resource, "getrlimit", lambda _: tuple(pair))
     monkeypatch.setattr(resource, "setrlimit", change)
     return pair
+
+
+def test_what_else_is_open_has_its_place() -> None:
+    """However many strangers begin handshakes: the sum of all bounds but that of the clients themselves."""
+    listeners = AcceptorLimits().handshakes_max + PEER_LIMITS.connections_max + PEER_LIMITS.handshakes_max
+    links = 2 * Limits().members_max
+    assert listeners + links + ConnectionLimits().connections_max + FILES_MAX <= OWN_DESCRIPTORS
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from raftd.daemon.listening import PATIENCE_SECONDS, Interrupted, wait_for_addresses
+from raftd.daemon.listening import wait_for_addresses
+from raftd.daemon.patience import PATIENCE_SECONDS, Interrupted
 from raftd.errors import ListenError
 from raftd.settings import Address, Document, Settings
 from raftd.settings.model import NodeSettings

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from raftd.daemon.credentials import check_files
@@ -63,6 +64,20 @@ def test_an_address_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
     assert "runs as node 1" in first
     assert waits.endswith("waits to listen: 192.0.2.1: Cannot assign requested address")
     assert last.endswith("stopped")
+
+
+def test_certificates_whose_time_is_to_come_are_waited_for(settings: Path) -> None:
+    """With nothing read or touched yet; the node ends as ever when it is told to stop."""
+    node = load(settings).node(1)
+    issue_node(settings.parent / "pki", 1, ["127.0.0.1"], overwrite=True, now=datetime.now(UTC) + timedelta(days=2))
+    with running(settings) as daemon:
+        assert daemon.told()["STATUS"].startswith(f"waiting for the time: {node.peer_tls.certificate} is valid only ")
+        daemon.signal(signal.SIGTERM)
+        assert daemon.wait() == ExitCode.OK
+        waits, last = daemon.log.splitlines()
+    assert "waits for the time: " in waits
+    assert last.endswith("stopped")
+    assert not node.data_directory.exists()
 
 
 def test_a_directory_in_use_is_one_line(settings: Path) -> None:

@@ -1,6 +1,7 @@
 """What a supervisor and a client see of a node from outside; `tests/e2e` has what three of them do together."""
 
 import asyncio
+import gc
 import json
 import signal
 import socket
@@ -196,6 +197,34 @@ def test_what_the_start_has_read_of_the_log_is_kept_by_consensus_alone(settings:
     asyncio.run(begin())
     opened.log.close()
     opened.directory.close()
+
+
+def test_who_is_removed_and_told_to_stop_at_once_is_removed(settings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would begin again with that data: whoever removes a node stops it in the very next moment, perhaps."""
+    node = load(settings).node(1)
+    opened = open_storage(node)
+    drained: list[float] = []
+
+    async def drain(*_: object) -> None:
+        drained.append(0.0)
+
+    async def serve(notifier: Notifier) -> ExitCode:
+        credentials, recent = read_credentials(node), RecentEvents()
+        service = Service(node, credentials, opened, notifier=notifier, log_lines_dropped=lambda: 0, recent=recent)
+        raft = type(service._driver.raft)
+        # As if the entry that removes it were committed while it drains.
+        monkeypatch.setattr("raftd.daemon.service.drain", drain)
+        monkeypatch.setattr(raft, "is_removed", property(lambda _: bool(drained)))
+        asyncio.get_running_loop().call_soon(service._on_signal, signal.SIGTERM)
+        return await service.run()
+
+    with closing(Notifier()) as notifier, asyncio.Runner() as runner:
+        assert runner.run(serve(notifier)) == ExitCode.REMOVED
+    gc.unfreeze()
+    again = open_storage(node)
+    assert again.directory.is_removed
+    again.log.close()
+    again.directory.close()
 
 
 def test_storage_is_this_node_s_or_nobody_s(settings: Path) -> None:

@@ -26,6 +26,8 @@ class Counted(Owner):
     def channel_opened(self, channel: Channel) -> None:
         super().channel_opened(channel)
         self.acceptor.opened()
+        channel.establish(self.frames.extend)
+        self.acceptor.established()
 
     def channel_closed(self, channel: Channel) -> None:
         super().channel_closed(channel)
@@ -109,8 +111,10 @@ def test_an_address_of_somebody_else_is_one_line(run: Run, certificates: Certifi
     run(scenario())
 
 
-def test_one_connection_too_many_is_closed(run: Run, certificates: Certificates) -> None:
-    """The bound holds, what is refused is counted, and a place that becomes free is given away again."""
+def test_one_connection_too_many_is_closed(
+    run: Run, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The bound holds, what is refused is counted and told, and a place that becomes free is given away again."""
 
     async def scenario() -> None:
         async with accepting(certificates, replace(LIMITS, connections_max=2)) as owner:
@@ -127,7 +131,11 @@ def test_one_connection_too_many_is_closed(run: Run, certificates: Certificates)
             for remote in remotes:
                 await remote.close()
 
-    run(scenario())
+    with caplog.at_level(logging.INFO, "raftd"):
+        run(scenario())
+    (told,) = [record.getMessage() for record in caplog.records if record.name.startswith("raftd")]
+    assert told.startswith("refused a connection from 127.0.0.1:")
+    assert told.endswith(": 2 clients are connected already")
 
 
 def test_connections_that_come_up_at_once_share_the_bound(run: Run, certificates: Certificates) -> None:
@@ -201,8 +209,13 @@ def test_one_host_ends_no_handshake_of_another(run: Run, certificates: Certifica
     run(scenario())
 
 
-def test_the_host_with_most_handshakes_makes_room(run: Run, certificates: Certificates) -> None:
-    """Its own oldest makes room for its next one; where no host has more than another, the oldest of all does."""
+def test_the_host_with_most_handshakes_makes_room(
+    run: Run, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own oldest makes room for its next one; where no host has more than another, the oldest of all does.
+
+    Both are told of, and those that a stop ends are not.
+    """
 
     async def scenario() -> None:
         async with accepting(certificates, replace(LIMITS, handshakes_max=2, handshake_seconds=60.0)) as owner:
@@ -216,11 +229,18 @@ def test_the_host_with_most_handshakes_makes_room(run: Run, certificates: Certif
             fourth = await silent(port, "127.0.0.3")
             assert await loop.sock_recv(first, 1) == b""
             assert owner.acceptor.refused_total == 2
+            await owner.acceptor.stop()
             for connection in (first, second, third, fourth):
                 connection.close()
-            await until(lambda: owner.acceptor.handshakes == 0)
+            assert owner.acceptor.handshakes == 0
 
-    run(scenario())
+    with caplog.at_level(logging.INFO, "raftd"):
+        run(scenario())
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("raftd")]
+    hosts = ["127.0.0.2", "127.0.0.1"]
+    for line, host in zip(told, hosts, strict=True):
+        assert line.startswith(f"refused a connection from {host}:")
+        assert line.endswith("its handshake was ended for another's")
 
 
 @pytest.mark.parametrize(
@@ -375,6 +395,7 @@ def test_a_handshake_that_is_ended_as_it_succeeds_leaves_no_connection(run: Run,
             assert owner.closed == owner.opened
             assert (owner.acceptor.connections, owner.acceptor.handshakes) == (0, 0)
             assert owner.closed[0].reason == "its handshake was ended for another's"
+            assert owner.acceptor.accepted_total + owner.acceptor.refused_total == 1
             await remote.close()
 
     run(scenario())

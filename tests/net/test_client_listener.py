@@ -260,6 +260,29 @@ def test_a_client_of_another_authority_does_not_get_through_tls(
     run(scenario())
 
 
+def test_who_does_not_pass_the_handshake_counts_as_refused(run: Run, certificates: Certificates) -> None:
+    """However that ends: by its answer, by the time that it has, by what is no Hello, or since the client goes."""
+
+    async def scenario() -> None:
+        async with listening(certificates) as (_, listener):
+            listener._channel_limits = replace(listener._channel_limits, establish_seconds=0.05)
+            elsewhere = encode_frame(encode_hello(replace(CLIENT_HELLO, cluster_id=bytes(15) + b"\1")))
+            refused, _ = await handshake(listener.port, certificates.user(), elsewhere)
+            silent = await dial(listener.port, certificates.user())
+            assert await refused.is_ended()
+            assert await silent.is_ended()
+            await until(lambda: listener.connections == 0)
+            assert (listener.accepted_total, listener.refused_total) == (0, 2)
+            malformed = await dial(listener.port, certificates.user())
+            malformed.writer.write(encode_frame(b"nonsense"))
+            assert await malformed.is_ended()
+            await (await dial(listener.port, certificates.user())).close()
+            await until(lambda: listener.refused_total == 4)
+            assert listener.accepted_total == 0
+
+    run(scenario())
+
+
 def test_a_frame_that_is_no_request_ends_one_connection(run: Run, certificates: Certificates) -> None:
     """The other connections go on."""
 
@@ -389,7 +412,8 @@ def test_the_last_connections_are_for_administrators(run: Run, certificates: Cer
             assert refusal.code is HandshakeRefusalCode.TOO_MANY_CONNECTIONS
             assert refusal.message == "the connections that are left are kept for administrators"
             assert await remotes[-1][0].is_ended()
-            assert listener.refused_total == 1
+            await until(lambda: listener.refused_total == 1)
+            assert listener.accepted_total == 18
             for _ in range(2):
                 remotes.append(await handshake(listener.port, certificates.user("root")))
                 assert isinstance(remotes[-1][1], Welcome)
@@ -413,7 +437,8 @@ def test_who_says_nothing_has_none_of_an_administrator_s_connections(run: Run, c
             refused = [await dial(listener.port, certificates.user()) for _ in range(2)]
             for remote in refused:
                 assert await remote.is_ended()
-            assert (listener.connections, listener.refused_total) == (38, 2)
+            await until(lambda: listener.connections == 38)
+            assert listener.refused_total == 2
             for _ in range(2):
                 remotes.append(await handshake(listener.port, certificates.user("root")))
                 assert isinstance(remotes[-1][1], Welcome)

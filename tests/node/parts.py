@@ -304,8 +304,8 @@ class Documents:
     def status_document(self) -> object:
         return {"node_id": 1}
 
-    def log_document(self, last: int) -> object:
-        return {"last": last}
+    def log_document(self, last: int) -> Iterator[str]:
+        return iter(f'{{"last":{last}}}')
 
     def diagnostics_document(self) -> object:
         return {"metrics": ""}

@@ -309,15 +309,31 @@ def test_a_full_disk_is_told_and_remembered() -> None:
 def test_reports_are_remembered_over_a_restart() -> None:
     """Of when the newest good one is, and when one failed."""
     server, client = filled(1)
-    ids = client.send(
-        (RequestKind.BACKUP_REPORT, encode_backup_report_body(BackupOutcome.VERIFIED, NOW_MS - 5)),
-        (RequestKind.BACKUP_REPORT, encode_backup_report_body(BackupOutcome.FAILED)),
-    )
+    client.send((RequestKind.BACKUP_REPORT, encode_backup_report_body(BackupOutcome.VERIFIED, NOW_MS - 5)))
     server.run()
-    assert document(client, ids[1]) == {"success_ms": NOW_MS - 5, "failure_ms": NOW_MS}
+    (last,) = client.send((RequestKind.BACKUP_REPORT, encode_backup_report_body(BackupOutcome.FAILED)))
+    server.run()
+    assert document(client, last) == {"success_ms": NOW_MS - 5, "failure_ms": NOW_MS}
     server.close()
     again = FullServer(1, 1, filesystem=server.filesystem)
     assert (again.backups.success_ms, again.backups.failure_ms) == (NOW_MS - 5, NOW_MS)
+
+
+def test_one_report_is_stored_at_a_time() -> None:
+    """A further one, whoever it is of, is to come again; else each would be a write and a sync that others wait for."""
+    server, client = filled(1)
+    other = server.client()
+    request = (RequestKind.BACKUP_REPORT, encode_backup_report_body(BackupOutcome.VERIFIED, NOW_MS - 5))
+    first, second = client.send(request, request)
+    (third,) = other.send(request)
+    assert (client.connection.in_flight, other.connection.in_flight) == (1, 0)
+    server.run()
+    assert document(client, first)["success_ms"] == NOW_MS - 5
+    assert client.refusal(second).code is other.refusal(third).code is RefusalCode.OVERLOADED
+    assert client.connection.in_flight == 0
+    (again,) = other.send(request)
+    server.run()
+    assert document(other, again)["success_ms"] == NOW_MS - 5
 
 
 def test_a_report_that_cannot_be_stored_is_refused() -> None:
@@ -334,6 +350,11 @@ def test_a_report_that_cannot_be_stored_is_refused() -> None:
     server.run()
     assert client.refusal(request_id).code is RefusalCode.UNAVAILABLE
     assert server.backups.success_ms == 0
+    server.filesystem.before_call = lambda _: None
+    (again,) = client.send((RequestKind.BACKUP_REPORT, body))
+    server.run()
+    assert document(client, again)["success_ms"] == NOW_MS
+    assert client.connection.in_flight == 0
 
 
 def test_a_node_that_goes_down_gives_no_more() -> None:

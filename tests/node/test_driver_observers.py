@@ -86,12 +86,10 @@ def test_a_leader_tells_all_of_its_state_and_a_follower_its_leader() -> None:
 
 
 def test_the_log_is_counted() -> None:
-    """Batches, entries and bytes that were handed to the log writer."""
+    """The bytes of entries that were handed to the log writer: by these a snapshot is due."""
     server = leader(1)
-    before = server.driver.log_batches_total, server.driver.log_entries_total, server.driver.log_bytes_total
+    before = server.driver.log_bytes_total
     server.client().put(b"one", b"two")
     server.scheduler.run()
-    after = server.driver.log_batches_total, server.driver.log_entries_total, server.driver.log_bytes_total
-    size = len(server.disk.submissions[0].payload)
-    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 2, size]
+    assert server.driver.log_bytes_total - before == len(server.disk.submissions[0].payload) > 0
     assert (server.driver.elections_total, server.driver.leader_changes_total) == (1, 1)

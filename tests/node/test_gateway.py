@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -24,6 +24,7 @@ from raftd.wire.client import (
     RefusalCode,
     RequestKind,
     ResponseKind,
+    encode_log_body,
     encode_request,
 )
 from raftd.wire.frames import LENGTH_BYTES
@@ -391,6 +392,26 @@ def test_documents_are_json() -> None:
     server.scheduler.run()
     documents = [json.loads(client.responses[request_id][1][BODY_OFFSET:]) for request_id in (status, log)]
     assert documents == [{"node_id": 1}, {"last": 10}]
+
+
+def test_a_long_log_is_not_written_in_the_turn_in_which_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand large transactions take half a second: heartbeats and others' gets go on meanwhile."""
+    written: list[int] = []
+
+    def pieces(last: int) -> Iterator[str]:
+        for number in range(last):
+            written.append(number)
+            yield "0"
+
+    server = leader()
+    monkeypatch.setattr(Documents, "log_document", lambda _, last: pieces(last))
+    client = server.client()
+    log, ping = client.send((RequestKind.LOG, encode_log_body(1000)), (RequestKind.PING, b""))
+    assert written == []
+    server.scheduler.run()
+    assert list(client.responses) == [ping, log]
+    assert len(written) == 1000
+    assert server.requests.is_idle
 
 
 @pytest.mark.parametrize(("more", "kind"), [(0, ResponseKind.DOCUMENT), (1, ResponseKind.REFUSED)])

@@ -10,7 +10,7 @@ from raftd.kv.answers import Outcome
 from raftd.kv.commands import Opcode, decode
 from raftd.kv.limits import ANSWER_BYTES_MAX, KEY_BYTES_MAX, PAGE_ITEMS_MAX
 from raftd.kv.operations import Put, Range, Transaction
-from raftd.kv.pages import decode_leases
+from raftd.kv.pages import LeaseInfo, decode_leases, lease_body
 from raftd.kv.queries import LeaseQuery, LeasesQuery, RangeQuery
 from raftd.kv.store import Store
 from raftd.kv.types import LeaseId, Record
@@ -339,16 +339,25 @@ def test_a_page_of_leases_has_a_bound(limit: int) -> None:
     assert (len(page.leases), page.more) == (min(limit or PAGE_ITEMS_MAX, PAGE_ITEMS_MAX), True)
 
 
-def test_a_lease_with_too_many_keys_to_tell_of_is_refused() -> None:
-    """An answer has a bound; the lease is as it was."""
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_lease_with_too_many_keys_to_tell_of_is_refused(more: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer has a bound, and none is made if the keys alone are beyond it; the lease is as it was."""
     server, client = alone()
+    made: list[LeaseInfo] = []
+
+    def make(info: LeaseInfo) -> bytes:
+        made.append(info)
+        return lease_body(info)
+
+    monkeypatch.setattr("raftd.node.lease_keeper.lease_body", make)
     lease = grant(server, client, 60_000)
-    for number in range(ANSWER_BYTES_MAX // KEY_BYTES_MAX + 1):
+    for number in range(ANSWER_BYTES_MAX // KEY_BYTES_MAX + more):
         client.write(Put(b"%04d" % number * (KEY_BYTES_MAX // 4), b"", lease=lease))
     settle(server)
     asked = client.ask(LeaseQuery(lease))
     server.scheduler.advance(0.01)
     assert client.answer(asked).outcome is Outcome.RESULT_TOO_LARGE
+    assert len(made) == 1 - more
     assert len(server.machine.leases) == 1
 
 

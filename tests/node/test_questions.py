@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 from raftd.consensus.types import Term
 from raftd.kv import answers
 from raftd.kv.machine import StateMachine
@@ -6,10 +8,11 @@ from raftd.kv.pages import decode_range
 from raftd.kv.queries import RangeQuery
 from raftd.kv.types import Revision
 from raftd.node.question_queue import UNFINISHED
-from raftd.node.questions import LeaderQuestion, PageQuestion, WatchQuestion
-from raftd.wire.client import Refusal, RefusalCode, ResponseKind
+from raftd.node.questions import LOG_ENTRIES_PER_STEP, LeaderQuestion, LogQuestion, PageQuestion, WatchQuestion
+from raftd.wire.client import BODY_OFFSET, Refusal, RefusalCode, ResponseKind
 from raftd.wire.watch import WatchFlag, WatchRequest
 from tests.kv.test_execution import Writer
+from tests.node.parts import Server
 from tests.node.watch_parts import Node, as_connection
 
 TERM = Term(3)
@@ -56,6 +59,28 @@ def test_a_watch_answers_for_itself() -> None:
             assert not question.refused()
     assert [(request_id, kind) for request_id, kind, _ in connection.take()] == [(1, ResponseKind.WATCHING)]
     assert node.watches.count == 1
+
+
+def test_the_log_is_told_in_steps_to_one_who_waits_for_it() -> None:
+    """Of a few entries each; nothing is done before its turn comes, and the answer is whole."""
+    server = Server(size=3)
+    client = server.client()
+    asked: list[str] = []
+
+    def pieces() -> Iterator[str]:
+        for piece in ("[", *["1,"] * 3 * LOG_ENTRIES_PER_STEP, "1]"):
+            asked.append(piece)
+            yield piece
+
+    question = LogQuestion(pieces(), server.requests, client.connection, 7)
+    steps = []
+    while question.answer(TERM) is UNFINISHED:
+        steps.append(len(asked))
+    assert steps == [LOG_ENTRIES_PER_STEP * number for number in (1, 2, 3)]
+    server.requests.flush()
+    kind, payload = client.responses[7]
+    assert (kind, payload[BODY_OFFSET:]) == (ResponseKind.DOCUMENT, "".join(asked).encode())
+    assert question.refused()
 
 
 def test_who_leads_no_more_sends_elsewhere() -> None:

@@ -208,6 +208,7 @@ def test_the_latest_storing_of_an_entry_counts() -> None:
     for _ in range(SYNCS_MAX):
         syncs.note(SyncRecord(1, 0, 0.3, 0.3))
     assert syncs.of(LogIndex(1)) is None
+    assert (syncs.batches_total, syncs.entries_total, syncs.bytes_total) == (3 + SYNCS_MAX, 3, 2)
 
 
 def test_what_is_told_of_writes_waits_for_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,6 +100,29 @@ def test_who_reads_is_served_whatever_others_leave() -> None:
     assert server.requests.unread.bytes_max == UNREAD_BYTES_MAX
 
 
+def test_watches_heed_it_too() -> None:
+    """300 clients that leave 1 MiB each are more than the node keeps, though each alone may leave as much."""
+    server = leader()
+    crowd = [unreading(server) for _ in range(300)]
+    watcher = server.client()
+    watch_id = watcher.watch(b"", b"")
+    server.scheduler.run()
+    for client, channel in crowd:
+        channel.unsent_bytes = MIB
+        client.get(b"absent")
+    server.scheduler.run()
+    assert server.requests.unread.bytes_max == UNREAD_SHARE_BYTES
+    watcher.channel.unsent_bytes = UNREAD_SHARE_BYTES + 1
+    writer = use(server)
+    writer.put(b"key", value=b"1")
+    step(server)
+    server.scheduler.advance(1.0)
+    assert (watcher.told(watch_id).changes, server.watches.stalled_count) == ([], 1)
+    watcher.channel.unsent_bytes = UNREAD_SHARE_BYTES
+    server.scheduler.advance(1.0)
+    assert [change.value for change in watcher.told(watch_id).changes] == [b"1"]
+
+
 @pytest.mark.parametrize("count", [36, 37])
 def test_only_what_is_beyond_a_share_counts(count: int) -> None:
     """A share each is no matter."""

@@ -8,7 +8,7 @@ import pytest
 from raftd.consensus import Raft
 from raftd.consensus.types import Entry, EntryKind, LogIndex, Term
 from raftd.kv import commands
-from raftd.kv.commands import SessionId, Stamp
+from raftd.kv.commands import Opcode, SessionId, Stamp
 from raftd.kv.limits import ADDRESS_BYTES_MAX, KEY_BYTES_MAX, USER_BYTES_MAX
 from raftd.kv.operations import Delete, DeleteRange, Get, Increment, Put, Range, Transaction, Write, WriteOperation
 from raftd.kv.types import LeaseId
@@ -42,7 +42,12 @@ def put(index: int, key: bytes, *, user: str = "alice", address: str = "10.0.0.1
 
 
 def newest(entries: list[Entry], last: int = 10) -> dict[str, Any]:
-    return LogDocument(cast("Raft", OfEntries(*entries))).newest(last)
+    document: dict[str, Any] = json.loads(text(entries, last))
+    return document
+
+
+def text(entries: list[Entry], last: int) -> str:
+    return "".join(LogDocument(cast("Raft", OfEntries(*entries))).newest(last))
 
 
 def test_newest_first_with_what_became_of_each() -> None:
@@ -86,9 +91,9 @@ def test_the_longest_answer_fits_a_frame(key: str) -> None:
     """However long keys, users and addresses are, and whatever JSON makes of the keys' characters."""
     user, address = "u" * USER_BYTES_MAX, "a" * ADDRESS_BYTES_MAX  # both are ASCII by their grammars
     entries = [put(index, key.encode(), user=user, address=address) for index in range(1, LOG_ENTRIES_MAX + 2)]
-    document = newest(entries, LOG_ENTRIES_MAX + 1)
-    assert len(document["entries"]) == LOG_ENTRIES_MAX
-    frame = encode_document(LARGEST, json.dumps(document, separators=(",", ":")))
+    document = text(entries, LOG_ENTRIES_MAX + 1)
+    assert len(json.loads(document)["entries"]) == LOG_ENTRIES_MAX
+    frame = encode_document(LARGEST, document)
     assert len(frame) <= LENGTH_BYTES + CLIENT_FRAME_BYTES_MAX
 
 
@@ -132,3 +137,49 @@ def test_what_is_not_about_one_key(entry: Entry, shown: dict[str, str]) -> None:
     (found,) = newest([entry])["entries"]
     assert {name: found[name] for name in ("key", "keys", "leases") if name in found} == shown
     assert "secret" not in json.dumps(found)
+
+
+class Watched(bytes):
+    """A key that tells how much of it was turned into text."""
+
+    decoded_bytes = 0
+
+    def __getitem__(self, which: Any) -> Any:
+        return Watched(super().__getitem__(which))
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        Watched.decoded_bytes += len(self)
+        return super().decode(encoding, errors)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_no_more_of_keys_is_decoded_than_is_shown(nested: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a transaction of long keys that are no text would take a tenth of a second of a node's only thread."""
+    operations = tuple(Get(Watched(b"%03d" % number + b"\xff" * (KEY_BYTES_MAX - 3))) for number in range(64))
+    transaction = Transaction((), (Transaction((), operations),) if nested else operations)
+    ranges = Write(DeleteRange(operations[0].key, operations[1].key, 1))
+    for content, bound in ((Write(transaction), 512), (ranges, 1024)):
+        Watched.decoded_bytes = 0
+        opcode = Opcode.DELETE_RANGE if content is ranges else Opcode.TRANSACTION
+        command = commands.decode(write(Increment(b"n", 1))[3])._replace(key=b"", opcode=opcode, argument=content)
+        monkeypatch.setattr("raftd.node.view.decode", lambda _, command=command: command)
+        (entry,) = newest([write(Increment(b"n", 1))])["entries"]
+        assert entry["keys"] == ("000" + "\\xff" * KEY_CHARACTERS_SHOWN)[: KEY_CHARACTERS_SHOWN - 1] + "…"
+        assert 0 < Watched.decoded_bytes <= bound
+
+
+def test_entries_are_looked_at_one_by_one() -> None:
+    """Whoever asks for the next piece takes the time of one entry, and sees the log as it was at the first."""
+    log = OfEntries(put(1, b"a"), put(2, b"b"), put(3, b"c"))
+    pieces = LogDocument(cast("Raft", log)).newest(10)
+    first = next(pieces)
+    log.commit_index, log.last_applied, log.all = 9, 9, ()
+    rest = list(pieces)
+    document = json.loads(first + "".join(rest))
+    assert len(rest) == 3
+    assert (document["commit_index"], document["last_applied"]) == (2, 1)
+    assert [(each["key"], each["committed"], each["applied"]) for each in document["entries"]] == [
+        ("c", False, False),
+        ("b", True, False),
+        ("a", True, True),
+    ]

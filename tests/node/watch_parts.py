@@ -86,6 +86,7 @@ class FakeConnection:
 
     user: bytes = USER
     waiting_bytes: int = 0
+    unread_bytes_max: int = 8 << 20
     sent: list[bytes] = field(default_factory=list)
 
     def take(self) -> list[tuple[int, ResponseKind, Any]]:

@@ -163,3 +163,16 @@ def test_expiry_is_told_with_its_date(directory: Path) -> None:
     assert len(check(directory, now=last + timedelta(seconds=1))) == 1
     files = pki.issue_node(directory, 1, ["n1"], days=1, now=now - timedelta(days=9), overwrite=True)
     assert [str(files.peer.certificate) in found for found in check(directory)] == [True]
+
+
+def test_what_only_time_can_mend_is_told_apart(directory: Path) -> None:
+    """In the very words of the check, and nothing else that is wrong."""
+    authority, certificate = directory / "peer-ca.crt", directory / "node-1.peer.crt"
+    now = datetime.now(UTC)
+    assert pki.not_yet_valid(authority=authority, certificate=certificate) == []
+    assert pki.not_yet_valid(authority=authority, certificate=certificate, now=now + timedelta(days=3651)) == []
+    yesterday = now - timedelta(days=1)
+    early = pki.not_yet_valid(authority=authority, certificate=certificate, now=yesterday)
+    assert early == check(directory, now=yesterday)
+    authority.write_text("nothing")
+    assert pki.not_yet_valid(authority=authority, certificate=certificate, now=yesterday) == early[1:]

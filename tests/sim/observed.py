@@ -133,9 +133,9 @@ class NoDocuments:
         """See `Documents`."""
         return {}
 
-    def log_document(self, last: int) -> object:
+    def log_document(self, last: int) -> Iterator[str]:
         """See `Documents`."""
-        return {"last": last}
+        return iter(f'{{"last":{last}}}')
 
     def diagnostics_document(self) -> object:
         """See `Documents`."""
