@@ -149,6 +149,9 @@ class LeaseKeeper:
         if lease is None or (user is not None and lease.user != user):
             return encode(Outcome.LEASE_NOT_FOUND, term, revision)
         remaining_ms = self._clock.remaining_ms(query.lease, leases, now)
+        # Without the keys' lengths, and before they are sorted and joined: a lease may have tens of megabytes of them.
+        if sum(map(len, lease.keys)) > ANSWER_BYTES_MAX:
+            return encode(Outcome.RESULT_TOO_LARGE, term, revision)
         body = lease_body(LeaseInfo(lease.ttl_ms, remaining_ms, lease.user, sorted(lease.keys)))
         if len(body) > ANSWER_BYTES_MAX:
             return encode(Outcome.RESULT_TOO_LARGE, term, revision)

@@ -408,6 +408,42 @@ def test_a_full_disk_gives_up_what_is_being_received(open_store: OpenStore) -> N
     assert store.latest() == NEW
 
 
+@pytest.mark.parametrize("is_stuck", [False, True])
+def test_the_one_that_is_durable_outlives_one_whose_name_could_not_be_stored(
+    open_store: OpenStore, *, is_stuck: bool
+) -> None:
+    """Also where that one cannot be removed, and whatever a power cut leaves of what was not synced."""
+    filesystem = with_old(open_store)
+    store = open_store(filesystem)
+
+    def fail(call: Call) -> None:
+        if call.name == "sync_directory" or (is_stuck and call.name == "unlink" and call.path.name == name_of(NEW)):
+            raise OSError(errno.ENOSPC, "the disk is full", str(call.path))
+
+    filesystem.before_call = fail
+    with pytest.raises(StorageError, match="its name cannot be stored: the disk is full"):
+        make(store, NEW)
+    assert (name_of(NEW) in filesystem.list_directory(SNAPSHOTS)) == is_stuck
+    with contextlib.suppress(StorageError):
+        store.prune(1)
+    filesystem.before_call = lambda _: None
+    changes = filesystem.unsynced()
+    assert changes
+    for number in range(1 << len(changes)):
+        survivors = {change for bit, change in enumerate(changes) if number >> bit & 1}
+        world = filesystem.copy()
+        world.lose_power(survivors.__contains__)
+        again = open_store(world)
+        latest = again.latest()
+        assert latest in {OLD, NEW}
+        assert payload_of(again, latest) == PAYLOADS[latest]
+    assert store.prune(1) == 0
+    assert payload_of(store, OLD) == PAYLOADS[OLD]
+    make(store, NEW)
+    assert store.prune(1) == 1
+    assert filesystem.list_directory(SNAPSHOTS) == [name_of(NEW)]
+
+
 def test_one_at_a_time_and_only_newer_ones(open_store: OpenStore) -> None:
     """A second one while one is being made, or one that is not newer than what is there, is refused."""
     store = open_store(with_old(open_store))
