@@ -38,7 +38,7 @@ from raftd.consensus import entries_behind
 from raftd.consensus.membership import Membership, SnapshotMetadata
 from raftd.consensus.membership_codec import decode_membership
 from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, LogIndex, NodeId, Term
-from raftd.daemon.founding import GAP, found_data_directory
+from raftd.daemon.founding import GAP, check_can_be_replaced, found_data_directory
 from raftd.daemon.opening import Opened, bootstrap_membership, open_storage
 from raftd.errors import DataDirectoryError, DecodeError, StorageError
 from raftd.settings.model import NodeSettings
@@ -120,12 +120,14 @@ class Survivor:
             Where the old data is now.
 
         Raises:
+            DataDirectoryError: A disk is mounted where the data is; nothing was changed.
             StorageError: It cannot be; then the node has its old data.
         """
         path = self._settings.data_directory
         new = path.with_name(f"{path.name}.recovering-{time}")
         kept = path.with_name(f"{path.name}.before-recovery-{time}")
         try:
+            check_can_be_replaced(path, self._filesystem)
             present = self._filesystem.list_directory(path.parent)
             if new.name in present or kept.name in present:
                 raise StorageError(f"{new}: there is one of this time already")

@@ -311,6 +311,17 @@ def test_a_switch_that_fails_leaves_the_old(settings: NodeSettings, filesystem: 
     check_old(settings, filesystem)
 
 
+def test_a_place_that_cannot_be_taken_is_told_before_anything_is_made(
+    settings: NodeSettings, filesystem: SimulatedFileSystem
+) -> None:
+    """Two directories cannot change places where a disk is mounted on one of them."""
+    filesystem.mount_points = {DATA}
+    with pytest.raises(DataDirectoryError, match="mount the disk one level higher, at /data, "):
+        recover(settings, filesystem)
+    assert filesystem.list_directory(DATA.parent) == ["1"]
+    check_old(settings, filesystem)
+
+
 def test_directories_change_places(tmp_path: Path) -> None:
     """On a real file system, in one step; what does not exist cannot."""
     for name in ("new", "current"):
