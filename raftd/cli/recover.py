@@ -13,7 +13,7 @@ from raftd.cli.output import OutputFormat, show_record, write
 from raftd.cli.owner import give_like
 from raftd.cli.raftd import DEFAULT_CONFIG
 from raftd.cli.whole import Whole
-from raftd.daemon.recover import Found, Survivor
+from raftd.daemon.recover import Found, Places, Survivor
 from raftd.errors import ExitCode
 
 _WHAT_MAY_BE_LOST = """
@@ -54,11 +54,17 @@ def recover_command(config: Path, node: int, confirmation: str | None, *, force_
             return ExitCode.OK
         check_consent(settings.cluster.name, confirmation, f"go on with node {node} alone")
         cluster_id = uuid.uuid4()
-        kept = survivor.found_cluster(cluster_id, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        places = Places.beside(settings.data_directory, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+        # Before it happens: should the machine fail just then, this is all that is known of it.
+        write(
+            f"\nmaking the new cluster {cluster_id} in {settings.data_directory}; "
+            f"its old data goes to {places.new} and then to {places.kept}\n"
+        )
+        survivor.found_cluster(cluster_id, places)
     finally:
         survivor.close()
     write(
-        f"\nnode {node} is the only member of the new cluster {cluster_id}; its old data is in {kept}\n"
+        f"node {node} is the only member of the new cluster {cluster_id}; its old data is in {places.kept}\n"
         f"Before it is started, in {config}:\n"
         f"  - set cluster.id to {cluster_id}\n"
         f"  - leave only node {node} under nodes\n"

@@ -22,14 +22,16 @@ def name_of(header: BackupHeader) -> str:
 def rotate(directory: Path, header: BackupHeader, keep: int) -> list[Path]:
     """Remove all but the newest `keep` backups of the node that `header` names; returns them, the oldest first.
 
-    What processes that were killed have left unfinished is removed, too.
+    Newer is what has more of the log: a node's clock may have been set back. The backup with this very header has just
+    been made, and stays whatever the others are. What processes that were killed have left unfinished is removed, too.
 
     Raises:
         OSError: something cannot be removed.
     """
     begin = re.escape(f"{header.cluster_name}-{header.node_id}-")
     pattern = re.compile(rf"{begin}[0-9]{{8}}T[0-9]{{6}}Z-[0-9]+\.backup({re.escape(SUFFIX)})?", re.ASCII)
-    found: list[tuple[int, int, Path]] = []
+    just_made = directory / name_of(header)
+    found: list[tuple[bool, int, int, Path]] = []
     for path in directory.iterdir():
         match = pattern.fullmatch(path.name)
         if match is None or path.is_symlink() or not path.is_file():
@@ -37,8 +39,8 @@ def rotate(directory: Path, header: BackupHeader, keep: int) -> list[Path]:
         if match[1]:
             discard_unfinished(path)
         elif (other := _made_here(path, header)) is not None:
-            found.append((other.wall_clock_ms, other.last_included_index, path))
-    old = [path for _, _, path in sorted(found)[:-keep]]
+            found.append((path == just_made, other.last_included_index, other.wall_clock_ms, path))
+    old = [path for _, _, _, path in sorted(found)[:-keep]]
     for path in old:
         path.unlink()
     return old

@@ -5,12 +5,13 @@ behind it. Nodes that begin with equal states at equal indexes and terms agree o
 it.
 """
 
+from pathlib import Path
 from typing import Final
 
 from raftd.consensus.membership import SnapshotMetadata
 from raftd.consensus.types import HardState, NodeId, Term
 from raftd.daemon.opening import open_storage
-from raftd.errors import InvariantViolation
+from raftd.errors import DataDirectoryError, InvariantViolation
 from raftd.kv.machine import StateMachine
 from raftd.node.snapshots import stored_metadata
 from raftd.settings.model import NodeSettings
@@ -23,6 +24,20 @@ from raftd.storage.snapshots import SnapshotStore
 GAP: Final = 10**12
 """How far above those of the old cluster index and revision go on; at 200,000 writes a second, two months' worth."""
 _PIECE_BYTES: Final = 1 << 20
+
+
+def check_can_be_replaced(path: Path, filesystem: FileSystem) -> None:
+    """See whether a directory that is made beside a node's data can take its place, before anything is made.
+
+    Raises:
+        DataDirectoryError: A file system is mounted there.
+        OSError: It cannot be looked at.
+    """
+    if filesystem.is_mount_point(path):
+        raise DataDirectoryError(
+            f"{path}: is where a disk is mounted, and no other directory can take its place: mount the disk one level "
+            f"higher, at {path.parent}, with what it holds in {path}"
+        )
 
 
 def found_data_directory(

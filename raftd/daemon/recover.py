@@ -38,19 +38,39 @@ from raftd.consensus import entries_behind
 from raftd.consensus.membership import Membership, SnapshotMetadata
 from raftd.consensus.membership_codec import decode_membership
 from raftd.consensus.types import NO_INDEX, NO_TERM, EntryKind, LogIndex, NodeId, Term
-from raftd.daemon.founding import GAP, found_data_directory
+from raftd.daemon.founding import GAP, check_can_be_replaced, found_data_directory
 from raftd.daemon.opening import Opened, bootstrap_membership, open_storage
 from raftd.errors import DataDirectoryError, DecodeError, StorageError
 from raftd.settings.model import NodeSettings
 from raftd.storage.filesystem import FileSystem, RealFileSystem
 from raftd.storage.format import damaged
 
-Switch: TypeAlias = Callable[[Path, Path, Path], None]
-"""Lets the first directory and the second change places, in one step and durably, then names what is at the first as
-the third says. Raises: OSError."""
+Switch: TypeAlias = Callable[[Path, Path], None]
+"""Lets two directories change places, in one step, not durably. Raises: OSError: nothing has changed."""
 
 _AT_WORKING_DIRECTORY: Final = -100
 _RENAME_EXCHANGE: Final = 2
+
+
+class NotSettledError(StorageError):
+    """A new cluster has been made of a node's data, and its old data may not be where it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The names beside a node's data directory that recovery needs."""
+
+    new: Path
+    """Where the new data is made; and the old one is, after they have changed places, until it is `kept`."""
+    kept: Path
+    """Where the old data is at the end."""
+
+    @classmethod
+    def beside(cls, path: Path, time: str) -> "Places":
+        """Those of a recovery of the data directory `path` that begins at `time`."""
+        return cls(
+            path.with_name(f"{path.name}.recovering-{time}"), path.with_name(f"{path.name}.before-recovery-{time}")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,33 +128,47 @@ class Survivor:
         self._opened.log.close()
         self._opened.directory.close()
 
-    def found_cluster(self, cluster_id: uuid.UUID, time: str, switch: Switch | None = None) -> Path:
+    def found_cluster(self, cluster_id: uuid.UUID, places: Places, switch: Switch | None = None) -> None:
         """Make this node the only member of a new cluster, which begins with all that the node has.
 
         Args:
             cluster_id: The new cluster's, which no other has.
-            time: For the name under which the old data is kept.
+            places: Beside the node's data directory.
             switch: How directories change places.
 
-        Returns:
-            Where the old data is now.
-
         Raises:
+            DataDirectoryError: A disk is mounted where the data is; nothing was changed.
+            NotSettledError: The node has its new data, and the disk failed after that.
             StorageError: It cannot be; then the node has its old data.
         """
-        path = self._settings.data_directory
-        new = path.with_name(f"{path.name}.recovering-{time}")
-        kept = path.with_name(f"{path.name}.before-recovery-{time}")
+        path, new = self._settings.data_directory, places.new
         try:
+            check_can_be_replaced(path, self._filesystem)
             present = self._filesystem.list_directory(path.parent)
-            if new.name in present or kept.name in present:
+            if new.name in present or places.kept.name in present:
                 raise StorageError(f"{new}: there is one of this time already")
             self._write(new, cluster_id)
             self._hand_over(new)
-            (switch or exchange_directories)(new, path, kept)
+            (switch or exchange_directories)(new, path)
         except OSError as error:
             raise StorageError(f"{error.filename or new}: cannot take the place of {path}: {error.strerror}") from error
-        return kept
+        self._settle(cluster_id, places)
+
+    def _settle(self, cluster_id: uuid.UUID, places: Places) -> None:
+        """Make it durable that the directories have changed places, and then give the old one its name."""
+        filesystem, path = self._filesystem, self._settings.data_directory
+        old = places.new
+        try:
+            filesystem.sync_directory(path.parent)
+            filesystem.rename(places.new, places.kept)
+            old = places.kept
+            filesystem.sync_directory(path.parent)
+        except OSError as error:
+            raise NotSettledError(
+                f"{path} holds the new cluster {cluster_id} now, and {old} what the node had; but a power cut may undo "
+                f"that, and then it is the other way round: {error.filename or path.parent}: {error.strerror}; once "
+                "that is mended, run sync, and see what is there before the node is started"
+            ) from error
 
     def _check_presence(self, path: Path) -> None:
         """Opening would make what is missing."""
@@ -197,8 +231,8 @@ class Survivor:
         )
 
 
-def exchange_directories(new: Path, current: Path, kept: Path) -> None:
-    """Be the `Switch` of the operating system. Raises: OSError: the first step failed, and nothing has changed."""
+def exchange_directories(new: Path, current: Path) -> None:
+    """Be the `Switch` of the operating system."""
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if renameat2 is None:
         raise OSError(0, "this system cannot exchange directories", str(new))
@@ -206,7 +240,3 @@ def exchange_directories(new: Path, current: Path, kept: Path) -> None:
     if renameat2(_AT_WORKING_DIRECTORY, *arguments, _RENAME_EXCHANGE):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(new))
-    filesystem = RealFileSystem()
-    filesystem.sync_directory(current.parent)
-    filesystem.rename(new, kept)
-    filesystem.sync_directory(current.parent)

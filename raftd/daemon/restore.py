@@ -25,7 +25,7 @@ from pathlib import Path
 
 from raftd.consensus.membership import SnapshotMetadata
 from raftd.consensus.types import Term
-from raftd.daemon.founding import GAP, found_data_directory
+from raftd.daemon.founding import GAP, check_can_be_replaced, found_data_directory
 from raftd.daemon.opening import bootstrap_membership
 from raftd.errors import DataDirectoryError, SettingsError, StorageError
 from raftd.kv.machine import StateMachine
@@ -39,7 +39,7 @@ def check_place(header: BackupHeader, settings: NodeSettings, filesystem: FileSy
 
     Raises:
         SettingsError: Its settings do not make it a beginner of a new cluster.
-        DataDirectoryError: There is data already.
+        DataDirectoryError: There is data already, or a disk is mounted there.
         StorageError: Where it is to be, cannot be looked at.
     """
     cluster, node_id, path = settings.cluster, settings.node_id, settings.data_directory
@@ -55,6 +55,8 @@ def check_place(header: BackupHeader, settings: NodeSettings, filesystem: FileSy
     filesystem = filesystem or RealFileSystem()
     try:
         is_there = path.name in filesystem.list_directory(path.parent)
+        if is_there:
+            check_can_be_replaced(path, filesystem)
         found = filesystem.list_directory(path) if is_there else []
     except OSError as error:
         raise StorageError(f"{error.filename or path}: cannot be looked into: {error.strerror}") from error

@@ -192,7 +192,7 @@ class StateMachine:
         """Whether the command from `start` to the end of `data` would make more keys or bytes, if it were applied now.
 
         A write that is remembered as done would not, nor would one that cannot be done. With `or_stays`: whether it
-        would change something and make no fewer bytes, which takes room in the log, and gives none back.
+        would make no fewer bytes, and so takes room in the log and gives none back, also where it changes nothing.
         """
         try:
             opcode, session_id, sequence, _, argument, key, value_start = parse(data, start)
@@ -215,11 +215,26 @@ class StateMachine:
         try:
             Execution(draft, self.leases, None).run(write)
         except Refused:
-            return False
+            return or_stays
         more_keys, more_bytes = draft.growth()
-        if or_stays:
-            return more_bytes >= 0 and bool(draft.changes())
-        return more_keys > 0 or more_bytes > 0
+        return more_bytes >= 0 if or_stays else more_keys > 0 or more_bytes > 0
+
+    def hinges(self, data: bytes, start: int = 0) -> bool:
+        """Whether a command for which `grows` says no may make the store grow all the same, behind others.
+
+        It may if it puts something, and what it deletes instead, or what lets it fail now, may be gone by then. What is
+        remembered as done cannot, nor can a deletion, nor a PUT without a condition, which may be as long as what it
+        overwrites is now.
+        """
+        try:
+            _, session_id, sequence, _, argument, key, _ = parse(data, start)
+        except InvalidCommand:
+            return False
+        if self._sessions.has_answered(session_id, sequence):
+            return False
+        if isinstance(argument, Write):
+            return not isinstance(argument.operation, Delete | DeleteRange)
+        return bool(key) and argument is not None and data[start] == _PUT
 
     @property
     def revision(self) -> Revision:

@@ -2,6 +2,13 @@
 
 Bounds are looked at before a request is taken, so each may be overshot by one. Whatever is refused here was not done,
 and a client may ask again.
+
+**Where there is no room**, a write is judged by what it would do to the state as applied, and others are under way
+before it. Two transactions that delete the same key to put another one are each found to add nothing, and together add
+a value; and so do a deletion, and what would have failed as long as the key was there. So what `hinges` on others is
+taken only while nothing else is under way, on a disk that is low, and in a store that is crowded: one that has gone
+further beyond its bounds than what was under way when it reached them can well have brought it. Up to there many are
+taken at once, for hardly any are like these.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,6 +29,9 @@ _LEADER: Final = Role.LEADER
 
 REHEARSAL_SECONDS_MAX: Final = 0.003
 """Spent in one turn on finding out what transactions would do to a store or a disk that is full, and the last one."""
+
+
+_CROWDED_SHARE: Final = 16
 
 
 class Disk(Protocol):
@@ -46,7 +56,7 @@ class AdmissionLimits:
     """Of commands that are not committed yet, of all clients together; the same of what waits for this node's disk."""
     keys_max: int = 2_000_000
     """With so many keys in the store the leader refuses what would make more, or longer ones. A soft bound: what is
-    under way when it is reached is still done."""
+    under way when it is reached is still done, and see `raftd.node.admission`."""
     bytes_max: int = 1 << 30
     """The same of the bytes of all keys and values."""
 
@@ -77,6 +87,10 @@ class Admission:
         """Whether the node is going down: nothing new is accepted."""
         self._is_full = False
         """As of the latest turn."""
+        self._is_crowded = False
+        """The same: whether it is beyond its bounds by more than may be under way, or than a sixteenth of the keys."""
+        self._has_hinging = False
+        """Whether a write that hinges on others may be under way, in a crowded store."""
         self._rehearsed_seconds = 0.0
         """In this turn."""
 
@@ -84,6 +98,10 @@ class Admission:
         """Note how full the store is; rehearsals have time again."""
         machine, limits = self._machine, self.limits
         self._is_full = machine.key_count >= limits.keys_max or machine.bytes_total >= limits.bytes_max
+        self._is_crowded = self._is_full and (
+            machine.key_count > limits.keys_max + limits.keys_max // _CROWDED_SHARE
+            or machine.bytes_total > limits.bytes_max + limits.pending_bytes_max
+        )
         self._rehearsed_seconds = 0.0
 
     def elsewhere(self) -> Refusal:
@@ -119,6 +137,8 @@ class Admission:
         refusal = self.admit_to_leader(connection) or self._admit_to_log(payload)
         if refusal is None and self._is_full:
             refusal = self._admit_to_full(payload, self._full)
+            if refusal is None and self._is_crowded:
+                refusal = self._admit_alone(payload)
         return refusal
 
     def _full(self) -> Refusal:
@@ -146,6 +166,15 @@ class Admission:
         self._rehearsed_seconds += self._clock() - began
         return refusal() if grows else None
 
+    def _admit_alone(self, payload: bytes) -> Refusal | None:
+        """Let through what `_admit_to_full` does, unless that was judged by a state that it may not find."""
+        hinges, is_alone = self._machine.hinges(payload, BODY_OFFSET), self._requests.bytes_held == 0
+        if is_alone:
+            self._has_hinging = hinges
+            return None
+        # A PUT may write as much as is there now, and what hinges on others may delete that to put something else.
+        return _ONE_AT_A_TIME if hinges or (self._has_hinging and payload[BODY_OFFSET] == Opcode.PUT) else None
+
     def _admit_to_log(self, payload: bytes) -> Refusal | None:
         disk = self._disk
         if self._requests.bytes_held >= self.limits.pending_bytes_max:
@@ -155,6 +184,7 @@ class Admission:
         if disk.disk_low:
             is_put = payload[BODY_OFFSET] == Opcode.PUT
             refusal = _DISK_LOW if is_put else self._admit_to_full(payload, lambda: _DISK_LOW, or_stays=True)
+            refusal = refusal or self._admit_alone(payload)
             if refusal is not None:
                 return refusal
         # A quorum of faster disks commits without this one, and then `bytes_held` does not show what it still owes.
@@ -169,4 +199,7 @@ _DISK_LOW: Final = Refusal(
 )
 _REHEARSING: Final = Refusal(
     RefusalCode.OVERLOADED, "there is no room, and more transactions came at once than could be looked at"
+)
+_ONE_AT_A_TIME: Final = Refusal(
+    RefusalCode.OVERLOADED, "there is no room, and what this write would add is known once those under way are done"
 )

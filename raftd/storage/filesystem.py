@@ -59,6 +59,9 @@ class FileSystem(Protocol):
     def list_directory(self, path: Path) -> list[str]:
         """The names in a directory, in no order."""
 
+    def is_mount_point(self, path: Path) -> bool:
+        """Whether another file system begins at `path`, so that it cannot be renamed or replaced; False: none there."""
+
     def free_bytes(self, path: Path) -> int:
         """What an ordinary user may still write where a directory is. A share of the disk (quota) may allow less."""
 
@@ -161,6 +164,10 @@ class RealFileSystem:
     def list_directory(self, path: Path) -> list[str]:
         """See `FileSystem`."""
         return [child.name for child in path.iterdir()]
+
+    def is_mount_point(self, path: Path) -> bool:
+        """See `FileSystem`. A directory of the same file system that is mounted here is not found out."""
+        return os.path.ismount(path)
 
     def free_bytes(self, path: Path) -> int:
         """See `FileSystem`."""

@@ -86,6 +86,8 @@ class SimulatedFileSystem:
         """
         self._root = _Directory()
         self.space = space
+        self.mount_points: set[Path] = set()
+        """Directories that cannot be renamed or replaced."""
         self.before_call: Callable[[Call], None] = lambda _: None
 
     # What a process may call.
@@ -105,6 +107,10 @@ class SimulatedFileSystem:
     def list_directory(self, path: Path) -> list[str]:
         """See `FileSystem`."""
         return list(self._directory(path).names)
+
+    def is_mount_point(self, path: Path) -> bool:
+        """See `FileSystem`."""
+        return path in self.mount_points
 
     def free_bytes(self, path: Path) -> int:
         """See `FileSystem`."""
@@ -128,6 +134,8 @@ class SimulatedFileSystem:
     def rename(self, source: Path, target: Path) -> None:
         """See `FileSystem`; within one directory."""
         self.before_call(Call("rename", source))
+        if not self.mount_points.isdisjoint((source, target)):
+            raise OSError(errno.EBUSY, "Device or resource busy", str(source))
         parent = self._directory(source.parent)
         node = parent.names.get(source.name) or self._inode(source)
         replaced = parent.names.get(target.name)
@@ -177,6 +185,7 @@ class SimulatedFileSystem:
     def copy(self) -> "SimulatedFileSystem":
         """Make another one that is the same and shares nothing, without locks, open files or faults."""
         twin = SimulatedFileSystem(self.space)
+        twin.mount_points = set(self.mount_points)
         twin._root = _copy_directory(self._root, {})
         return twin
 

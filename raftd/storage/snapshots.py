@@ -151,14 +151,17 @@ class SnapshotStore:
     def prune(self, keep: int) -> int:
         """Remove all but the newest `keep` snapshots; returns how many were removed.
 
+        So is one that a leader began to send and never finished, once there is one made here that is as new. Where none
+        but the newest is to be kept, there is no room, and any that is being received goes: it can be sent again.
+
         Raises:
             LocalProtocolError: `keep` is not positive.
             StorageError: The disk failed.
         """
         if keep < 1:
             raise LocalProtocolError("the newest snapshot has to be kept")
+        removed = self._give_up_receiving(keep)
         try:
-            removed = 0
             for path in self._paths()[:-keep]:
                 self._filesystem.unlink(path)
                 self._filesystem.sync_directory(self._path)
@@ -166,6 +169,16 @@ class SnapshotStore:
         except OSError as error:
             raise snapshot_error(self._path, "cannot be pruned", error) from error
         return removed
+
+    def _give_up_receiving(self, keep: int) -> int:
+        receiver, latest = self._receiver, self._latest
+        if receiver is None or not receiver.is_open:
+            return 0
+        is_outdated = latest is not None and receiver.last_included[0] <= latest.last_included_index
+        if keep > 1 and not is_outdated:
+            return 0
+        receiver.abort()
+        return 1
 
     def _check_is_newer(self, index: LogIndex) -> None:
         latest = self._latest

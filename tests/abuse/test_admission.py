@@ -280,8 +280,8 @@ def test_writes_that_wait_hold_up_no_reads_and_no_leases() -> None:
     assert node.refusals() == []
 
 
-@pytest.mark.parametrize("lacks", ["disk", "keys"])
-def test_what_transactions_would_do_is_looked_at_for_a_bounded_time_in_a_turn(lacks: str) -> None:
+@pytest.mark.parametrize(("lacks", "taken"), [("disk", 0), ("keys", 2)])
+def test_what_transactions_would_do_is_looked_at_for_a_bounded_time_in_a_turn(lacks: str, taken: int) -> None:
     """Where there is no room; deletions need no look, and are what makes room."""
     node = Node(members=1)
     node.lead()
@@ -289,7 +289,8 @@ def test_what_transactions_would_do_is_looked_at_for_a_bounded_time_in_a_turn(la
     if lacks == "keys":
         node.gateway.admission.limits = AdmissionLimits(keys_max=0)
         node.gateway.note_turn()
-    node.seconds = itertools.count(0.0, REHEARSAL_SECONDS_MAX / 2)
+    seconds = list(itertools.islice(itertools.count(0.0, REHEARSAL_SECONDS_MAX / 2), 100))
+    node.seconds = iter(seconds)
     node.gateway.backlog.clock = lambda: 0.0  # All of this comes in one turn.
     range_of_all = DeleteRange(b"", b"")
 
@@ -300,13 +301,13 @@ def test_what_transactions_would_do_is_looked_at_for_a_bounded_time_in_a_turn(la
     node.connection.receive([looked_at] * 5 + [ask(range_of_all), ask(Delete(b"key"))])
     assert node.refusals() == []
     node.requests.flush()
-    assert node.refusals() == [RefusalCode.OVERLOADED] * 3
-    assert node.requests.queued_write_count == 4
-    node.turns.run()
-    node.connection.receive([looked_at])
+    assert next(node.seconds) == seconds[4]  # It was asked before and after each of two looks.
+    assert node.refusals() == [RefusalCode.OVERLOADED] * (5 - taken)
+    assert node.requests.queued_write_count == taken + 2
     node.turns.run()
     node.store()
-    assert node.refusals() == []
+    node.connection.receive([looked_at])
+    assert next(node.seconds) == seconds[7]
 
 
 def test_a_stale_read_of_a_node_without_its_state_is_refused() -> None:

@@ -105,6 +105,11 @@ def test_the_node_goes_on_alone(stopped: Path, capsys: pytest.CaptureFixture[str
     assert uuid.UUID(new_id) != uuid.UUID(old_id)
     first, kept = data_of(stopped)
     assert (first, kept[:18]) == ("1", "1.before-recovery-")
+    # Said before it is done: whoever is cut off then must know of both.
+    announced, _, done = said.partition(f"node 1 is the only member of the new cluster {new_id}; ")
+    assert f"making the new cluster {new_id} in " in announced
+    assert announced.endswith(f"/data/{kept}\n")
+    assert done.startswith(f"its old data is in {stopped.parent}/data/{kept}\n")
     stopped.write_text(stopped.read_text().replace(old_id, new_id))
     with running(stopped) as daemon:
         daemon.ready()

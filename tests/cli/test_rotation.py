@@ -8,17 +8,19 @@ import pytest
 
 from raftd.cli.backup_file import inspect
 from raftd.cli.rotation import name_of, rotate
-from raftd.consensus.types import NodeId
+from raftd.consensus.types import LogIndex, NodeId
 from raftd.storage.backup_format import BackupHeader
 from tests.cli.backups import machine_of, write_backup
 
-MACHINE = machine_of({b"a": b"1"})
 DAY_MS = 86_400_000
 
 
-def made(directory: Path, day: int, **changes: Any) -> tuple[Path, BackupHeader]:
+def made(directory: Path, day: int, index: int = 3, **changes: Any) -> tuple[Path, BackupHeader]:
     """A backup under its own name."""
-    path = write_backup(directory / "new", MACHINE, wall_clock_ms=1_700_000_000_000 + day * DAY_MS, **changes)
+    machine = machine_of({b"a": b"1"})
+    while machine.last_applied < index:
+        machine.skip(LogIndex(machine.last_applied + 1))
+    path = write_backup(directory / "new", machine, wall_clock_ms=1_700_000_000_000 + day * DAY_MS, **changes)
     header = inspect(path).header
     return path.rename(directory / name_of(header)), header
 
@@ -38,6 +40,23 @@ def test_the_newest_stay(tmp_path: Path) -> None:
     assert rotate(tmp_path, header, 3) == [paths[3], paths[1]]
     assert set(tmp_path.iterdir()) == {paths[0], paths[2], paths[4]}
     assert rotate(tmp_path, header, 3) == []
+
+
+def test_a_clock_that_was_set_back_costs_no_backup(tmp_path: Path) -> None:
+    """What has more of the log is newer, whatever time it has."""
+    paths = [made(tmp_path, day, index=7 + day)[0] for day in (3, 4, 5)]
+    new, header = made(tmp_path, 0, index=13)
+    assert rotate(tmp_path, header, 3) == [paths[0]]
+    assert set(tmp_path.iterdir()) == {*paths[1:], new}
+    assert rotate(tmp_path, header, 1) == paths[1:]
+
+
+def test_what_was_just_made_stays(tmp_path: Path) -> None:
+    """A node that was asked for what it has may have less than it once had; there are `keep` all the same."""
+    paths = [made(tmp_path, day, index=7 + day)[0] for day in (3, 4, 5)]
+    new, header = made(tmp_path, 0, index=9)
+    assert rotate(tmp_path, header, 2) == paths[:2]
+    assert set(tmp_path.iterdir()) == {paths[2], new}
 
 
 def test_what_is_somebody_s_stays(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from raftd.consensus import Membership, Raft, Role, SnapshotMetadata
 from raftd.consensus.types import HardState, LogIndex, NodeId, Term
-from raftd.daemon.founding import found_data_directory
+from raftd.daemon.founding import check_can_be_replaced, found_data_directory
 from raftd.daemon.opening import open_storage
-from raftd.errors import InvariantViolation, StorageError
+from raftd.errors import DataDirectoryError, InvariantViolation, StorageError
 from raftd.kv.machine import StateMachine
 from raftd.settings import NodeSettings, Settings
 from raftd.storage.simulated import SimulatedFileSystem
@@ -104,3 +104,11 @@ def test_without_its_parent_there_is_none(settings: NodeSettings) -> None:
     machine = machine_of({b"a": b"1"})
     with pytest.raises(StorageError, match="/data"):
         found_data_directory(settings, metadata_of(machine), Term(9), machine, SimulatedFileSystem(SPACE_BYTES))
+
+
+def test_where_a_disk_is_mounted_no_other_directory_can_be(filesystem: SimulatedFileSystem) -> None:
+    """Anywhere else it can, be there something or not."""
+    check_can_be_replaced(DATA, filesystem)
+    filesystem.mount_points = {DATA}
+    with pytest.raises(DataDirectoryError, match="/data/1: is where a disk is mounted"):
+        check_can_be_replaced(DATA, filesystem)

@@ -12,7 +12,7 @@ from raftd.consensus import Membership, SnapshotMetadata, encode_membership
 from raftd.consensus.types import Entry, EntryKind, HardState, LogIndex, NodeId, Term
 from raftd.daemon.founding import GAP
 from raftd.daemon.opening import Opened, open_storage
-from raftd.daemon.recover import Survivor, exchange_directories
+from raftd.daemon.recover import NotSettledError, Places, Survivor, exchange_directories
 from raftd.errors import CorruptionError, DataDirectoryError, RaftdError, StorageError
 from raftd.kv import commands
 from raftd.kv.commands import SessionId, Stamp
@@ -27,7 +27,8 @@ from raftd.wire.entries import encode_entries
 from tests.daemon.process import document_of
 
 DATA = Path("/data/1")
-KEPT = Path("/data/1.before-recovery-now")
+PLACES = Places.beside(DATA, "now")
+KEPT = PLACES.kept
 NEW_ID = uuid.UUID(int=7)
 THREE = Membership(frozenset(map(NodeId, (1, 2, 3))))
 FIVE = Membership(frozenset(map(NodeId, (1, 2, 3, 4, 5))), learners=frozenset({NodeId(6)}))
@@ -76,25 +77,21 @@ def filesystem(settings: NodeSettings) -> SimulatedFileSystem:
     return filesystem
 
 
-def switch_on(filesystem: SimulatedFileSystem) -> Callable[[Path, Path, Path], None]:
+def switch_on(filesystem: SimulatedFileSystem) -> Callable[[Path, Path], None]:
     """What `exchange_directories` is on a real disk."""
 
-    def switch(new: Path, current: Path, kept: Path) -> None:
+    def switch(new: Path, current: Path) -> None:
         names = filesystem._directory(current.parent).names
         filesystem.before_call(Call("exchange", new))
         names[new.name], names[current.name] = names[current.name], names[new.name]
-        filesystem.sync_directory(current.parent)
-        filesystem.before_call(Call("rename", new))
-        names[kept.name] = names.pop(new.name)
-        filesystem.sync_directory(current.parent)
 
     return switch
 
 
-def recover(settings: NodeSettings, filesystem: SimulatedFileSystem) -> Path:
+def recover(settings: NodeSettings, filesystem: SimulatedFileSystem) -> None:
     survivor = Survivor(settings, filesystem)
     try:
-        return survivor.found_cluster(NEW_ID, "now", switch_on(filesystem))
+        survivor.found_cluster(NEW_ID, PLACES, switch_on(filesystem))
     finally:
         survivor.close()
 
@@ -106,15 +103,15 @@ def test_the_new_directory_is_handed_over_before_it_takes_its_place(
     steps: list[tuple[str, Path]] = []
     survivor = Survivor(settings, filesystem, lambda path: steps.append(("given", path)))
 
-    def switch(new: Path, current: Path, kept: Path) -> None:
+    def switch(new: Path, current: Path) -> None:
         steps.append(("switched", new))
-        switch_on(filesystem)(new, current, kept)
+        switch_on(filesystem)(new, current)
 
     try:
-        survivor.found_cluster(NEW_ID, "now", switch)
+        survivor.found_cluster(NEW_ID, PLACES, switch)
     finally:
         survivor.close()
-    new = DATA.with_name("1.recovering-now")
+    new = PLACES.new
     assert steps == [("given", DATA), ("given", new), ("switched", new)]
 
 
@@ -168,7 +165,7 @@ def test_what_a_survivor_has(settings: NodeSettings, filesystem: SimulatedFileSy
 
 def test_a_new_cluster_has_all_that_the_node_had(settings: NodeSettings, filesystem: SimulatedFileSystem) -> None:
     """The old data is kept, whole."""
-    assert recover(settings, filesystem) == KEPT
+    recover(settings, filesystem)
     check_new(settings, filesystem)
     check_old(settings, filesystem, KEPT)
     assert sorted(filesystem.list_directory(DATA.parent)) == ["1", KEPT.name]
@@ -289,7 +286,7 @@ def test_a_full_disk_leaves_the_old(settings: NodeSettings, filesystem: Simulate
     survivor = Survivor(settings, filesystem)
     filesystem.space = 1
     with pytest.raises(RaftdError) as caught:
-        survivor.found_cluster(NEW_ID, "now", switch_on(filesystem))
+        survivor.found_cluster(NEW_ID, PLACES, switch_on(filesystem))
     survivor.close()
     assert "\n" not in str(caught.value)
     filesystem.space = SPACE_BYTES
@@ -299,25 +296,62 @@ def test_a_full_disk_leaves_the_old(settings: NodeSettings, filesystem: Simulate
 def test_a_switch_that_fails_leaves_the_old(settings: NodeSettings, filesystem: SimulatedFileSystem) -> None:
     """And so does a name that is taken."""
 
-    def fail(new: Path, current: Path, kept: Path) -> None:  # noqa: ARG001 - a switch has three
+    def fail(new: Path, current: Path) -> None:  # noqa: ARG001 - a switch has two
         raise OSError(errno.EINVAL, "Invalid argument", str(new))
 
     survivor = Survivor(settings, filesystem)
     with pytest.raises(StorageError, match="cannot take the place of /data/1: Invalid argument"):
-        survivor.found_cluster(NEW_ID, "now", fail)
+        survivor.found_cluster(NEW_ID, PLACES, fail)
     with pytest.raises(StorageError, match="one of this time already"):
-        survivor.found_cluster(NEW_ID, "now", switch_on(filesystem))
+        survivor.found_cluster(NEW_ID, PLACES, switch_on(filesystem))
     survivor.close()
     check_old(settings, filesystem)
 
 
+@pytest.mark.parametrize(("failing", "old"), [(1, PLACES.new), (2, PLACES.new), (3, PLACES.kept)])
+def test_a_disk_that_fails_after_the_switch_leaves_the_new(
+    settings: NodeSettings, filesystem: SimulatedFileSystem, failing: int, old: Path
+) -> None:
+    """And it is told so, with what whoever goes on by hand must know: the cluster's id, and where the old data is."""
+    left: list[int] = []
+
+    def fail(call: Call) -> None:
+        if call.name == "exchange":
+            left.append(failing)
+        elif left:
+            left[0] -= 1
+            if left[0] == 0:
+                raise OSError(errno.ENOSPC, "No space left on device", str(call.path))
+
+    filesystem.before_call = fail
+    with pytest.raises(NotSettledError) as caught:
+        recover(settings, filesystem)
+    filesystem.kill()
+    told = str(caught.value)
+    assert told.startswith(f"/data/1 holds the new cluster {NEW_ID} now, and {old} what the node had; ")
+    assert "No space left on device" in told
+    check_new(settings, filesystem)
+    check_old(settings, filesystem, old)
+
+
+def test_a_place_that_cannot_be_taken_is_told_before_anything_is_made(
+    settings: NodeSettings, filesystem: SimulatedFileSystem
+) -> None:
+    """Two directories cannot change places where a disk is mounted on one of them."""
+    filesystem.mount_points = {DATA}
+    with pytest.raises(DataDirectoryError, match="mount the disk one level higher, at /data, "):
+        recover(settings, filesystem)
+    assert filesystem.list_directory(DATA.parent) == ["1"]
+    check_old(settings, filesystem)
+
+
 def test_directories_change_places(tmp_path: Path) -> None:
-    """On a real file system, in one step; what does not exist cannot."""
+    """On a real file system, in one step; what does not exist cannot, and then nothing has changed."""
     for name in ("new", "current"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
-    exchange_directories(tmp_path / "new", tmp_path / "current", tmp_path / "kept")
-    assert {path.name: path.parent.name for path in tmp_path.glob("*/*")} == {"new": "current", "current": "kept"}
+    exchange_directories(tmp_path / "new", tmp_path / "current")
+    assert {path.name: path.parent.name for path in tmp_path.glob("*/*")} == {"new": "current", "current": "new"}
     with pytest.raises(FileNotFoundError):
-        exchange_directories(tmp_path / "new", tmp_path / "current", tmp_path / "kept")
+        exchange_directories(tmp_path / "missing", tmp_path / "current")
     assert (tmp_path / "current" / "new").exists()

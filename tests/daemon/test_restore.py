@@ -151,6 +151,21 @@ def test_nothing_is_restored_over_data(settings: NodeSettings, filesystem: Simul
     check(settings, filesystem)
 
 
+def test_a_place_that_cannot_be_taken_is_told_before_anything_is_made(
+    settings: NodeSettings, filesystem: SimulatedFileSystem
+) -> None:
+    """No directory can be renamed to where a disk is mounted, be it empty or with what mkfs leaves in it."""
+    for name in ("", "lost+found"):
+        filesystem.make_directory(DATA / name)
+        filesystem.mount_points = {DATA}
+        with pytest.raises(DataDirectoryError, match="mount the disk one level higher, at /data, "):
+            check_place(header_of(), settings, filesystem)
+        with pytest.raises(DataDirectoryError, match="is where a disk is mounted"):
+            restore(settings, filesystem)
+    assert filesystem.list_directory(DATA.parent) == ["1"]
+    assert filesystem.list_directory(DATA) == ["lost+found"]
+
+
 def test_what_cannot_be_handed_over_does_not_get_its_name(
     settings: NodeSettings, filesystem: SimulatedFileSystem
 ) -> None:

@@ -6,7 +6,19 @@ from raftd.kv import answers, commands
 from raftd.kv.answers import Outcome
 from raftd.kv.commands import SessionId, Write
 from raftd.kv.limits import Limits
-from raftd.kv.operations import Delete, DeleteRange, Fence, Get, Increment, Put, Transaction, WriteOperation
+from raftd.kv.operations import (
+    Compare,
+    CompareTarget,
+    Delete,
+    DeleteRange,
+    Fence,
+    Get,
+    Increment,
+    Put,
+    Relation,
+    Transaction,
+    WriteOperation,
+)
 from raftd.kv.types import LeaseId, Revision
 from tests.kv.test_execution import Writer
 from tests.kv.test_machine import ONE
@@ -163,8 +175,9 @@ def test_what_grows(writer: Writer, operation: WriteOperation, grows: bool) -> N
         (Put(b"k", b"FOUR", previous=True), True),
         (Put(b"k", b"3rd", previous=True), False),
         (Increment(b"n", 1), True),
-        (Increment(b"k", 1), False),
-        (Transaction((), (Get(b"k"), DeleteRange(b"x", b"y"))), False),
+        (Increment(b"k", 1), True),
+        (Transaction((), (Get(b"k"), DeleteRange(b"x", b"y"))), True),
+        (Transaction((Compare(CompareTarget.VALUE, Relation.EQUAL, b"k", b"no"),), (Delete(b"k"),)), True),
         (Transaction((), (Delete(b"k"), Put(b"l", b"four"))), True),
         (Transaction((), (Delete(b"k"), Put(b"l", b"3rd"))), False),
         (Transaction((), (Delete(b"k"), Put(b"l", b""), Put(b"m", b""))), False),
@@ -173,12 +186,28 @@ def test_what_grows(writer: Writer, operation: WriteOperation, grows: bool) -> N
 def test_what_takes_room_in_the_log_and_gives_none_back(
     writer: Writer, operation: WriteOperation, takes_room: bool
 ) -> None:
-    """What overwrites as much as it writes does; what changes nothing, or leaves less, does not."""
+    """What overwrites as much as it writes does, and so does what fails or changes nothing: only less is less."""
     writer.write(Put(b"k", b"four"))
     writer.write(Put(b"n", b"5"))
     assert writer.driver.machine.grows(commands.write(ONE, 9, 9, Write(operation)), or_stays=True) == takes_room
     for value, plainly in ((b"3rd", False), (b"four", True), (b"five5", True)):
         assert writer.driver.machine.grows(commands.put(ONE, 9, 9, b"k", value), or_stays=True) == plainly
+
+
+def test_what_hinges_on_others_that_are_under_way(writer: Writer) -> None:
+    """Whatever puts something and may find another state than now; not what overwrites as much as it may anyhow."""
+    machine = writer.driver.machine
+    for operation in (Put(b"k", b"", previous=True), Increment(b"n", 1), Transaction((), (Delete(b"k"),))):
+        assert machine.hinges(b"head" + commands.write(ONE, 9, 9, Write(operation)), 4)
+    assert machine.hinges(commands.put(ONE, 9, 9, b"k", b"", expected_revision=Revision(0)))
+    put = commands.put(ONE, 9, 9, b"k", b"")
+    deletions = [commands.write(ONE, 9, 9, Write(each)) for each in (Delete(b"k"), DeleteRange(b"", b""))]
+    deletions.append(commands.delete(ONE, 9, 9, b"k", expected_revision=Revision(3)))
+    for command in (put, *deletions, commands.open_session(), commands.lease_grant(ONE, 5, 5), b"", b"\x10"):
+        assert not machine.hinges(command)
+    done = commands.write(ONE, 9, 9, Write(Put(b"k", b"", previous=True)))
+    writer.driver.send(done)
+    assert not machine.hinges(done)
 
 
 def test_what_was_done_does_not_grow(writer: Writer) -> None:

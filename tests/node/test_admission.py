@@ -7,9 +7,10 @@ from raftd.kv import answers, commands
 from raftd.kv.answers import Outcome
 from raftd.kv.operations import Delete, Get, Increment, Put, Range, Transaction, Write
 from raftd.kv.queries import RangeQuery
+from raftd.kv.types import Revision
 from raftd.node.admission import AdmissionLimits
 from raftd.wire.client import RefusalCode, ResponseKind
-from tests.node.parts import Server
+from tests.node.parts import Client, Server
 from tests.node.test_gateway import following, step, use
 from tests.node.test_gateway_access import REQUESTS, leader, write
 
@@ -120,6 +121,74 @@ def test_a_full_store_takes_what_does_not_add_to_it() -> None:
         assert client.answer(again).outcome is Outcome.OK
 
 
+VALUE = bytes(500)
+CROWDED = AdmissionLimits(bytes_max=600, pending_bytes_max=900)
+
+
+def crowded() -> tuple[Server, Client]:
+    """A store beyond its bound by what may be under way."""
+    server = leader(admission_limits=CROWDED)
+    client = use(server)
+    client.put(b"1", value=VALUE)
+    step(server)
+    client.put(b"2", b"3", value=VALUE)
+    step(server)
+    return server, client
+
+
+def move(source: bytes, target: bytes) -> Transaction:
+    """What adds nothing as long as the source is there."""
+    return Transaction((), (Delete(source), Put(target, VALUE)))
+
+
+def test_what_each_by_itself_adds_nothing_adds_little_together() -> None:
+    """Transactions that delete the same key: no more than may be under way, however often they are sent."""
+    server = leader(admission_limits=CROWDED)
+    client = use(server)
+    client.put(b"100", b"99", value=VALUE)
+    step(server)
+    for number in range(100, 160, 3):
+        ids = [client.write(move(b"%d" % number, b"%d" % (number + more))) for more in (3, 1, 2)]
+        step(server)
+        assert client.answer(ids[0]).outcome is Outcome.OK
+        assert client.refusal(ids[2]).code is RefusalCode.OVERLOADED
+    before = server.machine.bytes_total
+    assert before <= CROWDED.bytes_max + CROWDED.pending_bytes_max + len(VALUE)
+    one, other = client.write(move(b"160", b"161")), client.write(move(b"160", b"162"))
+    step(server)
+    assert client.answer(one).outcome is Outcome.OK
+    assert client.refusal(other).code is RefusalCode.OVERLOADED
+    assert server.machine.bytes_total == before
+    again = client.write(move(b"160", b"162"))
+    step(server)
+    assert client.refusal(again).code is RefusalCode.FULL
+
+
+def test_a_crowded_store_takes_one_at_a_time_of_what_hinges_on_others() -> None:
+    """Deletions and what only overwrites are taken together; what failed only for a key that goes, is not."""
+    server, client = crowded()
+    create = Put(b"1", 2 * VALUE, expected_revision=Revision(0))
+    plainly = commands.put(client.session, 99, 1, b"1", 2 * VALUE, expected_revision=Revision(0))
+    taken = [*client.put(b"2", b"3", value=b"short"), client.write(Delete(b"1"))]
+    refused = [client.write(create), *client.send(write(plainly)), client.write(Increment(b"2", 1))]
+    step(server)
+    assert [client.answer(each).outcome for each in taken] == [Outcome.OK] * 3
+    assert [client.refusal(each).code for each in refused] == [RefusalCode.OVERLOADED] * 3
+    server, client = crowded()
+    alone = client.write(create)
+    step(server)
+    assert client.answer(alone).outcome is Outcome.COMPARE_FAILED
+
+
+def test_a_crowded_store_does_not_take_back_what_is_being_moved() -> None:
+    """A value would be there twice: a transaction has it elsewhere, and a PUT overwrites what was there before."""
+    server, client = crowded()
+    moved, (back,), deleted = client.write(move(b"1", b"4")), client.put(b"1", value=VALUE), client.write(Delete(b"2"))
+    step(server)
+    assert [client.answer(each).outcome for each in (moved, deleted)] == [Outcome.OK] * 2
+    assert client.refusal(back).code is RefusalCode.OVERLOADED
+
+
 def test_a_write_that_was_done_is_answered_by_a_full_store() -> None:
     """A client that repeats what it has no answer to must learn that it was done."""
     server = leader(admission_limits=AdmissionLimits(keys_max=1))
@@ -197,12 +266,23 @@ def test_a_full_disk_takes_nothing_that_only_overwrites() -> None:
     client.send(counted)
     done()
     server.disk.disk_low = True
-    refused = [client.write(each) for each in (Increment(b"key", 1), Transaction((), (Put(b"key", b"6"),)))]
-    taken = [
-        *client.send(counted),  # it is answered as before
-        client.write(Transaction((), (Get(b"key"),))),
-        client.write(Transaction((), (Put(b"new", b""), Delete(b"key")))),
-    ]
+    transactions = (Transaction((), (Put(b"key", b"6"),)), Transaction((), (Get(b"key"),)))
+    refused = [client.write(each) for each in (Increment(b"key", 1), *transactions)]
+    taken = client.send(counted)  # it is answered as before
     done()
-    assert [client.refusal(each).code for each in refused] == [RefusalCode.OVERLOADED] * 2
-    assert [client.answer(each).outcome for each in taken] == [Outcome.OK] * 3
+    assert [client.refusal(each).code for each in refused] == [RefusalCode.OVERLOADED] * 3
+    assert client.answer(taken[0]).outcome is Outcome.OK
+
+
+def test_a_full_disk_takes_one_at_a_time_of_what_leaves_less() -> None:
+    """Only the first one finds what it deletes; deletions are taken all the same."""
+    server = leader()
+    client = use(server)
+    client.put(b"key", b"other")
+    step(server)
+    server.disk.disk_low = True
+    smaller = Transaction((), (Put(b"new", b""), Delete(b"key")))
+    first, second, deleted = client.write(smaller), client.write(smaller), client.write(Delete(b"other"))
+    step(server)
+    assert [client.answer(each).outcome for each in (first, deleted)] == [Outcome.OK] * 2
+    assert client.refusal(second).code is RefusalCode.OVERLOADED

@@ -18,7 +18,17 @@ from raftd.node.transfers import UNREADABLE_SECONDS
 from raftd.storage.simulated import Call
 from tests.node.parts import TICK_SECONDS
 from tests.node.snapshot_parts import FullServer
-from tests.node.test_transfers import append, chunk, history, machine_at, receive, receive_all, replies, snapshot_file
+from tests.node.test_transfers import (
+    CHUNK,
+    append,
+    chunk,
+    history,
+    machine_at,
+    receive,
+    receive_all,
+    replies,
+    snapshot_file,
+)
 
 
 def follow(server: FullServer, seconds: float) -> None:
@@ -87,6 +97,20 @@ def test_an_older_snapshot_does_not_take_the_room_of_the_one_that_comes() -> Non
     assert server.installer.failed_total == 1
     assert len(server.snapshot_names) == 2
     assert newest in server.snapshot_names
+
+
+def test_what_was_given_up_for_its_room_is_sent_again() -> None:
+    """From its beginning, whichever chunk comes next: the leader is told that there is nothing."""
+    server, file = FullServer(2, 3), snapshot_file(40)
+    offsets = range(0, len(file), CHUNK)
+    for end in (2, len(offsets) - 1):
+        for offset in offsets[:end]:
+            assert receive(server, chunk(file, offset))[-1].next_offset == offset + CHUNK
+        assert server.snapshots.prune(1) == 1
+        assert receive(server, chunk(file, offsets[end]))[-1].next_offset == 0
+    receive_all(server, file)
+    server.run()
+    assert server.machine.digest() == machine_at(40).digest()
 
 
 def keys_of(store: Store) -> int:

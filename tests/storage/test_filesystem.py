@@ -161,3 +161,10 @@ def test_short_reads_are_completed(file: File, monkeypatch: pytest.MonkeyPatch) 
     assert file.read(1, 8) == b"bcdefghi"
     assert file.read(1, 80) == b"bcdefghij"
     file.close()
+
+
+def test_where_another_file_system_begins() -> None:
+    """Every Linux has one at /proc; it can be told of a path that is not there, too."""
+    filesystem = RealFileSystem()
+    places = ("/proc", "/proc/self", "/missing")
+    assert [filesystem.is_mount_point(Path(place)) for place in places] == [True, False, False]

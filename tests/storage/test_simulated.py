@@ -188,3 +188,16 @@ def test_a_file_is_no_directory(filesystem: SimulatedFileSystem) -> None:
     for path in (A, A / "x"):
         with pytest.raises(NotADirectoryError):
             filesystem.list_directory(path)
+
+
+def test_a_mount_point_keeps_its_place() -> None:
+    """As rename(2) has it: EBUSY, from there and to there."""
+    filesystem = SimulatedFileSystem()
+    for name in ("/a", "/b"):
+        filesystem.make_directory(Path(name))
+    filesystem.mount_points = {Path("/a")}
+    assert [filesystem.is_mount_point(Path(name)) for name in ("/a", "/b")] == [True, False]
+    for source, target in (("/a", "/b"), ("/b", "/a")):
+        with pytest.raises(OSError, match="busy"):
+            filesystem.rename(Path(source), Path(target))
+    assert filesystem.copy().mount_points == {Path("/a")}

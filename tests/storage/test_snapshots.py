@@ -372,6 +372,78 @@ def test_prune_keeps_the_newest(open_store: OpenStore) -> None:
         store.open(all_metadata[0])
 
 
+def begun(store: SnapshotStore, file: bytes) -> None:
+    """Receive the first bytes of the new snapshot, and no more."""
+    assert store.receive(*NEW.last_included).write(0, file[:300]) == 300
+
+
+def test_prune_gives_up_what_its_leader_never_finished(open_store: OpenStore) -> None:
+    """As soon as there is one as new: it could be used for nothing, and would take its room for ever."""
+    other = SimulatedFileSystem()
+    make(open_store(other), NEW)
+    file = file_of(other, NEW)
+    filesystem = with_old(open_store)
+    store = open_store(filesystem)
+    begun(store, file)
+    assert store.prune(2) == 0
+    assert "snapshot.received" in filesystem.list_directory(SNAPSHOTS)
+    make(store, NEW)
+    assert store.prune(2) == 1
+    assert sorted(filesystem.list_directory(SNAPSHOTS)) == [name_of(OLD), name_of(NEW)]
+    assert store.prune(2) == 0
+
+
+def test_a_full_disk_gives_up_what_is_being_received(open_store: OpenStore) -> None:
+    """It is taken in again from its beginning, when the next bytes come."""
+    other = SimulatedFileSystem()
+    make(open_store(other), NEW)
+    file = file_of(other, NEW)
+    filesystem = with_old(open_store)
+    store = open_store(filesystem)
+    begun(store, file)
+    assert store.prune(1) == 1
+    assert filesystem.list_directory(SNAPSHOTS) == [name_of(OLD)]
+    assert store.receive(*NEW.last_included).write(300, file[300:400]) == 0
+    received(store, file)
+    assert store.latest() == NEW
+
+
+@pytest.mark.parametrize("is_stuck", [False, True])
+def test_the_one_that_is_durable_outlives_one_whose_name_could_not_be_stored(
+    open_store: OpenStore, *, is_stuck: bool
+) -> None:
+    """Also where that one cannot be removed, and whatever a power cut leaves of what was not synced."""
+    filesystem = with_old(open_store)
+    store = open_store(filesystem)
+
+    def fail(call: Call) -> None:
+        if call.name == "sync_directory" or (is_stuck and call.name == "unlink" and call.path.name == name_of(NEW)):
+            raise OSError(errno.ENOSPC, "the disk is full", str(call.path))
+
+    filesystem.before_call = fail
+    with pytest.raises(StorageError, match="its name cannot be stored: the disk is full"):
+        make(store, NEW)
+    assert (name_of(NEW) in filesystem.list_directory(SNAPSHOTS)) == is_stuck
+    with contextlib.suppress(StorageError):
+        store.prune(1)
+    filesystem.before_call = lambda _: None
+    changes = filesystem.unsynced()
+    assert changes
+    for number in range(1 << len(changes)):
+        survivors = {change for bit, change in enumerate(changes) if number >> bit & 1}
+        world = filesystem.copy()
+        world.lose_power(survivors.__contains__)
+        again = open_store(world)
+        latest = again.latest()
+        assert latest in {OLD, NEW}
+        assert payload_of(again, latest) == PAYLOADS[latest]
+    assert store.prune(1) == 0
+    assert payload_of(store, OLD) == PAYLOADS[OLD]
+    make(store, NEW)
+    assert store.prune(1) == 1
+    assert filesystem.list_directory(SNAPSHOTS) == [name_of(NEW)]
+
+
 def test_one_at_a_time_and_only_newer_ones(open_store: OpenStore) -> None:
     """A second one while one is being made, or one that is not newer than what is there, is refused."""
     store = open_store(with_old(open_store))
