@@ -83,6 +83,9 @@ class Draft:
         try:
             self._filesystem.sync_directory(self._path.parent)
         except OSError as error:
+            # It would take the room of the next one, and be the newest of those that are kept.
+            with contextlib.suppress(OSError):
+                self._filesystem.unlink(self._target)
             raise snapshot_error(self._target, "its name cannot be stored", error) from error
         self._committed(metadata)
 

@@ -149,7 +149,7 @@ class SnapshotStore:
             raise snapshot_error(path, "cannot be opened", error) from error
 
     def prune(self, keep: int) -> int:
-        """Remove all but the newest `keep` snapshots; returns how many were removed.
+        """Remove all but the newest `keep` snapshots, and never `latest`; returns how many were removed.
 
         So is one that a leader began to send and never finished, once there is one made here that is as new. Where none
         but the newest is to be kept, there is no room, and any that is being received goes: it can be sent again.
@@ -161,8 +161,12 @@ class SnapshotStore:
         if keep < 1:
             raise LocalProtocolError("the newest snapshot has to be kept")
         removed = self._give_up_receiving(keep)
+        # What is newer than that has its name, and may lose it: to make that durable has failed.
+        durable = None if self._latest is None else self._path_of(*self._latest.last_included)
         try:
             for path in self._paths()[:-keep]:
+                if path == durable:
+                    continue
                 self._filesystem.unlink(path)
                 self._filesystem.sync_directory(self._path)
                 removed += 1
