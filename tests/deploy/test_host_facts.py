@@ -17,8 +17,9 @@ from raftd.storage.filesystem import RealFileSystem
 from raftd.storage.format import Identity
 
 SCRIPT = Path(__file__).parents[2] / "deploy/roles/raftd/files/host_facts.py"
-STATUS = {"node_id": 1, "configuration": {"reloaded_seconds": 0.0}}
 OLD, NEW, ANOTHER = (str(uuid.UUID(int=number)) for number in (1, 2, 3))
+STATUS = {"node_id": 1, "cluster_id": OLD, "configuration": {"reloaded_seconds": 0.0}}
+STRANGE = STATUS | {"cluster_id": ANOTHER}
 
 
 @pytest.fixture
@@ -136,7 +137,8 @@ def test_why_the_nodes_could_not_be_asked(
     """That nobody is there is an answer; certificates that are not accepted, or a command that cannot run, are not."""
     code, rows, stderr, unasked = ANSWERS[case]
     path = tmp_path / "raftctl"
-    path.write_text(f"#!/bin/sh\necho '{json.dumps(rows)}'; echo '{stderr}' >&2; exit {code}\n")
+    is_told_which = f'test "$1 $2" = "--config {script.CLIENT_SETTINGS}" || exit 2'
+    path.write_text(f"#!/bin/sh\n{is_told_which}; echo '{json.dumps(rows)}'; echo '{stderr}' >&2; exit {code}\n")
     path.chmod(0o755)
     monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
     assert facts(script)["unasked"] is None  # without data it belongs to no cluster that could be asked about
@@ -144,6 +146,40 @@ def test_why_the_nodes_could_not_be_asked(
     told = facts(script)
     assert told["status"] == [row["status"] for row in rows if "status" in row]
     assert (told["unasked"] and tuple(told["unasked"].values())) == (unasked and (unasked[0], unasked[2], unasked[1]))
+
+
+@pytest.mark.parametrize(
+    ("inventory", "written", "statuses", "error"),
+    [
+        (OLD, None, [STATUS, STRANGE], None),
+        (NEW, OLD, [STATUS, STRANGE], None),  # the inventory is still to be mended
+        ("", None, [STATUS, STRANGE], None),
+        (NEW, NEW, [STRANGE, STRANGE], f"n1:7400 answers for another cluster, {ANOTHER}"),
+    ],
+)
+def test_nodes_of_another_cluster_are_not_listened_to(
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    inventory: str,
+    written: str | None,
+    statuses: list[dict[str, Any]],
+    error: str | None,
+) -> None:
+    """An address that is another's now tells nothing of who leads here, and that nobody else answers is no answer."""
+    if written is not None:
+        script.SETTINGS.write_text(f"cluster:\n  id: {written}\n")
+    (script.DATA / "1").mkdir()
+    (script.DATA / "1" / "identity").touch()
+    rows = [{"endpoint": "n1:7400", "status": each} for each in statuses]
+    (tmp_path / "raftctl").write_text(f"#!/bin/sh\necho '{json.dumps(rows)}'\n")
+    (tmp_path / "raftctl").chmod(0o755)
+    monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
+    told = facts(script, inventory)
+    known = {OLD, NEW} if inventory else {OLD, NEW, ANOTHER}
+    assert told["status"] == [each for each in statuses if each["cluster_id"] in known]
+    assert (told["unasked"] and told["unasked"]["error"]) == error
 
 
 def test_without_a_program_nothing_could_be_asked(
@@ -168,7 +204,7 @@ def test_files_that_the_node_has_not_read(
     monkeypatch.setattr(script, "changed_seconds", lambda path: seconds + path.name.endswith("r.crt"))
     node = 2 if read == "by another" else 1
     status = {"node_id": node, "configuration": {"reloaded_seconds": seconds + (2 if read == "since" else 0)}}
-    monkeypatch.setattr(script, "status", lambda: ([status], None))
+    monkeypatch.setattr(script, "status", lambda _: ([status], None))
     assert facts(script)["unread"] == expected
 
 
@@ -178,7 +214,7 @@ def test_where_the_node_cannot_be_asked_nothing_is_known_to_be_read(
     """One whose certificate has ended may have a better one in its files already."""
     (script.PKI / "node-1.client.crt").write_text("x")
     (script.DATA / "1" / "log").mkdir(parents=True)
-    monkeypatch.setattr(script, "status", lambda: ([], {"code": 7, "error": "", "is_tls": True}))
+    monkeypatch.setattr(script, "status", lambda _: ([], {"code": 7, "error": "", "is_tls": True}))
     assert facts(script)["unread"] == ["node-1.client.crt"]
 
 

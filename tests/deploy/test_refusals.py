@@ -219,7 +219,7 @@ def test_a_member_is_not_retired(tmp_path: Path) -> None:
     for name, role in (("before", "voter"), ("after", "no member")):
         rows = [{"node": 1, "role": role}, {"node": 2, "role": "voter, leader"}]
         (tmp_path / name).mkdir()
-        programs = pretend(tmp_path / name, "raftctl", f"test $1.$2 = member.list && echo '{json.dumps(rows)}'")
+        programs = pretend(tmp_path / name, "raftctl", f"test $3.$4 = member.list && echo '{json.dumps(rows)}'")
         steps.append(
             {
                 "block": [tasks_of_raftd("retire", raftd_bin=str(programs))],

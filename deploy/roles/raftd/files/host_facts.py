@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 SETTINGS = Path("/etc/raftd/raftd.yaml")
+CLIENT_SETTINGS = Path("/etc/raftd/raftctl.yaml")
 FOUNDED = Path("/etc/raftd/founded")
 PKI = Path("/etc/raftd/pki")
 DATA = Path("/var/lib/raftd")
@@ -54,7 +55,7 @@ def facts(node: str, controller_seconds: float, cluster_id: str) -> dict[str, ob
     has_data = data.is_dir() and any(data.iterdir())
     system = platform.freedesktop_os_release()
     founded, written_id = read(FOUNDED), found(r"^  id: (\S+)$", settings)
-    statuses, unasked = status() if has_data else ([], None)
+    statuses, unasked = status({cluster_id, written_id} - {"", None}) if has_data else ([], None)
     states = units(node)
     return {
         "system": f"{system['ID']} {system.get('VERSION_ID', '')}",
@@ -107,9 +108,12 @@ def recovering(data: Path, cluster_id: str, written_id: str | None, founded: str
     return data_id if is_begun else None
 
 
-def status() -> tuple[list[dict[str, Any]], dict[str, object] | None]:
-    """What the nodes say that answer; and why they could not be asked, where it is not that none of them is there."""
-    command = (program("raftctl"), "--timeout", "3s", "status", "--output", "json")
+def status(clusters: set[str | None]) -> tuple[list[dict[str, Any]], dict[str, object] | None]:
+    """What the nodes say that answer; and why they could not be asked, where it is not that none of them is there.
+
+    Nodes of other clusters than `clusters` have nothing to say here, of which there is at least one, if any is known.
+    """
+    command = (program("raftctl"), "--config", str(CLIENT_SETTINGS), "--timeout", "3s", "status", "--output", "json")
     ended = ran(*command)
     if ended is None:
         return [], {"code": None, "error": f"{command[0]} cannot be run, or takes too long", "is_tls": False}
@@ -117,7 +121,13 @@ def status() -> tuple[list[dict[str, Any]], dict[str, object] | None]:
     with contextlib.suppress(ValueError):
         rows = json.loads(ended.stdout or "[]")
     if ended.returncode in (0, UNHEALTHY):
-        return [row["status"] for row in rows if "status" in row], None
+        answers = [row["status"] for row in rows if "status" in row]
+        own = [answer for answer in answers if answer["cluster_id"] in clusters or not clusters]
+        if own or not answers:
+            return own, None
+        endpoint = next(row["endpoint"] for row in rows if "status" in row)
+        strange = f"{endpoint} answers for another cluster, {answers[0]['cluster_id']}"
+        return [], {"code": ended.returncode, "error": strange, "is_tls": False}
     # Of nodes that are down, and others that do not accept a certificate, the exit code is that of nobody being there.
     reasons = [str(row.get("health")) for row in rows] + ended.stderr.strip().splitlines()[-1:]
     refused = [reason for reason in reasons if ended.returncode == TLS or "certificate" in reason]
