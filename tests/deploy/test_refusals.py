@@ -236,3 +236,37 @@ def test_a_member_is_not_retired(tmp_path: Path) -> None:
     done = (tmp_path / "log-after").read_text()
     assert "stop raftd@1.service" in done
     assert "disable raftd@1.service" in done
+
+
+BACKUP_ID, OTHER_ID = (f"00000000-0000-4000-8000-00000000000{number}" for number in (2, 3))
+RESTORES: Final[dict[str, tuple[str, str | None, str]]] = {
+    # The inventory's id, what -e raftd_from_cluster says; then what is said.
+    "own": (BACKUP_ID, None, ""),
+    "another's": (OTHER_ID, None, f"prod ({BACKUP_ID}), and the inventory names prod ({OTHER_ID}). If that is meant"),
+    "meant": (OTHER_ID, BACKUP_ID, ""),
+    "mistaken": (OTHER_ID, OTHER_ID, f"prod ({BACKUP_ID}), and not of {OTHER_ID}. If that is meant"),
+}
+
+
+@pytest.mark.parametrize("case", RESTORES)
+def test_another_cluster_s_backup_is_not_restored(tmp_path: Path, case: str) -> None:
+    """Unless its id is given, and only then raftctl is told that it may be another's."""
+    cluster_id, from_cluster, message = RESTORES[case]
+    log, backup = tmp_path / "log", tmp_path / "backup"
+    backup.touch()
+    about = json.dumps({"cluster": "prod", "cluster_id": BACKUP_ID})
+    programs = pretend(tmp_path, "raftctl", f"echo \"$@\" >>{log}; echo '{about}'")
+    given = {
+        "raftd_bin": str(programs),
+        "raftd_pki_raftctl": str(programs / "raftctl"),
+        "raftd_backup": str(backup),
+        "raftd_cluster_name": "prod",
+        "raftd_cluster_id": cluster_id,
+    } | ({"raftd_from_cluster": from_cluster} if from_cluster else {})
+    steps = [tasks_of_raftd("restore_check"), tasks_of_raftd("restore")]
+    code, said = play_tasks(tmp_path, steps, {"n1": {"raftd_node_id": 1, **HERE}}, **given)
+    assert (code == 0) == (message == ""), said
+    assert message in said
+    called = log.read_text()
+    assert ("--yes prod" in called) == (message == "")
+    assert (f"--from-cluster {BACKUP_ID}" in called) == (case == "meant")
