@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 
 from raftd.consensus.types import NodeId
+from raftd.node import gateway
 from raftd.storage.data_directory import DataDirectory
 from raftd.storage.filesystem import RealFileSystem
 from raftd.storage.format import Identity
@@ -19,6 +20,8 @@ from raftd.storage.format import Identity
 SCRIPT = Path(__file__).parents[2] / "deploy/roles/raftd/files/host_facts.py"
 OLD, NEW, ANOTHER = (str(uuid.UUID(int=number)) for number in (1, 2, 3))
 STATUS = {"node_id": 1, "cluster_id": OLD, "configuration": {"reloaded_seconds": 0.0}}
+DENIAL: Final = str(gateway._DENIED.message)
+"""What a node says to an operator that its settings do not know."""
 STRANGE = STATUS | {"cluster_id": ANOTHER}
 
 
@@ -112,8 +115,8 @@ def test_data_that_is_damaged_is_no_recovery(script: ModuleType) -> None:
     assert facts(script)["recovering"] is None
 
 
-ANSWERS: Final[dict[str, tuple[int, list[dict[str, Any]], str, tuple[int, bool, str] | None]]] = {
-    # How raftctl ends and what it says; then its exit code, whether it is about certificates, and the reason.
+ANSWERS: Final[dict[str, tuple[int, list[dict[str, Any]], str, tuple[int, str, str | None] | None]]] = {
+    # How raftctl ends and what it says; then its exit code, the reason, and what that is about, if the files mend it.
     "all": (0, [{"status": STATUS}], "", None),
     "some": (8, [{"status": STATUS}, {"health": "no answer"}], "", None),
     "nobody": (5, [{"health": "connection refused"}], "", None),
@@ -121,12 +124,14 @@ ANSWERS: Final[dict[str, tuple[int, list[dict[str, Any]], str, tuple[int, bool, 
         5,
         [{"health": "no answer"}, {"health": "bad certificate"}],
         "",
-        (5, True, "bad certificate"),
+        (5, "bad certificate", "is_tls"),
     ),
-    "refused": (7, [{"health": "certificate expired"}], "", (7, True, "certificate expired")),
-    "no certificate": (7, [], "user.crt: cannot be read", (7, True, "user.crt: cannot be read")),
-    "no endpoints": (78, [], "endpoints are missing", (78, False, "endpoints are missing")),
-    "a bug": (1, [], "", (1, False, "it says nothing")),
+    "refused": (7, [{"health": "certificate expired"}], "", (7, "certificate expired", "is_tls")),
+    "denied": (1, [{"health": DENIAL}], "", (1, DENIAL, "is_denied")),
+    "nobody and denied": (5, [{"health": "no answer"}, {"health": DENIAL}], "", (5, DENIAL, "is_denied")),
+    "no certificate": (7, [], "user.crt: cannot be read", (7, "user.crt: cannot be read", "is_tls")),
+    "no endpoints": (78, [], "endpoints are missing", (78, "endpoints are missing", None)),
+    "a bug": (1, [], "", (1, "it says nothing", None)),
 }
 
 
@@ -145,7 +150,12 @@ def test_why_the_nodes_could_not_be_asked(
     (script.DATA / "1" / "log").mkdir(parents=True)
     told = facts(script)
     assert told["status"] == [row["status"] for row in rows if "status" in row]
-    assert (told["unasked"] and tuple(told["unasked"].values())) == (unasked and (unasked[0], unasked[2], unasked[1]))
+    if unasked is None:
+        assert told["unasked"] is None
+    else:
+        code, error, about = unasked
+        expected = {"code": code, "error": error, "is_tls": about == "is_tls", "is_denied": about == "is_denied"}
+        assert told["unasked"] == expected
 
 
 @pytest.mark.parametrize(
@@ -208,14 +218,17 @@ def test_files_that_the_node_has_not_read(
     assert facts(script)["unread"] == expected
 
 
-def test_where_the_node_cannot_be_asked_nothing_is_known_to_be_read(
-    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("why", ["is_tls", "is_denied", None])
+def test_where_the_operator_is_not_let_in_nothing_is_known_to_be_read(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, why: str | None
 ) -> None:
-    """One whose certificate has ended may have a better one in its files already."""
+    """A node whose certificate has ended, or that knows no operator, may have better files already."""
     (script.PKI / "node-1.client.crt").write_text("x")
     (script.DATA / "1" / "log").mkdir(parents=True)
-    monkeypatch.setattr(script, "status", lambda _: ([], {"code": 7, "error": "", "is_tls": True}))
-    assert facts(script)["unread"] == ["node-1.client.crt"]
+    monkeypatch.setattr(
+        script, "status", lambda _: ([], {"code": 1, "error": "", **{each: each == why for each in script.WHY_NOT}})
+    )
+    assert facts(script)["unread"] == (["node-1.client.crt"] if why else [])
 
 
 @pytest.mark.parametrize(
