@@ -59,7 +59,7 @@ def newer(deb: Path, directory: Path) -> Path:
 
 
 def test_installing_starts_nothing(bare: Host, deb: Path) -> None:
-    """Installed, raftd has its user, its directory and its programs, and no unit of it is enabled or runs."""
+    """Installed, raftd has its user, its directories and its programs, and no unit of it is enabled or runs."""
     said = install(bare, deb)
     assert "rror" not in said, said
     assert bare.shell("dpkg --verify raftd") == ""
@@ -67,8 +67,9 @@ def test_installing_starts_nothing(bare: Host, deb: Path) -> None:
     assert seen.package("raftd").is_installed
     user = seen.user("raftd")
     assert (user.uid < 1000, user.group, user.shell) == (True, "raftd", "/usr/sbin/nologin")
-    directory = seen.file("/etc/raftd")
-    assert (directory.user, directory.group, directory.mode) == ("root", "raftd", 0o750)
+    for path, group, mode in (("/etc/raftd", "raftd", 0o750), ("/var/lib/raftd", "root", 0o755)):
+        directory = seen.file(path)
+        assert (directory.user, directory.group, directory.mode) == ("root", group, mode)
     assert unit_files(bare) != ""
     assert bare.shell("systemctl list-units --all --no-legend 'raftd*'") == ""
     assert unit_files(bare, "--state=enabled") == ""
