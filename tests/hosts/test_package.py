@@ -129,10 +129,17 @@ def test_removal_stops_nodes_and_keeps_what_is_theirs(alone: HostCluster, deb: P
 
 
 def test_a_purge_leaves_nothing(alone: HostCluster) -> None:
-    """Purged without a question, raftd has left no file, no link and no unit; only its user's number stays taken."""
+    """Purged without a question, raftd has left no file, no link and no unit; only its user's number stays taken.
+
+    What is mounted where data is does not keep it from that, and is empty.
+    """
     host = alone.client
     assert host.shell("find /etc /usr /lib /var/lib -xdev -iname '*raftd*' | head -1") != ""
+    mounted = "/var/lib/raftd/mounted"
+    host.shell(f"mkdir {mounted} && mount -t tmpfs tmpfs {mounted} && mkdir {mounted}/wal && touch {mounted}/wal/log")
     purge(host)
+    assert host.shell("find /var/lib/raftd") == f"/var/lib/raftd\n{mounted}"
+    host.shell(f"umount {mounted} && rmdir {mounted} /var/lib/raftd")
     elsewhere = r"-path /proc -o -path /sys -o -path /run -o -path /var/log -o -path /var/tmp -o -path /tmp"
     assert host.shell(rf"find / \( {elsewhere} \) -prune -o -iname '*raft[dc]*' -print") == ""
     assert unit_files(host) == ""
