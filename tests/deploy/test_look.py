@@ -45,6 +45,12 @@ CLUSTERS: Final[dict[str, tuple[Seen, dict[str, Any]]]] = {
         {"n1": host(status(1, "follower", 7, 20, 1, 2)), "n2": host(status(2, "follower", 9, 10, 1, 2, 3))},
         {"raftd_leader_id": 0, "raftd_member_ids": [1, 2]},
     ),
+    "led before all were ready": (
+        {"n1": host(BEFORE, founded=None), "n2": host(BEFORE, founded=None)},
+        {"raftd_is_founded": True, "raftd_founders_may_come": True},
+    ),
+    "not founded": ({"n1": host(founded=None)}, {"raftd_is_founded": False, "raftd_founders_may_come": True}),
+    "founded": ({"n1": host(), "n2": host(founded=None)}, {"raftd_is_founded": True, "raftd_founders_may_come": False}),
     "nobody answers": ({"n1": host(), "n2": host()}, {"raftd_leader_id": 0, "raftd_member_ids": [1, 2, 3]}),
 }
 
@@ -59,3 +65,29 @@ def test_what_the_cluster_is(tmp_path: Path, case: str) -> None:
     assert code == 0, said
     for name, value in expected.items():
         assert f"{name}={value};" in said
+
+
+MISTAKES: Final = DEPLOY / "roles/raftd/templates/host_mistakes.j2"
+
+
+@pytest.mark.parametrize("founders_may_come", [True, False])
+def test_a_founder_without_data_is_let_begin_until_all_have(tmp_path: Path, founders_may_come: bool) -> None:
+    """While it is not noted that all were ready, it may be one that has not started yet, also where the others lead."""
+    about = {"recovering": None, "cluster_id": None, "has_data": False, "package": None, "release": None}
+    hosts = {"n1": {"raftd_node_id": 1, "raftd_host": about, **HERE}}
+    given: dict[str, Any] = {
+        "raftd_cluster_id": "id",
+        "raftd_leader_id": 2,
+        "raftd_member_ids": [1],
+        "raftd_is_founded": True,
+        "raftd_founders_may_come": founders_may_come,
+        "raftd_newcomers": [],
+        "raftd_leaving": [],
+        "raftd_may_be_gone": [],
+        "raftd_may_change_version": True,
+        "raftd_uses_wheelhouse": False,
+    }
+    show = {"ansible.builtin.debug": {"msg": f"{{{{ lookup('ansible.builtin.template', '{MISTAKES}') }}}}"}}
+    code, said = play_tasks(tmp_path, [show], hosts, **given)
+    assert code == 0, said
+    assert ("n1 (node 1) is a member, and its data is gone" in said) == (not founders_may_come)
