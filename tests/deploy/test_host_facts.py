@@ -46,6 +46,26 @@ def facts(script: ModuleType, cluster: str = OLD) -> dict[str, Any]:
     return found
 
 
+def give_data(script: ModuleType) -> None:
+    (script.DATA / "1").mkdir()
+    (script.DATA / "1" / "identity").touch()
+
+
+def test_only_a_directory_with_an_identity_has_data(script: ModuleType) -> None:
+    """A new file system has `lost+found`, and a start that was broken off may have left a log without contents."""
+    assert facts(script)["has_data"] is False
+    data = script.DATA / "1"
+    for name in ("lost+found", "wal"):
+        (data / name).mkdir(parents=True)
+    data.chmod(0o700)
+    assert facts(script)["has_data"] is False
+    directory = DataDirectory(RealFileSystem(), data, Identity(uuid.UUID(OLD).bytes, NodeId(1)))
+    assert directory.is_new
+    directory.stamp()
+    directory.close()
+    assert facts(script)["has_data"] is True
+
+
 def test_what_is_no_file_is_left_out(script: ModuleType, tmp_path: Path) -> None:
     """Directories, links and links to nowhere among certificates and units are passed over."""
     (script.PKI / "peer-ca.crt").write_text("certificate")
@@ -147,7 +167,7 @@ def test_why_the_nodes_could_not_be_asked(
     path.chmod(0o755)
     monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
     assert facts(script)["unasked"] is None  # without data it belongs to no cluster that could be asked about
-    (script.DATA / "1" / "log").mkdir(parents=True)
+    give_data(script)
     told = facts(script)
     assert told["status"] == [row["status"] for row in rows if "status" in row]
     if unasked is None:
@@ -180,8 +200,7 @@ def test_nodes_of_another_cluster_are_not_listened_to(
     """An address that is another's now tells nothing of who leads here, and that nobody else answers is no answer."""
     if written is not None:
         script.SETTINGS.write_text(f"cluster:\n  id: {written}\n")
-    (script.DATA / "1").mkdir()
-    (script.DATA / "1" / "identity").touch()
+    give_data(script)
     rows = [{"endpoint": "n1:7400", "status": each} for each in statuses]
     (tmp_path / "raftctl").write_text(f"#!/bin/sh\necho '{json.dumps(rows)}'\n")
     (tmp_path / "raftctl").chmod(0o755)
@@ -196,7 +215,7 @@ def test_without_a_program_nothing_could_be_asked(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host with data whose raftctl is gone knows nothing of a leader."""
-    (script.DATA / "1" / "log").mkdir(parents=True)
+    give_data(script)
     monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
     assert "cannot be run" in facts(script)["unasked"]["error"]
 
@@ -209,7 +228,7 @@ def test_files_that_the_node_has_not_read(
     paths = [script.SETTINGS, *(script.PKI / name for name in ("peer-ca.crt", "user-operator.crt", "node-1.peer.crt"))]
     for path in paths:
         path.write_text("x")
-    (script.DATA / "1" / "log").mkdir(parents=True)
+    give_data(script)
     seconds = 1000.0
     monkeypatch.setattr(script, "changed_seconds", lambda path: seconds + path.name.endswith("r.crt"))
     node = 2 if read == "by another" else 1
@@ -224,7 +243,7 @@ def test_where_the_operator_is_not_let_in_nothing_is_known_to_be_read(
 ) -> None:
     """A node whose certificate has ended, or that knows no operator, may have better files already."""
     (script.PKI / "node-1.client.crt").write_text("x")
-    (script.DATA / "1" / "log").mkdir(parents=True)
+    give_data(script)
     monkeypatch.setattr(
         script, "status", lambda _: ([], {"code": 1, "error": "", **{each: each == why for each in script.WHY_NOT}})
     )

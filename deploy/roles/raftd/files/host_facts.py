@@ -56,7 +56,7 @@ def facts(node: str, controller_seconds: float, cluster_id: str) -> dict[str, ob
     """What there is of the node, as the playbooks ask for it."""
     settings = read(SETTINGS) or ""
     data = DATA / node
-    has_data = data.is_dir() and any(data.iterdir())
+    has_data = (data / "identity").is_file()  # without it the directory is new, whatever a mount may have put there
     system = platform.freedesktop_os_release()
     founded, written_id = read(FOUNDED), found(r"^  id: (\S+)$", settings)
     statuses, unasked = status({cluster_id, written_id} - {"", None}) if has_data else ([], None)
