@@ -48,6 +48,13 @@ def test_each_raftctl_is_told_which_cluster() -> None:
     assert {file: each for file, each in found.items() if each} == {}
 
 
+def test_a_full_disk_is_full_for_the_node_alone() -> None:
+    """What a file system keeps for root is left to the rest of the host: the node's user fills it."""
+    text = (DEPLOY / "roles/raftd/tasks/gameday_fill_disk.yml").read_text()
+    (writing,) = (line.strip() for line in text.splitlines() if re.search(r"\bdd\b", line))
+    assert writing.startswith("argv: [runuser, -u, raftd, --, dd, if=/dev/zero,")
+
+
 def test_only_what_asks_each_host_by_itself_takes_a_limit() -> None:
     """Whoever writes settings, or decides about the whole cluster, has to have looked at all of its hosts."""
     limited = {path.stem for path in PLAYBOOKS if "raftd_may_be_limited: true" in path.read_text()}
