@@ -12,13 +12,17 @@ from typing import Any, Final
 import pytest
 
 from raftd.consensus.types import NodeId
+from raftd.node import gateway
 from raftd.storage.data_directory import DataDirectory
 from raftd.storage.filesystem import RealFileSystem
 from raftd.storage.format import Identity
 
 SCRIPT = Path(__file__).parents[2] / "deploy/roles/raftd/files/host_facts.py"
-STATUS = {"node_id": 1, "configuration": {"reloaded_seconds": 0.0}}
 OLD, NEW, ANOTHER = (str(uuid.UUID(int=number)) for number in (1, 2, 3))
+STATUS = {"node_id": 1, "cluster_id": OLD, "configuration": {"reloaded_seconds": 0.0}}
+DENIAL: Final = str(gateway._DENIED.message)
+"""What a node says to an operator that its settings do not know."""
+STRANGE = STATUS | {"cluster_id": ANOTHER}
 
 
 @pytest.fixture
@@ -40,6 +44,26 @@ def script(tmp_path: Path) -> ModuleType:
 def facts(script: ModuleType, cluster: str = OLD) -> dict[str, Any]:
     found: dict[str, Any] = script.facts("1", 0.0, cluster)
     return found
+
+
+def give_data(script: ModuleType) -> None:
+    (script.DATA / "1").mkdir()
+    (script.DATA / "1" / "identity").touch()
+
+
+def test_only_a_directory_with_an_identity_has_data(script: ModuleType) -> None:
+    """A new file system has `lost+found`, and a start that was broken off may have left a log without contents."""
+    assert facts(script)["has_data"] is False
+    data = script.DATA / "1"
+    for name in ("lost+found", "wal"):
+        (data / name).mkdir(parents=True)
+    data.chmod(0o700)
+    assert facts(script)["has_data"] is False
+    directory = DataDirectory(RealFileSystem(), data, Identity(uuid.UUID(OLD).bytes, NodeId(1)))
+    assert directory.is_new
+    directory.stamp()
+    directory.close()
+    assert facts(script)["has_data"] is True
 
 
 def test_what_is_no_file_is_left_out(script: ModuleType, tmp_path: Path) -> None:
@@ -111,8 +135,8 @@ def test_data_that_is_damaged_is_no_recovery(script: ModuleType) -> None:
     assert facts(script)["recovering"] is None
 
 
-ANSWERS: Final[dict[str, tuple[int, list[dict[str, Any]], str, tuple[int, bool, str] | None]]] = {
-    # How raftctl ends and what it says; then its exit code, whether it is about certificates, and the reason.
+ANSWERS: Final[dict[str, tuple[int, list[dict[str, Any]], str, tuple[int, str, str | None] | None]]] = {
+    # How raftctl ends and what it says; then its exit code, the reason, and what that is about, if the files mend it.
     "all": (0, [{"status": STATUS}], "", None),
     "some": (8, [{"status": STATUS}, {"health": "no answer"}], "", None),
     "nobody": (5, [{"health": "connection refused"}], "", None),
@@ -120,12 +144,14 @@ ANSWERS: Final[dict[str, tuple[int, list[dict[str, Any]], str, tuple[int, bool, 
         5,
         [{"health": "no answer"}, {"health": "bad certificate"}],
         "",
-        (5, True, "bad certificate"),
+        (5, "bad certificate", "is_tls"),
     ),
-    "refused": (7, [{"health": "certificate expired"}], "", (7, True, "certificate expired")),
-    "no certificate": (7, [], "user.crt: cannot be read", (7, True, "user.crt: cannot be read")),
-    "no endpoints": (78, [], "endpoints are missing", (78, False, "endpoints are missing")),
-    "a bug": (1, [], "", (1, False, "it says nothing")),
+    "refused": (7, [{"health": "certificate expired"}], "", (7, "certificate expired", "is_tls")),
+    "denied": (1, [{"health": DENIAL}], "", (1, DENIAL, "is_denied")),
+    "nobody and denied": (5, [{"health": "no answer"}, {"health": DENIAL}], "", (5, DENIAL, "is_denied")),
+    "no certificate": (7, [], "user.crt: cannot be read", (7, "user.crt: cannot be read", "is_tls")),
+    "no endpoints": (78, [], "endpoints are missing", (78, "endpoints are missing", None)),
+    "a bug": (1, [], "", (1, "it says nothing", None)),
 }
 
 
@@ -136,21 +162,60 @@ def test_why_the_nodes_could_not_be_asked(
     """That nobody is there is an answer; certificates that are not accepted, or a command that cannot run, are not."""
     code, rows, stderr, unasked = ANSWERS[case]
     path = tmp_path / "raftctl"
-    path.write_text(f"#!/bin/sh\necho '{json.dumps(rows)}'; echo '{stderr}' >&2; exit {code}\n")
+    is_told_which = f'test "$1 $2" = "--config {script.CLIENT_SETTINGS}" || exit 2'
+    path.write_text(f"#!/bin/sh\n{is_told_which}; echo '{json.dumps(rows)}'; echo '{stderr}' >&2; exit {code}\n")
     path.chmod(0o755)
     monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
     assert facts(script)["unasked"] is None  # without data it belongs to no cluster that could be asked about
-    (script.DATA / "1" / "log").mkdir(parents=True)
+    give_data(script)
     told = facts(script)
     assert told["status"] == [row["status"] for row in rows if "status" in row]
-    assert (told["unasked"] and tuple(told["unasked"].values())) == (unasked and (unasked[0], unasked[2], unasked[1]))
+    if unasked is None:
+        assert told["unasked"] is None
+    else:
+        code, error, about = unasked
+        expected = {"code": code, "error": error, "is_tls": about == "is_tls", "is_denied": about == "is_denied"}
+        assert told["unasked"] == expected
+
+
+@pytest.mark.parametrize(
+    ("inventory", "written", "statuses", "error"),
+    [
+        (OLD, None, [STATUS, STRANGE], None),
+        (NEW, OLD, [STATUS, STRANGE], None),  # the inventory is still to be mended
+        ("", None, [STATUS, STRANGE], None),
+        (NEW, NEW, [STRANGE, STRANGE], f"n1:7400 answers for another cluster, {ANOTHER}"),
+    ],
+)
+def test_nodes_of_another_cluster_are_not_listened_to(
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    inventory: str,
+    written: str | None,
+    statuses: list[dict[str, Any]],
+    error: str | None,
+) -> None:
+    """An address that is another's now tells nothing of who leads here, and that nobody else answers is no answer."""
+    if written is not None:
+        script.SETTINGS.write_text(f"cluster:\n  id: {written}\n")
+    give_data(script)
+    rows = [{"endpoint": "n1:7400", "status": each} for each in statuses]
+    (tmp_path / "raftctl").write_text(f"#!/bin/sh\necho '{json.dumps(rows)}'\n")
+    (tmp_path / "raftctl").chmod(0o755)
+    monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
+    told = facts(script, inventory)
+    known = {OLD, NEW} if inventory else {OLD, NEW, ANOTHER}
+    assert told["status"] == [each for each in statuses if each["cluster_id"] in known]
+    assert (told["unasked"] and told["unasked"]["error"]) == error
 
 
 def test_without_a_program_nothing_could_be_asked(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host with data whose raftctl is gone knows nothing of a leader."""
-    (script.DATA / "1" / "log").mkdir(parents=True)
+    give_data(script)
     monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
     assert "cannot be run" in facts(script)["unasked"]["error"]
 
@@ -163,23 +228,26 @@ def test_files_that_the_node_has_not_read(
     paths = [script.SETTINGS, *(script.PKI / name for name in ("peer-ca.crt", "user-operator.crt", "node-1.peer.crt"))]
     for path in paths:
         path.write_text("x")
-    (script.DATA / "1" / "log").mkdir(parents=True)
+    give_data(script)
     seconds = 1000.0
     monkeypatch.setattr(script, "changed_seconds", lambda path: seconds + path.name.endswith("r.crt"))
     node = 2 if read == "by another" else 1
     status = {"node_id": node, "configuration": {"reloaded_seconds": seconds + (2 if read == "since" else 0)}}
-    monkeypatch.setattr(script, "status", lambda: ([status], None))
+    monkeypatch.setattr(script, "status", lambda _: ([status], None))
     assert facts(script)["unread"] == expected
 
 
-def test_where_the_node_cannot_be_asked_nothing_is_known_to_be_read(
-    script: ModuleType, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("why", ["is_tls", "is_denied", None])
+def test_where_the_operator_is_not_let_in_nothing_is_known_to_be_read(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, why: str | None
 ) -> None:
-    """One whose certificate has ended may have a better one in its files already."""
+    """A node whose certificate has ended, or that knows no operator, may have better files already."""
     (script.PKI / "node-1.client.crt").write_text("x")
-    (script.DATA / "1" / "log").mkdir(parents=True)
-    monkeypatch.setattr(script, "status", lambda: ([], {"code": 7, "error": "", "is_tls": True}))
-    assert facts(script)["unread"] == ["node-1.client.crt"]
+    give_data(script)
+    monkeypatch.setattr(
+        script, "status", lambda _: ([], {"code": 1, "error": "", **{each: each == why for each in script.WHY_NOT}})
+    )
+    assert facts(script)["unread"] == (["node-1.client.crt"] if why else [])
 
 
 @pytest.mark.parametrize(

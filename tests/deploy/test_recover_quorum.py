@@ -119,6 +119,7 @@ def test_who_goes_on_when_a_quorum_is_lost(tmp_path: Path, case: str) -> None:
         "raftd_voter_ids": voters,
         "raftd_member_ids": voters,
         "raftd_is_founded": False,
+        "raftd_founders_may_come": True,
         "raftd_unasked": [name for name, about in seen.items() if about["unasked"]],
         "raftd_newcomers": [],
         "raftd_leaving": [],

@@ -139,8 +139,9 @@ def test_apt_is_not_asked_for_what_is_there(tmp_path: Path, known: str, asks_apt
     assert ("apt is asked." in said) == asks_apt
 
 
-REFUSED: Final = {"code": 7, "error": "its certificate expired", "is_tls": True}
-BROKEN: Final = {"code": 78, "error": "endpoints are missing", "is_tls": False}
+REFUSED: Final = {"code": 7, "error": "its certificate expired", "is_tls": True, "is_denied": False}
+BROKEN: Final = {"code": 78, "error": "endpoints are missing", "is_tls": False, "is_denied": False}
+DENIED: Final = {"code": 1, "error": "no such right", "is_tls": False, "is_denied": True}
 RUNNING: Final[dict[str, tuple[int, dict[str, Any] | None, bool, bool, str]]] = {
     # Who leads, why it could not be asked, whether all nodes run, whether certificates are renewed; then what is said.
     "led": (2, None, True, False, ""),
@@ -155,6 +156,7 @@ RUNNING: Final[dict[str, tuple[int, dict[str, Any] | None, bool, bool, str]]] = 
     "renewed": (0, REFUSED, True, True, ""),
     "renewed and down": (0, REFUSED, False, True, "expired). Start the nodes that are down, on n1, n2"),
     "broken": (0, BROKEN, True, True, "could not be asked (endpoints are missing). Mend that first"),
+    "denied": (0, DENIED, True, False, "(no such right). Let operator in by raftd_access, and run site.yml. Nothing"),
 }
 
 
@@ -219,7 +221,7 @@ def test_a_member_is_not_retired(tmp_path: Path) -> None:
     for name, role in (("before", "voter"), ("after", "no member")):
         rows = [{"node": 1, "role": role}, {"node": 2, "role": "voter, leader"}]
         (tmp_path / name).mkdir()
-        programs = pretend(tmp_path / name, "raftctl", f"test $1.$2 = member.list && echo '{json.dumps(rows)}'")
+        programs = pretend(tmp_path / name, "raftctl", f"test $3.$4 = member.list && echo '{json.dumps(rows)}'")
         steps.append(
             {
                 "block": [tasks_of_raftd("retire", raftd_bin=str(programs))],
@@ -236,3 +238,61 @@ def test_a_member_is_not_retired(tmp_path: Path) -> None:
     done = (tmp_path / "log-after").read_text()
     assert "stop raftd@1.service" in done
     assert "disable raftd@1.service" in done
+
+
+INVENTORY_MISTAKES: Final = DEPLOY / "roles/raftd/templates/inventory_mistakes.j2"
+ACCESS: Final[tuple[tuple[list[dict[str, Any]] | None, bool], ...]] = (
+    ([{"user": "operator", "prefix": "", "allow": ["read", "write", "admin"]}], True),
+    ([{"user": "web", "allow": ["read"]}, {"user": "oper*", "allow": ["admin"]}], True),
+    ([{"user": "operator", "allow": ["read", "write"]}, {"user": "web", "allow": ["admin"]}], False),
+    ([{"user": "operators", "allow": ["admin"]}, {"user": "op", "allow": ["admin"]}, {"user": "operator"}], False),
+    ([], False),
+    (None, False),
+)
+
+
+def test_nobody_locks_the_playbooks_out(tmp_path: Path) -> None:
+    """Access by which the operator administers nothing is a mistake, with the line to write."""
+    hosts = {f"n{number}": {"raftd_access": access, **HERE} for number, (access, _) in enumerate(ACCESS, 1)}
+    mistake = "raftd_access lets nobody in whom these playbooks act as. Put a line back: `- {user: operator, prefix:"
+    told = f"'{mistake}' in lookup('ansible.builtin.template', '{INVENTORY_MISTAKES}')"
+    show = f"{{{{ inventory_hostname }}}} {{{{ 'is refused' if {told} else 'is taken' }}}}"
+    given = {"raftd_operator": "operator", "raftd_deb": "raftd.deb", "raftd_wheelhouse": ""}
+    code, said = play_tasks(tmp_path, [{"ansible.builtin.debug": {"msg": show}}], hosts, **given)
+    assert code == 0, said
+    for number, (_, lets_in) in enumerate(ACCESS, 1):
+        assert f"n{number} is {'taken' if lets_in else 'refused'}" in said
+
+
+BACKUP_ID, OTHER_ID = (f"00000000-0000-4000-8000-00000000000{number}" for number in (2, 3))
+RESTORES: Final[dict[str, tuple[str, str | None, str]]] = {
+    # The inventory's id, what -e raftd_from_cluster says; then what is said.
+    "own": (BACKUP_ID, None, ""),
+    "another's": (OTHER_ID, None, f"prod ({BACKUP_ID}), and the inventory names prod ({OTHER_ID}). If that is meant"),
+    "meant": (OTHER_ID, BACKUP_ID, ""),
+    "mistaken": (OTHER_ID, OTHER_ID, f"prod ({BACKUP_ID}), and not of {OTHER_ID}. If that is meant"),
+}
+
+
+@pytest.mark.parametrize("case", RESTORES)
+def test_another_cluster_s_backup_is_not_restored(tmp_path: Path, case: str) -> None:
+    """Unless its id is given, and only then raftctl is told that it may be another's."""
+    cluster_id, from_cluster, message = RESTORES[case]
+    log, backup = tmp_path / "log", tmp_path / "backup"
+    backup.touch()
+    about = json.dumps({"cluster": "prod", "cluster_id": BACKUP_ID})
+    programs = pretend(tmp_path, "raftctl", f"echo \"$@\" >>{log}; echo '{about}'")
+    given = {
+        "raftd_bin": str(programs),
+        "raftd_pki_raftctl": str(programs / "raftctl"),
+        "raftd_backup": str(backup),
+        "raftd_cluster_name": "prod",
+        "raftd_cluster_id": cluster_id,
+    } | ({"raftd_from_cluster": from_cluster} if from_cluster else {})
+    steps = [tasks_of_raftd("restore_check"), tasks_of_raftd("restore")]
+    code, said = play_tasks(tmp_path, steps, {"n1": {"raftd_node_id": 1, **HERE}}, **given)
+    assert (code == 0) == (message == ""), said
+    assert message in said
+    called = log.read_text()
+    assert ("--yes prod" in called) == (message == "")
+    assert (f"--from-cluster {BACKUP_ID}" in called) == (case == "meant")

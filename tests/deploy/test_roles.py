@@ -56,6 +56,14 @@ def test_a_role_s_variables_bear_its_name(role: str) -> None:
     assert all(name.startswith(f"{role}_") for name in {**load(role, "defaults/main.yml"), **specified(role)})
 
 
+def test_what_tasks_note_hides_no_variable_of_the_role() -> None:
+    """What a task registers is taken before the role's own variable of that name, for the rest of the playbook."""
+    role = DEPLOY / "roles/raftd"
+    noted = {name for path in role.rglob("*.yml") for name in re.findall(r"register: (\w+)", path.read_text())}
+    assert noted
+    assert noted.isdisjoint(load("raftd", "vars/main.yml"))
+
+
 def test_variables_that_are_written_about_are_there() -> None:
     """docs/deploy.md names no variable that nothing knows."""
     named = set(re.findall(r"\braftd_[a-z_]+", (ROOT / "docs/deploy.md").read_text()))

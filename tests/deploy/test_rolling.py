@@ -12,6 +12,7 @@ from tests.deploy.playing import DEPLOY, HERE, play_tasks, pretend, tasks_of_raf
 pytestmark = pytest.mark.timeout(300)
 
 RAFTCTL: Final = """echo "raftctl $@" >>{log}
+shift 2
 case $1 in
 can-stop) echo '{verdict}'; exit {may_stop};;
 wait-ready) exit {is_ready};;
@@ -20,9 +21,9 @@ SYSTEMCTL: Final = """case $1 in
 show) printf 'LoadState=loaded\\nActiveState=active\\n';;
 *) echo "systemctl $@" >>{log};;
 esac"""
-ASKED: Final = "raftctl can-stop 2 --output json"
+ASKED: Final = "raftctl --config /etc/raftd/raftctl.yaml can-stop 2 --output json"
 RESTARTED: Final = "systemctl restart raftd@2.service"
-WAITED: Final = "raftctl wait-ready 2 --timeout 120s --commit-index 4711 --voters 3"
+WAITED: Final = "raftctl --config /etc/raftd/raftctl.yaml wait-ready 2 --timeout 120s --commit-index 4711 --voters 3"
 
 
 def turn(directory: Path, *, may_stop: int = 0, is_ready: int = 0) -> tuple[int, str, list[str]]:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import yaml
 
 from raftd.pki import create_authorities, issue_node, issue_user
-from tests.deploy.playing import HERE, play_tasks, pretend, tasks_of_raftd
+from tests.deploy.playing import DEPLOY, HERE, play_tasks, pretend, tasks_of_raftd
 
 RAFTCTL: Final = Path(sys.executable).with_name("raftctl")
 HOST: Final = {"n1": {"raftd_node_id": 1, **HERE}}
@@ -97,6 +98,17 @@ def test_without_a_backup_nothing_looks_like_one(tmp_path: Path, script: str) ->
     assert code != 0
     assert "There is no backup: " in said
     assert list(tmp_path.glob("backups/*")) == []
+
+
+def test_a_backup_is_fetched_by_who_logs_in() -> None:
+    """By root, by way of sudo, Ansible fetches a file as one text that is in memory as a whole."""
+    tasks: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "roles/raftd/tasks/backup.yml").read_text())
+    steps = [step for task in tasks for step in (task, *task.get("block", ()))]
+    mine = [name for step in steps if step.get("become") is False and "delegate_to" not in step for name in step]
+    assert {"ansible.builtin.tempfile", "ansible.builtin.fetch"} <= set(mine)
+    everywhere = "".join(path.read_text() for path in DEPLOY.rglob("*.yml"))
+    assert everywhere.count("ansible.builtin.fetch:") == 1
+    assert "ansible.builtin.slurp" not in everywhere
 
 
 @pytest.fixture

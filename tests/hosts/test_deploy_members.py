@@ -43,7 +43,11 @@ def test_add_and_remove(fleet: Fleet) -> None:
     fleet.play("playbooks/remove-node.yml", raftd_node=leader)
     refused = fleet.play("site.yml", check=False)
     assert f"{leader} (node {fleet.nodes[leader]}) is no member any more. Take its line out" in refused.text
+    mounted = "/var/lib/raftd/mounted"
+    host.shell(f"mkdir {mounted} && mount -t tmpfs tmpfs {mounted} && touch {mounted}/of-a-node")
     fleet.retire(leader)
+    assert host.shell("find /var/lib/raftd") == f"/var/lib/raftd\n{mounted}"
+    host.shell(f"umount {mounted} && rmdir {mounted} /var/lib/raftd")
     left = "find /etc /opt /usr /var/lib /var/cache -xdev -iname '*raft[dc]*' -not -path '/usr/lib/python3/*'"
     assert host.shell(f"{left} -not -path '/var/cache/man/*'") == ""
     check_settled(fleet)

@@ -44,6 +44,7 @@ def test_all_mistakes_of_the_inventory_are_told_at_once(empty: Controller) -> No
     for name in ("raftd_cluster_name", "raftd_deb"):
         del empty.variables[name]
     empty.variables["raftd_cluster_id"] = "mine"
+    empty.variables["raftd_access"] = [{"user": "web", "prefix": "web/", "allow": ["read", "write"]}]
     empty.host_variables["unnumbered"] = {}
     empty.host_variables["odd"] = {"raftd_node_id": "first"}
     text = refused(empty).text
@@ -53,6 +54,7 @@ def test_all_mistakes_of_the_inventory_are_told_at_once(empty: Controller) -> No
     assert "unnumbered has no node id. In the inventory: `unnumbered: {raftd_node_id: N}`" in text
     assert "odd has the node id first, which is no number above 0" in text
     assert "one of: `raftd_deb: …/raftd_VERSION_all.deb`" in text
+    assert 'Put a line back: `- {user: operator, prefix: "", allow: [read, write, admin]}`' in text
 
 
 def test_an_even_number_of_voters_is_warned_of(empty: Controller) -> None:

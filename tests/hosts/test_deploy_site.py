@@ -123,7 +123,8 @@ def test_a_dry_run_tells_what_a_run_would_do(fleet: Fleet) -> None:
 def test_settings_are_reloaded_and_not_restarted_for(fleet: Fleet) -> None:
     """Settings that raftd refuses reach no host; good ones count without a restart, or it is said that they wait.
 
-    Those that a run has written and not reloaded, since a later task failed, are found by the next one, and then are.
+    Those that a run has written and not reloaded, since a later task failed, are found by the next one, and then are,
+    also where access by which the nodes let no operator in has been reloaded meanwhile.
     """
     files = {name: fleet.lab[name].root / "etc/raftd/raftd.yaml" for name in fleet.nodes}
     texts = {name: path.read_text() for name, path in files.items()}
@@ -148,6 +149,10 @@ def test_settings_are_reloaded_and_not_restarted_for(fleet: Fleet) -> None:
         unwell = fleet.play("playbooks/verify.yml", check=False)
         assert unwell.returncode != 0
         assert "changed since it read them last: raftd.yaml" in unwell.text
+        for name, node in fleet.nodes.items():
+            files[name].write_text(files[name].read_text().replace(f'"user": "{OPERATOR}"', '"user": "nobody"'))
+            fleet.lab[name].shell(f"systemctl reload raftd@{node}")
+        assert "grant this user no such right" in fleet.raftctl(fleet.any_host.name, "status", check=False)
         run = fleet.play("site.yml")
         assert "counting only after a restart (playbooks/restart.yml): limits.segment_size" in run.text
         assert hashes().isdisjoint(before)

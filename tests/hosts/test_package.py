@@ -59,7 +59,7 @@ def newer(deb: Path, directory: Path) -> Path:
 
 
 def test_installing_starts_nothing(bare: Host, deb: Path) -> None:
-    """Installed, raftd has its user, its directory and its programs, and no unit of it is enabled or runs."""
+    """Installed, raftd has its user, its directories and its programs, and no unit of it is enabled or runs."""
     said = install(bare, deb)
     assert "rror" not in said, said
     assert bare.shell("dpkg --verify raftd") == ""
@@ -67,8 +67,9 @@ def test_installing_starts_nothing(bare: Host, deb: Path) -> None:
     assert seen.package("raftd").is_installed
     user = seen.user("raftd")
     assert (user.uid < 1000, user.group, user.shell) == (True, "raftd", "/usr/sbin/nologin")
-    directory = seen.file("/etc/raftd")
-    assert (directory.user, directory.group, directory.mode) == ("root", "raftd", 0o750)
+    for path, group, mode in (("/etc/raftd", "raftd", 0o750), ("/var/lib/raftd", "root", 0o755)):
+        directory = seen.file(path)
+        assert (directory.user, directory.group, directory.mode) == ("root", group, mode)
     assert unit_files(bare) != ""
     assert bare.shell("systemctl list-units --all --no-legend 'raftd*'") == ""
     assert unit_files(bare, "--state=enabled") == ""
@@ -128,10 +129,17 @@ def test_removal_stops_nodes_and_keeps_what_is_theirs(alone: HostCluster, deb: P
 
 
 def test_a_purge_leaves_nothing(alone: HostCluster) -> None:
-    """Purged without a question, raftd has left no file, no link and no unit; only its user's number stays taken."""
+    """Purged without a question, raftd has left no file, no link and no unit; only its user's number stays taken.
+
+    What is mounted where data is does not keep it from that, and is empty.
+    """
     host = alone.client
     assert host.shell("find /etc /usr /lib /var/lib -xdev -iname '*raftd*' | head -1") != ""
+    mounted = "/var/lib/raftd/mounted"
+    host.shell(f"mkdir {mounted} && mount -t tmpfs tmpfs {mounted} && mkdir {mounted}/wal && touch {mounted}/wal/log")
     purge(host)
+    assert host.shell("find /var/lib/raftd") == f"/var/lib/raftd\n{mounted}"
+    host.shell(f"umount {mounted} && rmdir {mounted} /var/lib/raftd")
     elsewhere = r"-path /proc -o -path /sys -o -path /run -o -path /var/log -o -path /var/tmp -o -path /tmp"
     assert host.shell(rf"find / \( {elsewhere} \) -prune -o -iname '*raft[dc]*' -print") == ""
     assert unit_files(host) == ""

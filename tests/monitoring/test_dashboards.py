@@ -101,6 +101,19 @@ def test_queries_keep_to_the_chosen_nodes(dashboard: Dashboard, panel: Panel) ->
             assert window == "$__rate_interval", query.expression
 
 
+@pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.uid)
+def test_what_is_chosen_above_is_in_all_panels(dashboard: Dashboard) -> None:
+    """Choices come from a metric whose labels are the targets' alone: another's own `cluster` no other metric has."""
+    labels = {family.name: set(family.labels) for family in FAMILIES}
+    variables = {each["name"]: each for each in dashboard.json()["templating"]["list"] if each["type"] == "query"}
+    assert variables.keys() == {"job", "cluster", "instance"}
+    for name, variable in variables.items():
+        asked = re.fullmatch(r"label_values\((\w+)(?:\{.*\})?, (\w+)\)", variable["definition"])
+        assert asked is not None
+        assert asked[2] == name
+        assert labels[asked[1]] == set()
+
+
 def test_counters_are_asked_for_their_growth() -> None:
     """A counter's height means nothing, and a gauge has no rate."""
     for where, query in queries():

@@ -134,5 +134,6 @@ def test_the_user_exists_before_the_files(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     assert "Creating user 'raftd'" in ended.stderr
     assert re.findall(r"^d (\S+) (\S+) (\S+) (\S+)", (SYSTEMD / "raftd.tmpfiles").read_text(), re.MULTILINE) == [
-        ("/etc/raftd", "0750", "root", "raftd")
+        ("/etc/raftd", "0750", "root", "raftd"),
+        ("/var/lib/raftd", "0755", "root", "root"),
     ]

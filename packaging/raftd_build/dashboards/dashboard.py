@@ -13,6 +13,12 @@ CLUSTER: Final = 'job=~"$job", cluster=~"$cluster"'
 NODES: Final = f'{CLUSTER}, instance=~"$instance"'
 """The selector of every query about the nodes that were chosen above."""
 
+_EVERYWHERE: Final = "raftd_term"
+"""What every node exports without any label of its own, so that its labels are the target's, as in all panels.
+
+Where targets have no `cluster`, `raftd_build_info` has one all the same, and no panel would find anything by it.
+"""
+
 TAG: Final = "raftd"
 SCHEMA_VERSION: Final = 39
 """Of Grafana 10.4; newer ones read it, and bring it up to date themselves."""
@@ -98,9 +104,9 @@ class Dashboard:
 def _variables() -> Iterator[dict[str, Any]]:
     yield {"name": "datasource", "label": "Prometheus", "type": "datasource", "query": "prometheus"}
     for name, label, query in (
-        ("job", "Job", "label_values(raftd_build_info, job)"),
-        ("cluster", "Cluster", 'label_values(raftd_build_info{job=~"$job"}, cluster)'),
-        ("instance", "Node", f"label_values(raftd_build_info{{{CLUSTER}}}, instance)"),
+        ("job", "Job", f"label_values({_EVERYWHERE}, job)"),
+        ("cluster", "Cluster", f'label_values({_EVERYWHERE}{{job=~"$job"}}, cluster)'),
+        ("instance", "Node", f"label_values({_EVERYWHERE}{{{CLUSTER}}}, instance)"),
     ):
         yield {
             "name": name,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 SETTINGS = Path("/etc/raftd/raftd.yaml")
+CLIENT_SETTINGS = Path("/etc/raftd/raftctl.yaml")
 FOUNDED = Path("/etc/raftd/founded")
 PKI = Path("/etc/raftd/pki")
 DATA = Path("/var/lib/raftd")
@@ -37,6 +38,10 @@ UNITS = ("raftd@{}.service", "raftd-certs@{}.timer", "raftd-backup@{}.timer")
 ASK_SECONDS = 20
 UNAVAILABLE, TLS, UNHEALTHY = 5, 7, 8
 """Exit codes of raftctl."""
+WHY_NOT = {"is_tls": False, "is_denied": False}
+"""Whether the operator was not let in: for certificates, or for what raftd.yaml says of access."""
+DENIED = "grant this user no such right"
+"""In what raftctl says of a node whose settings do not let the operator do it."""
 IDENTITY = struct.Struct("<8sI16sQI")
 """Of a data directory; raftd/storage/data_directory.py describes it."""
 
@@ -51,10 +56,11 @@ def facts(node: str, controller_seconds: float, cluster_id: str) -> dict[str, ob
     """What there is of the node, as the playbooks ask for it."""
     settings = read(SETTINGS) or ""
     data = DATA / node
-    has_data = data.is_dir() and any(data.iterdir())
+    has_data = (data / "identity").is_file()  # without it the directory is new, whatever a mount may have put there
     system = platform.freedesktop_os_release()
     founded, written_id = read(FOUNDED), found(r"^  id: (\S+)$", settings)
-    statuses, unasked = status() if has_data else ([], None)
+    statuses, unasked = status({cluster_id, written_id} - {"", None}) if has_data else ([], None)
+    is_refused = unasked is not None and (unasked["is_tls"] is True or unasked["is_denied"] is True)
     states = units(node)
     return {
         "system": f"{system['ID']} {system.get('VERSION_ID', '')}",
@@ -75,7 +81,7 @@ def facts(node: str, controller_seconds: float, cluster_id: str) -> dict[str, ob
         "is_active": states.get(UNITS[0].format(node), "").endswith((" active", " reloading")),
         "status": statuses,
         "unasked": unasked,
-        "unread": unread(node, statuses, is_refused=unasked is not None and unasked["is_tls"] is True),
+        "unread": unread(node, statuses, is_refused=is_refused),
         "files": {path.name: told for path, told in described(PKI, "*")}
         | {f"/{path.relative_to(ROOT)}": told for pattern in FILES for path, told in described(ROOT, pattern)},
         "directories": directories(),
@@ -107,28 +113,38 @@ def recovering(data: Path, cluster_id: str, written_id: str | None, founded: str
     return data_id if is_begun else None
 
 
-def status() -> tuple[list[dict[str, Any]], dict[str, object] | None]:
-    """What the nodes say that answer; and why they could not be asked, where it is not that none of them is there."""
-    command = (program("raftctl"), "--timeout", "3s", "status", "--output", "json")
+def status(clusters: set[str | None]) -> tuple[list[dict[str, Any]], dict[str, object] | None]:
+    """What the nodes say that answer; and why they could not be asked, where it is not that none of them is there.
+
+    Nodes of other clusters than `clusters` have nothing to say here, of which there is at least one, if any is known.
+    """
+    command = (program("raftctl"), "--config", str(CLIENT_SETTINGS), "--timeout", "3s", "status", "--output", "json")
     ended = ran(*command)
     if ended is None:
-        return [], {"code": None, "error": f"{command[0]} cannot be run, or takes too long", "is_tls": False}
+        return [], {"code": None, "error": f"{command[0]} cannot be run, or takes too long", **WHY_NOT}
     rows: list[dict[str, Any]] = []
     with contextlib.suppress(ValueError):
         rows = json.loads(ended.stdout or "[]")
     if ended.returncode in (0, UNHEALTHY):
-        return [row["status"] for row in rows if "status" in row], None
+        answers = [row["status"] for row in rows if "status" in row]
+        own = [answer for answer in answers if answer["cluster_id"] in clusters or not clusters]
+        if own or not answers:
+            return own, None
+        endpoint = next(row["endpoint"] for row in rows if "status" in row)
+        strange = f"{endpoint} answers for another cluster, {answers[0]['cluster_id']}"
+        return [], {"code": ended.returncode, "error": strange, **WHY_NOT}
     # Of nodes that are down, and others that do not accept a certificate, the exit code is that of nobody being there.
     reasons = [str(row.get("health")) for row in rows] + ended.stderr.strip().splitlines()[-1:]
     refused = [reason for reason in reasons if ended.returncode == TLS or "certificate" in reason]
-    if ended.returncode == UNAVAILABLE and not refused:
+    denied = [reason for reason in reasons if DENIED in reason]
+    if ended.returncode == UNAVAILABLE and not refused and not denied:
         return [], None
-    error = (refused or reasons or ["it says nothing"])[0]
-    return [], {"code": ended.returncode, "error": error, "is_tls": bool(refused)}
+    error = (refused or denied or reasons or ["it says nothing"])[0]
+    return [], {"code": ended.returncode, "error": error, "is_tls": bool(refused), "is_denied": bool(denied)}
 
 
 def unread(node: str, statuses: list[dict[str, Any]], *, is_refused: bool) -> list[str]:
-    """The node's files that have changed since it read them last, or may have where its certificate is not accepted.
+    """The node's files that have changed since it read them last, or may have where the operator is not let in.
 
     Told by the time of the change, which nobody sets back, and the time of the node's last reload, or start.
     """
