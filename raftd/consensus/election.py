@@ -50,7 +50,7 @@ class Election:
         self._votes: set[NodeId] = set()
         """Who granted this node the (pre-)vote that it asks for now; cleared for each one."""
         self._is_needed = False
-        """Whether somebody needed this learner's vote, and lacked what it has, since a leader was heard."""
+        """Whether somebody needed this node's vote, and lacked what it has, since a leader was heard."""
         self._silent_ticks = 0
         """Ticks since any leader was heard. One may have been heard just before this process began, so from then on."""
         self.elapsed_ticks = 0
@@ -144,7 +144,7 @@ class Election:
         )
 
     def on_request_pre_vote(self, sender: NodeId, message: RequestPreVote) -> None:
-        """Would this node vote for `sender`? Nothing changes here, not even the timer."""
+        """Would this node vote for `sender`? No role or term changes here, and not even the timer."""
         node = self._node
         if self.guards_lease():
             return
@@ -156,6 +156,8 @@ class Election:
             # The sender is a term behind, which the refusal tells it, but an election in this term may yet succeed.
             may_vote = message.term == node.current_term and self._may_vote_for(sender) and node.leader_id is None
         granted = may_vote and self._is_fit_to_lead(sender, message)
+        if may_vote and not granted:
+            self._note_need(sender, message)
         if not granted and node.current_term == NO_TERM:
             return  # A refusal tells the sender of a newer term, and there is none.
         node.send(sender, RequestPreVoteReply(message.term if granted else node.current_term, granted))
@@ -172,6 +174,7 @@ class Election:
         """Receiver implementation of RequestVote (Figure 2); `message` is of this node's term."""
         node = self._node
         if not self._may_vote_for(sender) or not self._is_fit_to_lead(sender, message):
+            self._note_need(sender, message)
             node.send(sender, RequestVoteReply(node.current_term, False))
             return
         node.voted_for = sender
@@ -208,7 +211,8 @@ class Election:
 
     def _may_lead(self) -> bool:
         node = self._node
-        return (node.is_voter or self._is_needed) and may_campaign(node)
+        is_needed = self._is_needed and node.node_id in node.membership.learners
+        return (node.is_voter or is_needed) and may_campaign(node)
 
     def _is_reluctant(self) -> bool:
         """Whether this node leaves it to others to campaign; not for ever, for it may have what they lack (§5.4.1)."""
@@ -221,12 +225,14 @@ class Election:
 
     def _is_fit_to_lead(self, candidate: NodeId, request: RequestPreVote | RequestVote) -> bool:
         node = self._node
-        if not may_trust(node, candidate, request):
-            return False
-        if node.log.is_up_to_date(request.last_log_index, request.last_log_term) or is_complete(node, request):
-            return True
-        self._is_needed = node.node_id in node.membership.learners
-        return False
+        return may_trust(node, candidate, request) and (
+            node.log.is_up_to_date(request.last_log_index, request.last_log_term) or is_complete(node, request)
+        )
+
+    def _note_need(self, candidate: NodeId, request: RequestPreVote | RequestVote) -> None:
+        """This node had to refuse its vote: perhaps since the candidate lacks what it has."""
+        if may_trust(self._node, candidate, request) and not self._is_fit_to_lead(candidate, request):
+            self._is_needed = True
 
     def _abdicate(self, reason: AbdicationReason) -> None:
         node, progress = self._node, self._replication.progress

@@ -71,6 +71,8 @@ class Progress:
     """How often the peer was found to have lost some of what it had confirmed, ..."""
     lost_index: LogIndex = NO_INDEX
     """... and how much it had confirmed the last time; NO_INDEX: never."""
+    _is_asked: bool = False
+    """Entries have left since the peer was out of reach: their answer is awaited, and an inquiry does as well."""
     is_doubted: bool = False
     """The peer may have begun anew: nothing it says counts until it is trusted (`replication`, *Lost disks*), ..."""
     doubted_index: LogIndex = NO_INDEX
@@ -121,7 +123,7 @@ class Progress:
         self.inquiry_due = False
         self.held_long = False
         if self.state is ProgressState.PROBE:
-            self.is_paused = True
+            self.is_paused = self._is_asked = True
             return
         self.in_flight.append((LogIndex(high - 1), size_bytes))
         self.in_flight_bytes += size_bytes
@@ -234,8 +236,8 @@ class Progress:
         if self.match_index != self.next_index - 1:
             self.inquiry_due = True
         elif self.must_ask:
-            # What is new asks as well as nothing does.
-            self.is_paused = False
+            # What is new asks as well as nothing does, but once: its disk may be slow.
+            self.is_paused = self._is_asked
             self.inquiry_due = True
         else:
             self._replicate()
@@ -302,6 +304,7 @@ class Progress:
 
     def _start_afresh(self) -> None:
         self.is_paused = False
+        self._is_asked = False
         self.inquiry_due = False
         self._doubtful_intervals = 0
         self._patience_intervals = _CHUNK_PATIENCE_INTERVALS

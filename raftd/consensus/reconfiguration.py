@@ -138,6 +138,8 @@ class Reconfiguration:
     def _reason_against(self, target: Membership, change: MembershipChange) -> RefusalReason | None:
         node = self._node
         reason = self._reason_to_wait()
+        if reason is None and isinstance(change, Promote) and change.node_id == node.node_id:
+            reason = RefusalReason.TRANSFERRING  # Soon: a learner that leads hands over, and then it can be promoted.
         if reason is not None:
             return reason
         if node.membership.is_joint:

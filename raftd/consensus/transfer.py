@@ -78,12 +78,13 @@ class Transfer:
     def _offer(self) -> None:
         """A node that is not to lead hands over as soon as somebody can take over, and tries that once in a while."""
         node = self._node
-        patience, candidates = node.limits.election_timeout_ticks, node.membership.voters
-        if node.node_id in node.limits.no_lead:
-            patience *= RELUCTANT_TIMEOUTS
-            candidates -= node.limits.no_lead
-        elif node.node_id not in node.membership.learners:
+        if node.node_id in node.membership.learners:
+            candidates = node.membership.voters
+        elif node.node_id in node.limits.no_lead:
+            candidates = node.membership.voters - node.limits.no_lead
+        else:
             return
+        patience = RELUCTANT_TIMEOUTS * node.limits.election_timeout_ticks
         # A learner leads since others lacked what it has (`election`): not before they have it.
         if self._elapsed_ticks >= patience and node.has_committed_in_term:
             self._elapsed_ticks = 0

@@ -451,10 +451,11 @@ class Service:
         self._dial(membership)
 
     def _dial(self, membership: Membership) -> None:
-        """Keep a link to each member and to the leader; while this node is no member, to all that the settings name.
+        """Keep a link to each member and to the leader; and to all whom the settings name, while none is known.
 
         A node that catches up goes by memberships of the past, and who leads now, and has to be answered, may not be in
-        them. Where such a leader is, only the settings can say. Who has been removed has to hear of it from the leader
+        them. Where such a leader is, only the settings can say; and where a candidate is that was added while this node
+        was away, and that the others cannot elect without it. Who has been removed has to hear of it from the leader
         (`raftd.consensus.replication`, *Farewell*), whose link stays until that is done.
         """
         known = {NodeId(node.id): node.peer_address for node in self._settings.nodes}
@@ -463,9 +464,9 @@ class Service:
             if addresses is not None:
                 known[node_id] = addresses.peer
         wanted = set(membership.members)
-        if self._settings.node_id not in wanted:
-            wanted.update(known)
         leader_id = self._driver.raft.leader_id
+        if self._settings.node_id not in wanted or leader_id is None:
+            wanted.update(known)
         if leader_id is not None:
             wanted.add(leader_id)
         self._links.set_peers(

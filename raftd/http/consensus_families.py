@@ -13,7 +13,7 @@ def _roles(status: NodeStatus) -> Iterable[Sample]:
 
 
 def _has_leader(status: NodeStatus) -> bool:
-    # A learner never campaigns, and so names its last leader for ever.
+    # A learner hardly ever campaigns, and so names its last leader for ever.
     return status.role is Role.LEADER or (status.leader_id is not None and status.election_timer_seconds > 0)
 
 

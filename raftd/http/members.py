@@ -110,7 +110,7 @@ def _row(head: Markup, cells: dict[str, Markup | str | int | None], *, is_own: b
 
 
 def _role(role: Role, *, is_learner: bool) -> str:
-    return "learner" if is_learner else role.value
+    return "learner" if is_learner and role is not Role.LEADER else role.value
 
 
 def _clock(seconds: float) -> str:

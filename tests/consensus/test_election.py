@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from raftd.consensus import HardState, Limits, NodeId, Raft, RequestPreVote, RequestVote, Role, Term
+from raftd.consensus import HardState, Limits, Message, NodeId, Raft, RequestPreVote, RequestVote, Role, Term
 from tests.consensus.cluster import Cluster
 from tests.consensus.words import (
     acknowledge,
@@ -146,7 +146,7 @@ def test_a_transfer_needs_no_pre_vote() -> None:
     assert cluster[2].current_term == 2
 
 
-def test_a_learner_never_campaigns() -> None:
+def test_a_learner_that_nobody_needs_does_not_campaign() -> None:
     """Neither time nor a transfer makes a learner a candidate; asked for a vote, it gives it."""
     raft = make_raft(membership=members(2, 3, learners=(1,)))
     raft.campaign()
@@ -157,6 +157,28 @@ def test_a_learner_never_campaigns() -> None:
     complete(raft)
     say(raft, 2, request_vote(2, transfer=True))
     assert complete(raft) == [(2, vote(2))]
+
+
+@pytest.mark.parametrize("hears_leader", [False, True])
+@pytest.mark.parametrize("asks", [request_pre_vote(2), request_vote(2)], ids=["pre-vote", "vote"])
+def test_a_learner_that_has_what_a_candidate_lacks_campaigns_until_it_hears_a_leader(
+    asks: Message, *, hears_leader: bool
+) -> None:
+    """Thesis §4.2.2: though it is no voter by its own log, the others may not be able to go on without it."""
+    raft = make_raft(1, membership=members(2, 3, learners=(1,)))
+    say(raft, 2, asks)
+    if hears_leader:
+        say(raft, 3, heartbeat(2, leader=3))
+    raft.campaign()
+    assert raft.role is (Role.FOLLOWER if hears_leader else Role.PRE_CANDIDATE)
+
+
+def test_a_learner_whose_vote_goes_to_another_one_is_not_needed() -> None:
+    """It refuses for that, and not for its log; and a candidate that has as much as it has needs nothing of it."""
+    raft = make_raft(membership=members(2, 3, learners=(1,)), current_term=2, voted_for=3)
+    say(raft, 2, request_vote(2))
+    raft.campaign()
+    assert raft.role is Role.FOLLOWER
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,26 @@ def test_a_peer_that_was_away_is_asked_until_it_answers() -> None:
     assert not progress.inquiry_due
 
 
+def test_what_a_peer_that_was_away_is_sent_first_is_sent_once() -> None:
+    """Its disk may be slow: then it is asked, with nothing, as it would be without having been away."""
+    progress = replicating(5)
+    progress.unreachable()
+    progress.begin_interval()
+    progress.heartbeat_answered()
+    assert progress.may_send(LogIndex(6), LIMITS)
+    progress.sent(LogIndex(7), 10)
+    for _ in range(4):
+        progress.inquiry_due = False
+        progress.begin_interval()
+        progress.heartbeat_answered()
+        assert not progress.may_send(LogIndex(6), LIMITS)
+    assert progress.inquiry_due
+    progress.unreachable()
+    progress.begin_interval()
+    progress.heartbeat_answered()
+    assert progress.may_send(LogIndex(6), LIMITS)
+
+
 def test_a_peer_that_was_away_and_has_nothing_left_begins_anew() -> None:
     """The one way back for match_index, and it is open only until the peer has confirmed something."""
     progress = replicating(20)

@@ -24,9 +24,11 @@ from tests.consensus.words import (
     complete,
     heartbeat_reply,
     make_leader,
+    make_raft,
     members,
     pre_vote,
     refused,
+    request_pre_vote,
     role_of,
     say,
     vote,
@@ -165,6 +167,30 @@ def test_a_learner_that_has_shown_nothing_is_not_promoted(*, is_alive: bool) -> 
     if is_alive:
         say(raft, 4, heartbeat_reply(1, 1))
     assert refusal(raft, Promote(NodeId(4))) == "NOT_CAUGHT_UP"
+
+
+def test_a_learner_that_leads_does_not_promote_itself() -> None:
+    """Its successor will: it is told so by a reason that passes. And once it is removed it does not campaign again."""
+    raft = make_raft(1, membership=members(2, 3, learners=(1,)))
+    say(raft, 2, request_pre_vote(2))
+    raft.campaign()
+    for message in (pre_vote(2), vote(2)):
+        complete(raft)
+        for peer in (2, 3):
+            say(raft, peer, message)
+    complete(raft)
+    for peer in (2, 3):
+        say(raft, peer, accepted(2, raft.last_index))
+    complete(raft)
+    assert refusal(raft, Promote(NodeId(1))) == "TRANSFERRING"
+    raft.propose_membership(Remove(NodeId(1)))
+    complete(raft)
+    for peer in (2, 3):
+        say(raft, peer, accepted(2, raft.last_index))
+    complete(raft)
+    assert raft.is_removed
+    raft.campaign()
+    assert role_of(raft) is Role.FOLLOWER
 
 
 def test_who_has_shown_a_new_leader_nothing_is_not_counted_on() -> None:

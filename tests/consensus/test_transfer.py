@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from raftd.consensus import Limits, NodeId, ProposalRefused, Raft, RefusalReason, Role
+from raftd.consensus import Heartbeat, Limits, NodeId, ProposalRefused, Raft, RefusalReason, Role
 from raftd.consensus.limits import RELUCTANT_TIMEOUTS
 from tests.consensus.cluster import Cluster
 from tests.consensus.words import (
@@ -14,10 +14,14 @@ from tests.consensus.words import (
     heartbeat_reply,
     make_leader,
     make_raft,
+    members,
+    pre_vote,
+    request_pre_vote,
     request_vote,
     role_of,
     say,
     timeout_now,
+    vote,
 )
 
 LIMITS = Limits(election_timeout_ticks=4, heartbeat_ticks=1)
@@ -189,6 +193,57 @@ def test_who_leads_and_is_not_to_hands_over() -> None:
     assert cluster[3].role is Role.LEADER
     cluster = lead_against_its_will(2, 3)
     assert (cluster[1].role, cluster[1].transfer_target) == (Role.LEADER, None)
+
+
+def learner_that_leads(no_lead: frozenset[NodeId] = frozenset()) -> Raft:
+    """Node 2 lacked what it has, and gave it its vote; node 3 does not answer."""
+    limits = replace(LIMITS, no_lead=no_lead)
+    raft = make_raft(1, membership=members(2, 3, 4, learners=(1,)), limits=limits)
+    for _ in range(RELUCTANT_TIMEOUTS * LIMITS.election_timeout_ticks):
+        raft.tick()
+    say(raft, 2, request_pre_vote(2))
+    raft.campaign()
+    complete(raft)
+    for peer in (2, 4):
+        say(raft, peer, pre_vote(2))
+    complete(raft)
+    for peer in (2, 4):
+        say(raft, peer, vote(2))
+    complete(raft)
+    assert raft.role is Role.LEADER
+    return raft
+
+
+def ticks_with(raft: Raft, *peers: int, ticks: int) -> int:
+    """Let time pass in which these answer; returns for how many ticks a hand-over was under way."""
+    count = 0
+    for _ in range(ticks):
+        raft.tick()
+        count += raft.transfer_target is not None
+        for peer, message in complete(raft):
+            if isinstance(message, Heartbeat) and peer in peers:
+                say(raft, peer, heartbeat_reply(2, message.round))
+    return count
+
+
+def test_a_learner_that_leads_hands_over_once_others_have_what_it_has() -> None:
+    """Not before; and where that fails it takes proposals for a while before it tries again."""
+    raft = learner_that_leads()
+    assert ticks_with(raft, 2, 4, ticks=5 * LIMITS.election_timeout_ticks) == 0
+    for peer in (2, 4):
+        say(raft, peer, accepted(2, raft.last_index))
+    complete(raft)
+    assert raft.commit_index == raft.last_index
+    assert 0 < ticks_with(raft, 2, 4, ticks=40 * LIMITS.election_timeout_ticks) <= 15 * LIMITS.election_timeout_ticks
+
+
+def test_a_learner_that_leads_hands_over_to_whoever_votes() -> None:
+    """Though neither is to lead: that it leads itself is worse."""
+    raft = learner_that_leads(no_lead=frozenset(map(NodeId, (1, 2, 3, 4))))
+    for peer in (2, 4):
+        say(raft, peer, accepted(2, raft.last_index))
+    complete(raft)
+    assert ticks_with(raft, 2, 4, ticks=5 * LIMITS.election_timeout_ticks) > 0
 
 
 def test_the_best_target_is_to_lead() -> None:

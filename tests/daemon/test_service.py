@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,18 @@ def test_ready_does_not_wait_for_a_quorum(tmp_path: Path) -> None:
         assert "no leader" in daemon.until_told("READY")["STATUS"]
         daemon.signal(signal.SIGTERM)
         assert daemon.wait() == ExitCode.OK
+
+
+def test_without_a_leader_whoever_the_settings_name_is_dialled(tmp_path: Path) -> None:
+    """One that was added while this node was away may be the only one whom the others can elect, with its vote."""
+    document = document_of(3)
+    *founders, joining = document.nodes
+    settings = write_files(tmp_path, replace(document, nodes=(*founders, replace(joining, joins=True))))
+    address = joining.peer_address
+    with socket.create_server((address.host, address.port)) as listener, running(settings, 1) as daemon:
+        listener.settimeout(20)
+        daemon.ready()
+        listener.accept()[0].close()
 
 
 def test_sigterm_drains_and_ends_well(node: Daemon) -> None:

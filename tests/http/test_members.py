@@ -80,6 +80,13 @@ def test_learners_are_told_apart(leader_with: StatusOf) -> None:
     assert rows(leader_with(role=Role.FOLLOWER, is_learner=True))[0]["role"] == "learner"
 
 
+def test_a_learner_that_leads_is_called_the_leader(leader_with: StatusOf) -> None:
+    """On its own page and on those of the others."""
+    assert rows(leader_with(role=Role.LEADER, is_learner=True))[0]["role"] == "leader"
+    learner = PeerStatus(NodeId(4), connected=True, is_learner=True)
+    assert rows(leader_with(role=Role.FOLLOWER, leader_id=NodeId(4), peers=(learner,)))[-1]["role"] == "leader"
+
+
 @pytest.mark.parametrize(
     ("changes", "health"),
     [
