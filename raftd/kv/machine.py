@@ -26,7 +26,7 @@ from raftd.kv.history import History
 from raftd.kv.leases import Lease, LeaseTable
 from raftd.kv.letting_go import in_pieces
 from raftd.kv.limits import EXPIRED_KEYS_MAX, Limits
-from raftd.kv.operations import Delete, DeleteRange
+from raftd.kv.operations import Delete, DeleteRange, Increment, Put, Transaction
 from raftd.kv.queries import HistoryQuery, RangeQuery
 from raftd.kv.reads import Reading, begin_reading
 from raftd.kv.results import delete_range_body
@@ -219,22 +219,35 @@ class StateMachine:
         more_keys, more_bytes = draft.growth()
         return more_bytes >= 0 if or_stays else more_keys > 0 or more_bytes > 0
 
-    def hinges(self, data: bytes, start: int = 0) -> bool:
+    def hinges(self, data: bytes, start: int = 0, *, or_stays: bool = False) -> bool:
         """Whether a command for which `grows` says no may make the store grow all the same, behind others.
 
-        It may if it puts something, and what it deletes instead, or what lets it fail now, may be gone by then. What is
-        remembered as done cannot, nor can a deletion, nor a PUT without a condition, which may be as long as what it
-        overwrites is now.
+        A transaction that puts something may, since what it deletes instead may be gone by then; with `or_stays` any
+        transaction counts, since it takes room in the log whatever is left for it to delete. And so may a single write
+        that cannot be done now. One that can overwrites as much as is there, or fails; a deletion never adds; and what
+        is remembered as done is not done again.
         """
         try:
-            _, session_id, sequence, _, argument, key, _ = parse(data, start)
+            opcode, session_id, sequence, _, argument, key, _ = parse(data, start)
         except InvalidCommand:
             return False
         if self._sessions.has_answered(session_id, sequence):
             return False
         if isinstance(argument, Write):
-            return not isinstance(argument.operation, Delete | DeleteRange)
-        return bool(key) and argument is not None and data[start] == _PUT
+            if isinstance(argument.operation, Transaction):
+                return or_stays or _puts(argument.operation)
+            return not isinstance(argument.operation, Delete | DeleteRange) and not self._can_be_done(argument)
+        if opcode is not _PUT or argument is None:
+            return False
+        record = self._store.get(key)
+        return argument != (NO_REVISION if record is None else record[1])
+
+    def _can_be_done(self, write: Write) -> bool:
+        try:
+            Execution(Draft(self._store, self.leases, b""), self.leases, None).run(write)
+        except Refused:
+            return False
+        return True
 
     @property
     def revision(self) -> Revision:
@@ -496,3 +509,11 @@ class StateMachine:
             case _:
                 raise InvariantViolation(f"{opcode.name} reached the commands without a sequence")
         return answers.encode(Outcome.OK if found else Outcome.SESSION_EXPIRED, term, self._store.revision)
+
+
+def _puts(transaction: Transaction) -> bool:
+    """Whether one of its operations, done or not, would write a key."""
+    return any(
+        _puts(each) if isinstance(each, Transaction) else isinstance(each, Put | Increment)
+        for each in (*transaction.then, *transaction.otherwise)
+    )

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from raftd.consensus.types import NodeId, Role
+from raftd.consensus.types import LogIndex, NodeId, Role
 from raftd.kv.commands import Opcode
 from raftd.kv.machine import StateMachine
 from raftd.node.addresses import client_address
@@ -30,8 +30,8 @@ _LEADER: Final = Role.LEADER
 REHEARSAL_SECONDS_MAX: Final = 0.003
 """Spent in one turn on finding out what transactions would do to a store or a disk that is full, and the last one."""
 
-
 _CROWDED_SHARE: Final = 16
+"""Of `keys_max`: a store that has more keys by this share is crowded."""
 
 
 class Disk(Protocol):
@@ -90,7 +90,9 @@ class Admission:
         self._is_crowded = False
         """The same: whether it is beyond its bounds by more than may be under way, or than a sixteenth of the keys."""
         self._has_hinging = False
-        """Whether a write that hinges on others may be under way, in a crowded store."""
+        """Whether a write that hinges on others may be under way, taken when nothing else was."""
+        self._hinging_end: LogIndex | None = None
+        """The log ended here once that write was in it."""
         self._rehearsed_seconds = 0.0
         """In this turn."""
 
@@ -103,6 +105,10 @@ class Admission:
             or machine.bytes_total > limits.bytes_max + limits.pending_bytes_max
         )
         self._rehearsed_seconds = 0.0
+        if self._has_hinging:
+            # What was admitted before this is proposed, or refused.
+            end = self._hinging_end = self._hinging_end or self._leadership.last_index
+            self._has_hinging = machine.last_applied < end
 
     def elsewhere(self) -> Refusal:
         """Refuse what only the leader can do."""
@@ -114,8 +120,10 @@ class Admission:
 
     def admit(self, connection: ClientConnection) -> Refusal | None:
         """Admit what any node can do by itself."""
-        if self.is_draining:
-            return STOPPING
+        return STOPPING if self.is_draining else self.admit_slot(connection)
+
+    def admit_slot(self, connection: ClientConnection) -> Refusal | None:
+        """Admit what a node tells of itself up to its end, if the connection may have one more under way."""
         if connection.in_flight >= self.limits.requests_in_flight_max:
             return Refusal(
                 RefusalCode.OVERLOADED, f"{connection.in_flight} requests are under way on this connection already"
@@ -166,14 +174,15 @@ class Admission:
         self._rehearsed_seconds += self._clock() - began
         return refusal() if grows else None
 
-    def _admit_alone(self, payload: bytes) -> Refusal | None:
+    def _admit_alone(self, payload: bytes, *, or_stays: bool = False) -> Refusal | None:
         """Let through what `_admit_to_full` does, unless that was judged by a state that it may not find."""
-        hinges, is_alone = self._machine.hinges(payload, BODY_OFFSET), self._requests.bytes_held == 0
-        if is_alone:
-            self._has_hinging = hinges
+        hinges = self._machine.hinges(payload, BODY_OFFSET, or_stays=or_stays)
+        if self._requests.bytes_held == 0:
+            self._has_hinging, self._hinging_end = hinges, None
             return None
-        # A PUT may write as much as is there now, and what hinges on others may delete that to put something else.
-        return _ONE_AT_A_TIME if hinges or (self._has_hinging and payload[BODY_OFFSET] == Opcode.PUT) else None
+        # A single write may write as much as is there now, and what hinges on others delete that to put something else.
+        overwrites = payload[BODY_OFFSET] in {Opcode.PUT, Opcode.INCREMENT}
+        return _ONE_AT_A_TIME if hinges or (self._has_hinging and overwrites) else None
 
     def _admit_to_log(self, payload: bytes) -> Refusal | None:
         disk = self._disk
@@ -184,7 +193,7 @@ class Admission:
         if disk.disk_low:
             is_put = payload[BODY_OFFSET] == Opcode.PUT
             refusal = _DISK_LOW if is_put else self._admit_to_full(payload, lambda: _DISK_LOW, or_stays=True)
-            refusal = refusal or self._admit_alone(payload)
+            refusal = refusal or self._admit_alone(payload, or_stays=True)
             if refusal is not None:
                 return refusal
         # A quorum of faster disks commits without this one, and then `bytes_held` does not show what it still owes.

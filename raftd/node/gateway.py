@@ -345,7 +345,7 @@ class Gateway:
     def _log(self, connection: ClientConnection, request_id: int, last: int) -> Refusal | None:
         if not connection.permissions.administers:
             return _DENIED
-        refusal = self.admission.admit(connection)
+        refusal = self.admission.admit_slot(connection)
         if refusal is None:
             question = LogQuestion(self._documents.log_document(last), self._requests, connection, request_id)
             self._requests.queue_question(connection, request_id, question)

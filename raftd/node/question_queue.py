@@ -9,7 +9,8 @@ each connection its oldest question goes first, to its end:
 - Of what one client asks, what it has waited for longest is done first. If all its questions advanced alike, each would
   come as late as the last, and they might all come too late.
 - Of each connection one question is unfinished at most, so that is what bounds what unfinished answers hold: a page
-  (`PAGE_BYTES_MAX` and an item) for each connection, which is less than it may leave unread.
+  (`PAGE_BYTES_MAX` and an item) for each connection, which is less than it may leave unread; of an administrator also
+  the newest entries of the log (`LogQuestion`).
 
 Nobody starves: each turn of the loop takes one step at least, and each connection's turn comes after one step of each
 other.

@@ -15,6 +15,7 @@ from raftd.kv.operations import (
     Get,
     Increment,
     Put,
+    Range,
     Relation,
     Transaction,
     WriteOperation,
@@ -195,11 +196,29 @@ def test_what_takes_room_in_the_log_and_gives_none_back(
 
 
 def test_what_hinges_on_others_that_are_under_way(writer: Writer) -> None:
-    """Whatever puts something and may find another state than now; not what overwrites as much as it may anyhow."""
+    """A transaction that puts something, and what cannot be done now; not what overwrites, deletes or reads."""
     machine = writer.driver.machine
-    for operation in (Put(b"k", b"", previous=True), Increment(b"n", 1), Transaction((), (Delete(b"k"),))):
+    writer.write(Put(b"k", b"1"))
+    nested = Transaction((), (Get(b"k"), Transaction((), (), (Increment(b"k", 1),))))
+    hinging: tuple[WriteOperation, ...] = (
+        nested,
+        Transaction((), (Delete(b"n"), Put(b"k", b""))),
+        Put(b"k", b"", lease=LeaseId(99)),
+    )
+    for operation in hinging:
         assert machine.hinges(b"head" + commands.write(ONE, 9, 9, Write(operation)), 4)
-    assert machine.hinges(commands.put(ONE, 9, 9, b"k", b"", expected_revision=Revision(0)))
+    for revision in (0, 99):
+        assert machine.hinges(commands.put(ONE, 9, 9, b"k", b"", expected_revision=Revision(revision)))
+    assert not machine.hinges(commands.put(ONE, 9, 9, b"k", b"", expected_revision=machine.revision))
+    others: tuple[WriteOperation, ...] = (
+        Put(b"k", b"", previous=True),
+        Increment(b"k", 1),
+        Transaction((), (Get(b"k"), Delete(b"k"), Transaction((), (Range(b"", b""), DeleteRange(b"", b""))))),
+    )
+    for operation in others:
+        command = commands.write(ONE, 9, 9, Write(operation))
+        assert not machine.hinges(command)
+        assert machine.hinges(command, or_stays=True) == isinstance(operation, Transaction)
     put = commands.put(ONE, 9, 9, b"k", b"")
     deletions = [commands.write(ONE, 9, 9, Write(each)) for each in (Delete(b"k"), DeleteRange(b"", b""))]
     deletions.append(commands.delete(ONE, 9, 9, b"k", expected_revision=Revision(3)))

@@ -83,13 +83,13 @@ def test_a_draining_node_takes_nothing_new_and_finishes_the_rest() -> None:
     (before,) = client.put(b"key")
     server.scheduler.run()
     server.gateway.admission.is_draining = True
-    put, get, ping, status = client.send(REQUESTS["put"], REQUESTS["get"], REQUESTS["ping"], REQUESTS["status"])
+    put, get, ping, status, log = client.send(*(REQUESTS[each] for each in ("put", "get", "ping", "status", "log")))
     server.scheduler.run()
     server.store()
     assert client.responses[before][0] is ResponseKind.ANSWER
     assert [client.refusal(request_id).code for request_id in (put, get)] == [RefusalCode.STOPPING] * 2
     assert client.responses[ping][0] is ResponseKind.PONG
-    assert client.responses[status][0] is ResponseKind.DOCUMENT
+    assert client.responses[status][0] is client.responses[log][0] is ResponseKind.DOCUMENT
 
 
 def test_a_full_store_takes_what_does_not_add_to_it() -> None:
@@ -165,14 +165,18 @@ def test_what_each_by_itself_adds_nothing_adds_little_together() -> None:
 
 
 def test_a_crowded_store_takes_one_at_a_time_of_what_hinges_on_others() -> None:
-    """Deletions and what only overwrites are taken together; what failed only for a key that goes, is not."""
+    """Deletions, reads and what only overwrites are taken together; what failed only for a key that goes, is not."""
     server, client = crowded()
     create = Put(b"1", 2 * VALUE, expected_revision=Revision(0))
     plainly = commands.put(client.session, 99, 1, b"1", 2 * VALUE, expected_revision=Revision(0))
-    taken = [*client.put(b"2", b"3", value=b"short"), client.write(Delete(b"1"))]
-    refused = [client.write(create), *client.send(write(plainly)), client.write(Increment(b"2", 1))]
+    taken = [
+        *client.put(b"2", b"3", value=b"7"),
+        client.write(Transaction((), (Get(b"2"),))),
+        client.write(Delete(b"1")),
+    ]
+    refused = [client.write(create), *client.send(write(plainly)), client.write(move(b"2", b"4"))]
     step(server)
-    assert [client.answer(each).outcome for each in taken] == [Outcome.OK] * 3
+    assert [client.answer(each).outcome for each in taken] == [Outcome.OK] * 4
     assert [client.refusal(each).code for each in refused] == [RefusalCode.OVERLOADED] * 3
     server, client = crowded()
     alone = client.write(create)
@@ -187,6 +191,23 @@ def test_a_crowded_store_does_not_take_back_what_is_being_moved() -> None:
     step(server)
     assert [client.answer(each).outcome for each in (moved, deleted)] == [Outcome.OK] * 2
     assert client.refusal(back).code is RefusalCode.OVERLOADED
+
+
+def test_a_crowded_store_waits_for_nothing_longer_than_it_is_under_way() -> None:
+    """What hinged on others is done: what comes then may overwrite again, whatever else has come meanwhile."""
+    server, client = crowded()
+    moved = client.write(move(b"1", b"4"))
+    server.scheduler.run()
+    deleted = client.write(Delete(b"2"))
+    (early,) = client.put(b"3", value=b"early")
+    server.store()
+    later = client.write(Delete(b"5"))
+    server.scheduler.run()
+    (late,) = client.put(b"3", value=b"late")
+    step(server)
+    assert client.refusal(early).code is RefusalCode.OVERLOADED
+    assert [client.answer(each).outcome for each in (moved, deleted, late)] == [Outcome.OK] * 3
+    assert client.answer(later).outcome is Outcome.NOT_FOUND
 
 
 def test_a_write_that_was_done_is_answered_by_a_full_store() -> None:
