@@ -178,6 +178,24 @@ def test_why_the_nodes_could_not_be_asked(
         assert told["unasked"] == expected
 
 
+@pytest.mark.parametrize("reason", [DENIAL, "its certificate expired"])
+@pytest.mark.parametrize("is_own", [False, True])
+def test_a_node_that_alone_does_not_let_the_operator_in_has_something_to_read(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_own: bool, reason: str
+) -> None:
+    """The others were reloaded already when a run broke off: this one's files are right, and it does not know it."""
+    rows = [{"node": 8, "status": {**STATUS, "node_id": 8}}, {"node": 1 if is_own else 9, "health": reason}]
+    path = tmp_path / "raftctl"
+    path.write_text(f"#!/bin/sh\necho '{json.dumps(rows)}'; exit 8\n")
+    path.chmod(0o755)
+    monkeypatch.setattr(script, "program", lambda name: str(tmp_path / name))
+    script.SETTINGS.write_text("cluster:\n")
+    give_data(script)
+    told = facts(script)
+    assert told["unasked"] is None
+    assert told["unread"] == ([script.SETTINGS.name] if is_own else [])
+
+
 @pytest.mark.parametrize(
     ("inventory", "written", "statuses", "error"),
     [
@@ -233,7 +251,7 @@ def test_files_that_the_node_has_not_read(
     monkeypatch.setattr(script, "changed_seconds", lambda path: seconds + path.name.endswith("r.crt"))
     node = 2 if read == "by another" else 1
     status = {"node_id": node, "configuration": {"reloaded_seconds": seconds + (2 if read == "since" else 0)}}
-    monkeypatch.setattr(script, "status", lambda _: ([status], None))
+    monkeypatch.setattr(script, "status", lambda *_: ([status], None, False))
     assert facts(script)["unread"] == expected
 
 
@@ -245,7 +263,9 @@ def test_where_the_operator_is_not_let_in_nothing_is_known_to_be_read(
     (script.PKI / "node-1.client.crt").write_text("x")
     give_data(script)
     monkeypatch.setattr(
-        script, "status", lambda _: ([], {"code": 1, "error": "", **{each: each == why for each in script.WHY_NOT}})
+        script,
+        "status",
+        lambda *_: ([], {"code": 1, "error": "", **{each: each == why for each in script.WHY_NOT}}, why is not None),
     )
     assert facts(script)["unread"] == (["node-1.client.crt"] if why else [])
 

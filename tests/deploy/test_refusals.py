@@ -164,13 +164,41 @@ RUNNING: Final[dict[str, tuple[int, dict[str, Any] | None, bool, bool, str]]] = 
 def test_certificates_are_renewed_also_after_their_end(tmp_path: Path, case: str) -> None:
     """Nobody says who leads then, so it takes that all nodes run; everything else still takes a leader."""
     leader, unasked, is_active, renews, message = RUNNING[case]
-    about = {"unasked": unasked, "is_active": is_active}
+    about = {"unasked": unasked, "is_active": is_active, "has_data": True}
     hosts = {f"n{number}": {"raftd_node_id": number, "raftd_host": about, **HERE} for number in (1, 2)}
     given = {
         "raftd_is_founded": True,
         "raftd_leader_id": leader,
         "raftd_unasked": ["n1", "n2"] if unasked else [],
         "raftd_may_be_refused": renews,
+        "raftd_member_ids": [1, 2],
+        "raftd_leaving": [],
+        "raftd_founders_may_come": False,
+    }
+    code, said = play_tasks(tmp_path, [tasks_of_raftd("running")], hosts, on="n1", **given)
+    assert (code == 0) == (message == ""), said
+    assert message in said
+
+
+@pytest.mark.parametrize(("leaving", "message"), [([], "There is no node yet on n2: run site.yml."), (["n2"], "")])
+def test_a_founder_that_has_not_begun_is_not_passed_over(tmp_path: Path, leaving: list[str], message: str) -> None:
+    """The others lead already, and it would be written off as one that lost its data; unless it is to go."""
+    hosts = {
+        f"n{number}": {
+            "raftd_node_id": number,
+            "raftd_host": {"unasked": None, "is_active": True, "has_data": number != 2},
+            **HERE,
+        }
+        for number in (1, 2, 3)
+    }
+    given = {
+        "raftd_is_founded": True,
+        "raftd_leader_id": 1,
+        "raftd_unasked": [],
+        "raftd_may_be_refused": False,
+        "raftd_member_ids": [1, 2],
+        "raftd_leaving": leaving,
+        "raftd_founders_may_come": True,
     }
     code, said = play_tasks(tmp_path, [tasks_of_raftd("running")], hosts, on="n1", **given)
     assert (code == 0) == (message == ""), said

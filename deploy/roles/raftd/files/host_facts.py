@@ -59,8 +59,9 @@ def facts(node: str, controller_seconds: float, cluster_id: str) -> dict[str, ob
     has_data = (data / "identity").is_file()  # without it the directory is new, whatever a mount may have put there
     system = platform.freedesktop_os_release()
     founded, written_id = read(FOUNDED), found(r"^  id: (\S+)$", settings)
-    statuses, unasked = status({cluster_id, written_id} - {"", None}) if has_data else ([], None)
-    is_refused = unasked is not None and (unasked["is_tls"] is True or unasked["is_denied"] is True)
+    statuses, unasked, is_refused = (
+        status(int(node), {cluster_id, written_id} - {"", None}) if has_data else ([], None, False)
+    )
     states = units(node)
     return {
         "system": f"{system['ID']} {system.get('VERSION_ID', '')}",
@@ -113,15 +114,16 @@ def recovering(data: Path, cluster_id: str, written_id: str | None, founded: str
     return data_id if is_begun else None
 
 
-def status(clusters: set[str | None]) -> tuple[list[dict[str, Any]], dict[str, object] | None]:
-    """What the nodes say that answer; and why they could not be asked, where it is not that none of them is there.
+def status(node: int, clusters: set[str | None]) -> tuple[list[dict[str, Any]], dict[str, object] | None, bool]:
+    """What the nodes say that answer; why none could be asked, where it is not that none is there; and a third thing.
 
+    That is whether this very node, or all that are there, let the operator not in: then it has read something wrong.
     Nodes of other clusters than `clusters` have nothing to say here, of which there is at least one, if any is known.
     """
     command = (program("raftctl"), "--config", str(CLIENT_SETTINGS), "--timeout", "3s", "status", "--output", "json")
     ended = ran(*command)
     if ended is None:
-        return [], {"code": None, "error": f"{command[0]} cannot be run, or takes too long", **WHY_NOT}
+        return [], {"code": None, "error": f"{command[0]} cannot be run, or takes too long", **WHY_NOT}, False
     rows: list[dict[str, Any]] = []
     with contextlib.suppress(ValueError):
         rows = json.loads(ended.stdout or "[]")
@@ -129,18 +131,20 @@ def status(clusters: set[str | None]) -> tuple[list[dict[str, Any]], dict[str, o
         answers = [row["status"] for row in rows if "status" in row]
         own = [answer for answer in answers if answer["cluster_id"] in clusters or not clusters]
         if own or not answers:
-            return own, None
+            words = " ".join(str(row.get("health")) for row in rows if row.get("node") == node and "status" not in row)
+            return own, None, DENIED in words or "certificate" in words
         endpoint = next(row["endpoint"] for row in rows if "status" in row)
         strange = f"{endpoint} answers for another cluster, {answers[0]['cluster_id']}"
-        return [], {"code": ended.returncode, "error": strange, **WHY_NOT}
+        return [], {"code": ended.returncode, "error": strange, **WHY_NOT}, False
     # Of nodes that are down, and others that do not accept a certificate, the exit code is that of nobody being there.
     reasons = [str(row.get("health")) for row in rows] + ended.stderr.strip().splitlines()[-1:]
     refused = [reason for reason in reasons if ended.returncode == TLS or "certificate" in reason]
     denied = [reason for reason in reasons if DENIED in reason]
     if ended.returncode == UNAVAILABLE and not refused and not denied:
-        return [], None
+        return [], None, False
     error = (refused or denied or reasons or ["it says nothing"])[0]
-    return [], {"code": ended.returncode, "error": error, "is_tls": bool(refused), "is_denied": bool(denied)}
+    why = {"code": ended.returncode, "error": error, "is_tls": bool(refused), "is_denied": bool(denied)}
+    return [], why, bool(refused or denied)
 
 
 def unread(node: str, statuses: list[dict[str, Any]], *, is_refused: bool) -> list[str]:
