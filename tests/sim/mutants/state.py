@@ -191,7 +191,9 @@ MUTANTS: Final = (
         "newest_snapshot_pruned",
         "the oldest snapshots are kept",
         "storage/snapshots.py",
-        "            for path in self._paths()[:-keep]:\n                if path == durable:\n                    continue\n",
+        "            for path in self._paths()[:-keep]:\n"
+        "                if path == durable:\n"
+        "                    continue\n",
         "            for path in self._paths()[keep:]:\n",
     ),
     Mutant(
