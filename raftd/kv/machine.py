@@ -211,10 +211,8 @@ class StateMachine:
         return argument in {None, modify_revision} and len(data) - value_start + or_stays > value_bytes
 
     def _would_grow(self, write: Write, *, or_stays: bool) -> bool:
-        draft = Draft(self._store, self.leases, b"")
-        try:
-            Execution(draft, self.leases, None).run(write)
-        except Refused:
+        draft = self._rehearse(write)
+        if draft is None:
             return or_stays
         more_keys, more_bytes = draft.growth()
         return more_bytes >= 0 if or_stays else more_keys > 0 or more_bytes > 0
@@ -236,18 +234,20 @@ class StateMachine:
         if isinstance(argument, Write):
             if isinstance(argument.operation, Transaction):
                 return or_stays or _puts(argument.operation)
-            return not isinstance(argument.operation, Delete | DeleteRange) and not self._can_be_done(argument)
+            return not isinstance(argument.operation, Delete | DeleteRange) and self._rehearse(argument) is None
         if opcode is not _PUT or argument is None:
             return False
         record = self._store.get(key)
         return argument != (NO_REVISION if record is None else record[1])
 
-    def _can_be_done(self, write: Write) -> bool:
+    def _rehearse(self, write: Write) -> Draft | None:
+        """What a write would change, if it were applied now; None: it cannot be done."""
+        draft = Draft(self._store, self.leases, b"")
         try:
-            Execution(Draft(self._store, self.leases, b""), self.leases, None).run(write)
+            Execution(draft, self.leases, None).run(write)
         except Refused:
-            return False
-        return True
+            return None
+        return draft
 
     @property
     def revision(self) -> Revision:

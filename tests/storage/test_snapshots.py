@@ -372,19 +372,20 @@ def test_prune_keeps_the_newest(open_store: OpenStore) -> None:
         store.open(all_metadata[0])
 
 
-def begun(store: SnapshotStore, file: bytes) -> None:
-    """Receive the first bytes of the new snapshot, and no more."""
-    assert store.receive(*NEW.last_included).write(0, file[:300]) == 300
-
-
-def test_prune_gives_up_what_its_leader_never_finished(open_store: OpenStore) -> None:
-    """As soon as there is one as new: it could be used for nothing, and would take its room for ever."""
+def begun(open_store: OpenStore) -> tuple[SimulatedFileSystem, SnapshotStore, bytes]:
+    """A store that has the old snapshot, and the first 300 bytes of the new one, which is the last of the three."""
     other = SimulatedFileSystem()
     make(open_store(other), NEW)
     file = file_of(other, NEW)
     filesystem = with_old(open_store)
     store = open_store(filesystem)
-    begun(store, file)
+    assert store.receive(*NEW.last_included).write(0, file[:300]) == 300
+    return filesystem, store, file
+
+
+def test_prune_gives_up_what_its_leader_never_finished(open_store: OpenStore) -> None:
+    """As soon as there is one as new: it could be used for nothing, and would take its room for ever."""
+    filesystem, store, _ = begun(open_store)
     assert store.prune(2) == 0
     assert "snapshot.received" in filesystem.list_directory(SNAPSHOTS)
     make(store, NEW)
@@ -395,12 +396,7 @@ def test_prune_gives_up_what_its_leader_never_finished(open_store: OpenStore) ->
 
 def test_a_full_disk_gives_up_what_is_being_received(open_store: OpenStore) -> None:
     """It is taken in again from its beginning, when the next bytes come."""
-    other = SimulatedFileSystem()
-    make(open_store(other), NEW)
-    file = file_of(other, NEW)
-    filesystem = with_old(open_store)
-    store = open_store(filesystem)
-    begun(store, file)
+    filesystem, store, file = begun(open_store)
     assert store.prune(1) == 1
     assert filesystem.list_directory(SNAPSHOTS) == [name_of(OLD)]
     assert store.receive(*NEW.last_included).write(300, file[300:400]) == 0
